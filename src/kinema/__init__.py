@@ -1,0 +1,43 @@
+"""Kinema learns visual features from unlabelled video, and carries labels through video with them.
+
+    import kinema
+
+    extractor = kinema.load("runs/a")
+    dense = extractor.dense(frames)                                       # (t, h, w, D)
+    for mask in kinema.propagate(frames, first_mask, extractor): ...      # uint8 (H, W) a frame
+
+The public names are loaded when they are first used: importing torch takes longer than everything else together.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kinema.errors import KinemaError
+    from kinema.features import FeatureExtractor
+    from kinema.pipeline.load import load
+    from kinema.pipeline.propagate import propagate
+    from kinema.settings import FeatureSettings
+    from kinema.video.reader import open_video
+
+__version__ = "0.1.0"
+__all__ = ["FeatureExtractor", "FeatureSettings", "KinemaError", "load", "open_video", "propagate"]
+
+_HOME = {
+    "FeatureExtractor": "kinema.features",
+    "FeatureSettings": "kinema.settings",
+    "KinemaError": "kinema.errors",
+    "load": "kinema.pipeline.load",
+    "open_video": "kinema.video.reader",
+    "propagate": "kinema.pipeline.propagate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kinema' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
