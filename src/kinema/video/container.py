@@ -1,0 +1,251 @@
+"""Frame-exact reading of video files of any container and codec, on PyAV (FFmpeg).
+
+Frame i is the i-th presentation time in ascending order. The times come from one pass over the packets, without
+decoding. A wanted frame is reached by one seek to the last keyframe shown at or before it, then forward, matching
+presentation times, so random access gives what sequential decoding gives. Where a container holds no trustworthy
+presentation times (raw streams, B-frames in AVI), frames are numbered by decoding from the start.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64
+
+from kinema.errors import DecodeError
+from kinema.video.base import MAX_PIXELS, VideoReader, check_size
+from kinema.video.packets import Key, PacketIndex, PacketStamp, index_packets, plan_runs
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+_OPTIONS = {
+    "protocol_whitelist": "file",  # with "file:", keeps a crafted name or playlist from reaching the network
+    "max_pixels": str(MAX_PIXELS),  # also for the frames that FFmpeg decodes to recognise a format
+}
+
+
+class ContainerReader(VideoReader):
+    """A video file. `fps` overrides the file's own timing; `num_threads` 0 lets FFmpeg choose."""
+
+    def __init__(self, path: Path, *, fps: float | None = None, num_threads: int = 0) -> None:
+        self.name = str(path)
+        self._path = path
+        self._num_threads = num_threads
+        self._container, self._stream = _open(path, num_threads)
+        try:
+            self._index = self._scan()
+            counted = None if self._index else sum(1 for _ in self._decoded(None))
+        except BaseException:
+            self.close()
+            raise
+        self.num_frames = len(self._index.pts) if self._index else counted or 0
+        if self.num_frames == 0:
+            self.close()
+            raise DecodeError("no frame can be decoded", where=self.name, fix="re-encode it or leave it out")
+        self._fps_is_given = fps is not None
+        self.fps = fps or self._own_fps()
+
+    def close(self) -> None:
+        self._container.close()
+
+    @property
+    def height(self) -> int:
+        return self._shape[0]
+
+    @property
+    def width(self) -> int:
+        return self._shape[1]
+
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:  # the rotation to display at is known only from a decoded frame
+        return next(frame for _, frame in self._decode([0])).shape
+
+    def times_s(self, indices: Sequence[int] | np.ndarray) -> Float64[np.ndarray, " T"]:
+        if self._index is None or self._fps_is_given:
+            return super().times_s(indices)
+        ticks = self._index.pts[self._existing(indices)] - self._index.pts[0]
+        return ticks.astype(np.float64) * float(self._stream.time_base or 0)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        own = ContainerReader(self._path, num_threads=self._num_threads)
+        with own:
+            shape: tuple[int, ...] | None = None
+            for index, frame in own._collect(own._start, range(own.num_frames)):
+                shape = shape or frame.shape
+                own._check_same_size(index, frame, shape)
+                yield frame
+
+    def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        if self._index is None:
+            yield from self._collect(None, wanted)
+            return
+        for key, run in plan_runs(self._index, wanted):
+            missing = list(run)
+            for index, frame in self._collect(key, run):
+                missing.remove(index)
+                yield index, frame
+            if missing:  # not every keyframe lets what follows it be decoded: then all from the start
+                yield from self._collect(self._start, missing)
+
+    @cached_property
+    def _start(self) -> Key | None:
+        return self._index.keys[0] if self._index else None
+
+    def _collect(self, key: Key | None, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """The wanted frames up to the first that fails; DecodeError for that one if decoding began at the start."""
+        awaited = iter(wanted)
+        index = next(awaited)
+        for number, frame in self._numbered(key):
+            if number < index:
+                continue
+            if number > index or frame.is_corrupt:
+                break
+            yield index, _to_rgb(frame, self.name)
+            following = next(awaited, None)
+            if following is None:
+                return
+            index = following
+        if key is self._start:
+            raise DecodeError(
+                f"frame {index} of {self.num_frames} is damaged", where=self.name, fix="re-encode it or leave it out"
+            )
+
+    def _numbered(self, key: Key | None) -> Iterator[tuple[int, "VideoFrame"]]:
+        """Decoded frames from `key` on with their index; none where `key` turns out to be no good place to start."""
+        if key is None:
+            yield from enumerate(self._decoded(None))
+            return
+        is_trusted = key is self._start
+        for frame in self._decoded(key):
+            if frame.pts not in self._numbers or frame.pts < key.pts:
+                continue
+            # a keyframe that is not shown, or not intra-coded, only begins a gradual refresh (H.264 recovery points)
+            is_trusted = is_trusted or (frame.pts == key.pts and _is_intra(frame))
+            if not is_trusted:
+                return
+            yield self._numbers[frame.pts], frame
+
+    def _decoded(self, key: Key | None) -> Iterator["VideoFrame"]:
+        """What the decoder gives from `key` on, or from the start; ends where the data stop making sense."""
+        try:
+            for packet in self._packets_from(key):
+                yield from packet.decode()
+        except _faults():
+            pass  # the frames before the damage are still inside the decoder; those that never come are named later
+        try:
+            yield from self._stream.codec_context.decode(None)
+        except _faults():
+            return
+
+    def _packets_from(self, key: Key | None) -> Iterator["Packet"]:
+        for target in (key.pts, key.dts) if key else ():
+            if target is None:
+                continue
+            try:
+                self._container.seek(target, stream=self._stream)
+                packets = self._skip_to(key)
+            except _faults():
+                continue
+            if packets is not None:
+                return packets
+        self.close()
+        self._container, self._stream = _open(self._path, self._num_threads)
+        return self._skip_to(key) or iter(())
+
+    def _skip_to(self, key: Key | None) -> Iterator["Packet"] | None:
+        """Packets from `key` on; None where the seek went past it (containers seek by decoding time, roughly)."""
+        packets = (packet for packet in self._container.demux(self._stream) if packet.size)
+        if key is None:
+            return packets
+        for packet in packets:
+            position = self._key_positions.get((packet.pts, packet.dts), -1)
+            if position == key.position:
+                return chain([packet], packets)
+            if position > key.position:
+                return None
+        return None
+
+    @cached_property
+    def _key_positions(self) -> dict[tuple[int | None, int | None], int]:
+        return {(key.pts, key.dts): key.position for key in self._index.keys} if self._index else {}
+
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        """Index of the frame shown at each time."""
+        return {int(pts): number for number, pts in enumerate(self._index.pts)} if self._index else {}
+
+    def _scan(self) -> PacketIndex | None:
+        """The index from one pass over the packets, or None where their presentation times cannot be trusted."""
+        stamps: list[PacketStamp] = []
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    stamps.append(PacketStamp(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard))
+        except _faults():
+            pass  # what lies before the damage is still served
+        guessed_times = self._container.format.name == "avi" and self._stream.codec_context.has_b_frames
+        return None if guessed_times else index_packets(stamps)
+
+    def _own_fps(self) -> float:
+        """The container's mean rate where the frames' times bear it out within 1 %, else what those times say."""
+        stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        if self._index is None or self.num_frames < 2:
+            return stated or 30.0
+        ticks = int(self._index.pts[-1] - self._index.pts[0])
+        measured = (self.num_frames - 1) / (ticks * float(self._stream.time_base or 1))
+        return stated if abs(stated - measured) <= 0.01 * measured else measured
+
+
+def _open(path: Path, num_threads: int) -> tuple["InputContainer", "VideoStream"]:
+    import av
+
+    where = str(path)
+    try:
+        container = av.open(f"file:{path}", mode="r", options=_OPTIONS)
+    except _faults() as fault:
+        reason = getattr(fault, "strerror", None) or str(fault)
+        raise DecodeError(f"not a readable video: {reason}", where=where, fix="re-encode it or leave it out") from fault
+    stream = next((stream for stream in container.streams.video if not _is_picture(stream)), None)
+    if stream is None or stream.codec_context is None:
+        container.close()
+        raise DecodeError("no video stream that can be decoded", where=where, fix="give a file with pictures in it")
+    check_size(stream.codec_context.height, stream.codec_context.width, where=where)
+    stream.codec_context.options = {"max_pixels": _OPTIONS["max_pixels"]}
+    stream.codec_context.thread_count = num_threads
+    stream.thread_type = "SLICE" if num_threads == 1 else "AUTO"
+    return container, stream
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What PyAV raises for damaged data: IndexError where a packet belongs to a stream that was never declared."""
+    from av.error import FFmpegError
+
+    return FFmpegError, ValueError, IndexError
+
+
+def _is_picture(stream: "VideoStream") -> bool:
+    """Whether the stream is a cover picture, not a video."""
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _is_intra(frame: "VideoFrame") -> bool:
+    from av.video.frame import PictureType
+
+    return frame.pict_type not in (PictureType.P, PictureType.B)
+
+
+def _to_rgb(frame: "VideoFrame", name: str) -> np.ndarray:
+    """uint8 (H, W, 3), turned as the file asks for it to be displayed."""
+    check_size(frame.height, frame.width, where=name)
+    pixels = frame.to_ndarray(format="rgb24", threads=1)
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

@@ -1,0 +1,18 @@
+"""The colours that DAVIS and PASCAL VOC write object ids in."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+
+def voc_palette() -> UInt8[np.ndarray, "256 3"]:
+    """RGB colour of each id: 0 black, 1 dark red, 2 dark green, …
+
+    Bits 0, 3, 6 of the id, bit 0 highest, are the top bits of red; bits 1, 4, 7 of green; bits 2, 5 of blue.
+    """
+    ids = np.arange(256)
+    colors = np.zeros((256, 3), np.uint8)
+    for channel in range(3):
+        for place in range(3):
+            bit = (ids >> (3 * place + channel)) & 1
+            colors[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+    return colors
