@@ -1,0 +1,100 @@
+"""Which tokens a network may see, drawn as a pure function of (seed, purpose, token).
+
+The draw is a counter hash, not a generator: CPU and GPU, any split of a batch and any rank get the same mask.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from kinema.errors import ConfigError
+from kinema.ops.tokens import put_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """Token ids by role, ascending in each row; every row has the same counts, so shapes are static."""
+
+    visible_ids: Int64[Tensor, "B V"]
+    """Tokens the encoder sees."""
+    target_ids: Int64[Tensor, "B M"]
+    """Hidden tokens that the loss asks for."""
+    num_tokens: int
+    """N; tokens neither visible nor target are ignored."""
+
+    def hidden(self) -> Bool[Tensor, "B N"]:
+        """True where a token is hidden from the encoder."""
+        everything = torch.ones(len(self.visible_ids), self.num_tokens, 1, device=self.visible_ids.device)
+        seen = torch.zeros(*self.visible_ids.shape, 1, device=self.visible_ids.device)
+        return put_tokens(everything, self.visible_ids, seen).squeeze(-1).bool()
+
+
+def num_visible(num_tokens: int, mask_ratio: float, *, floor: Literal["visible", "masked"]) -> int:
+    """How many of `num_tokens` stay visible at a mask ratio in [0, 1).
+
+    Papers round differently: MAE floors the visible count (95 % of 196 leaves 9), VideoMAE the masked count (90 % of
+    196 leaves 20). Both computed as their code does, floating point included. Raises ConfigError where none would stay.
+    """
+    if not 0 <= mask_ratio < 1:
+        raise ConfigError(f"mask ratio {mask_ratio} is outside [0, 1)", where="mask_ratio", fix="choose e.g. 0.95")
+    visible = int(num_tokens * (1 - mask_ratio)) if floor == "visible" else num_tokens - int(mask_ratio * num_tokens)
+    if visible < 1:
+        raise ConfigError(
+            f"mask ratio {mask_ratio} leaves none of {num_tokens} tokens visible",
+            where="mask_ratio",
+            fix="lower it, or use a larger frame or smaller patches",
+        )
+    return visible
+
+
+def random_mask(
+    seeds: Int64[Tensor, " B"],
+    num_tokens: int,
+    mask_ratio: float,
+    *,
+    floor: Literal["visible", "masked"],
+    purpose: int = 0,
+) -> Mask:
+    """Tokens hidden uniformly at random, a fresh draw for each seed. `purpose` separates draws for one clip."""
+    visible = num_visible(num_tokens, mask_ratio, floor=floor)
+    shuffled = hash_tokens(seeds, num_tokens, purpose=purpose).argsort(dim=1, stable=True)
+    return Mask(
+        visible_ids=shuffled[:, :visible].sort(dim=1).values,
+        target_ids=shuffled[:, visible:].sort(dim=1).values,
+        num_tokens=num_tokens,
+    )
+
+
+def hash_tokens(seeds: Int64[Tensor, " B"], num_tokens: int, *, purpose: int) -> Int64[Tensor, "B N"]:
+    """Independent non-negative 63-bit draws, one a token: SplitMix64's finaliser over (seed, purpose, token).
+
+    Integer arithmetic wraps identically on every device, so the draws are equal on all of them.
+    """
+    token = torch.arange(1, num_tokens + 1, device=seeds.device)
+    stream = _mix(seeds + _wrap(_GOLDEN * (purpose + 1)))
+    return _mix(stream[:, None] + _GOLDEN * token[None, :]) & _POSITIVE
+
+
+# SplitMix64's constants (Steele et al. 2014), as signed 64-bit integers
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+_FIRST = 0xBF58476D1CE4E5B9 - 2**64
+_SECOND = 0x94D049BB133111EB - 2**64
+_POSITIVE = 2**63 - 1
+
+
+def _wrap(x: int) -> int:
+    return (x + 2**63) % 2**64 - 2**63
+
+
+def _mix(x: Int64[Tensor, "..."]) -> Int64[Tensor, "..."]:
+    x = (x ^ _shift_right(x, 30)) * _FIRST
+    x = (x ^ _shift_right(x, 27)) * _SECOND
+    return x ^ _shift_right(x, 31)
+
+
+def _shift_right(x: Int64[Tensor, "..."], bits: int) -> Int64[Tensor, "..."]:
+    # torch shifts signed integers arithmetically; the mask clears the copied sign bits
+    return (x >> bits) & (2 ** (64 - bits) - 1)

@@ -1,0 +1,28 @@
+"""Between uint8 pixels and the standardised values that networks see."""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
+
+Channels = tuple[float, float, float]
+
+
+def standardize(
+    frames: UInt8[Tensor, "*B 3 H W"], mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD
+) -> Float[Tensor, "*B 3 H W"]:
+    """(frames / 255 - mean) / std for each channel."""
+    return (frames / 255 - _channels(mean, frames.device)) / _channels(std, frames.device)
+
+
+def to_unit_range(
+    standardized: Float[Tensor, "*B 3 H W"], mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD
+) -> Float[Tensor, "*B 3 H W"]:
+    """The inverse of `standardize` in [0, 1], clipped: for pictures."""
+    device = standardized.device
+    return (standardized * _channels(std, device) + _channels(mean, device)).clamp(0, 1)
+
+
+def _channels(values: Channels, device: torch.device) -> Float[Tensor, "3 1 1"]:
+    return torch.tensor(values, device=device)[:, None, None]

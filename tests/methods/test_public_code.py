@@ -1,0 +1,207 @@
+"""Our networks with the weights of the papers' public code: the same predictions, not only the same losses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from kinema.methods.configs import SiamMAEConfig
+from kinema.methods.siammae import SiamMAE
+from kinema.models.configs import DecoderConfig, ViTConfig
+from kinema.models.decoders import CrossBlock, PatchDecoder
+from kinema.models.vit import ViT
+from kinema.ops.masking import Mask
+from kinema.ops.pixels import standardize
+from kinema.ops.tokens import masked_mean, normalize_patches, patchify
+from tests.realdata import real_data
+
+TOLERANCE = {"atol": 1e-5, "rtol": 0}
+
+
+def load(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict]:
+    folder = real_data("method_reference", name)
+    meta = json.loads((folder / "meta.json").read_text())
+    return tensors(folder / "arrays.npz"), tensors(folder / "weights.npz"), meta["config"]
+
+
+def tensors(file: Path) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in np.load(file).items()}
+
+
+def rename(weights: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tensor]:
+    """The tensors whose keys start with a key of `names`, that start replaced."""
+    renamed = {}
+    for key, tensor in weights.items():
+        for start, ours in names.items():
+            if key.startswith(start):
+                renamed[ours + key.removeprefix(start)] = tensor
+                break
+    return renamed
+
+
+ENCODER = {name: name for name in ("cls_token", "pos_embed", "patch_embed", "blocks", "norm")}
+DECODER = {"mask_token": "mask_token", "decoder_pos_embed": "pos_embed"} | {
+    f"decoder_{name}.": f"{name}." for name in ("embed", "blocks", "norm", "pred")
+}
+
+
+def mask_of(arrays: dict[str, Tensor]) -> Mask:
+    hidden = arrays["mask"].bool()
+    return Mask(
+        visible_ids=arrays["ids_keep"].sort(dim=1).values,
+        target_ids=torch.stack([row.nonzero().squeeze(1) for row in hidden]),
+        num_tokens=hidden.shape[1],
+    )
+
+
+def by_token(encoded: Tensor, arrays: dict[str, Tensor]) -> Tensor:
+    """The reference's encoder output with its patches, which come in drawn order, put in ascending order."""
+    order = arrays["ids_keep"].argsort(dim=1)[..., None].expand(-1, -1, encoded.shape[-1])
+    return torch.cat([encoded[:, :1], encoded[:, 1:].gather(1, order)], dim=1)
+
+
+def vit_config(config: dict, image_size: int) -> ViTConfig:
+    return ViTConfig(
+        width=config["embed_dim"],
+        depth=config["depth"],
+        num_heads=config["num_heads"],
+        patch_size=config["patch_size"],
+        image_size=image_size,
+    )
+
+
+def decoder_config(config: dict, mlp_width: int | None = None) -> DecoderConfig:
+    return DecoderConfig(
+        width=config["decoder_embed_dim"],
+        depth=config["decoder_depth"],
+        num_heads=config["decoder_num_heads"],
+        mlp_width=mlp_width,
+    )
+
+
+CROPMAE_BLOCK = {
+    "self_attn.in_proj_": "attn.qkv.",
+    "self_attn.out_proj.": "attn.proj.",
+    "multihead_attn.out_proj.": "cross.proj.",
+    "linear1.": "mlp.fc1.",
+    "linear2.": "mlp.fc2.",
+    "norm1.": "norm_self.",
+    "norm2.": "norm_cross.",
+    "norm3.": "norm_mlp.",
+}
+
+
+def cropmae_decoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    decoder = rename(weights, DECODER)
+    blocks = [key for key in decoder if key.startswith("blocks.")]
+    for key in blocks:
+        _, number, name = key.split(".", 2)
+        tensor = decoder.pop(key)
+        for start, ours in CROPMAE_BLOCK.items():
+            if name.startswith(start):
+                decoder[f"blocks.{number}.{ours}{name.removeprefix(start)}"] = tensor
+        if name.startswith("multihead_attn.in_proj_"):
+            kind = name.removeprefix("multihead_attn.in_proj_")
+            query, key_value = tensor.split([len(tensor) // 3, 2 * len(tensor) // 3])
+            decoder[f"blocks.{number}.cross.q.{kind}"], decoder[f"blocks.{number}.cross.kv.{kind}"] = query, key_value
+    return decoder
+
+
+@torch.no_grad()
+def test_siammae_as_cropmae_trains_it():
+    arrays, weights, config = load("siammae_cropmae")
+    method = SiamMAE(
+        SiamMAEConfig(
+            encoder=vit_config(config, config["img_size"]),
+            decoder=decoder_config(config, mlp_width=config["decoder_ffn_dim"]),
+            mask_ratio=config["mask_ratio"],
+            block_order="post_norm",
+            memory_positions=False,
+        )
+    )
+    method.encoder.load_state_dict(rename(weights, ENCODER))
+    method.decoder.load_state_dict(cropmae_decoder(weights))
+    past, future = standardize(arrays["frames_u8"]).unbind(1)
+    torch.testing.assert_close(past, arrays["frames"][:, 0], **TOLERANCE)
+    mask = mask_of(arrays)
+    torch.testing.assert_close(method.encoder(past), arrays["past_encoded"], **TOLERANCE)
+    torch.testing.assert_close(method.encoder(future, mask), by_token(arrays["future_encoded"], arrays), **TOLERANCE)
+    predicted = method.predict(past, future, mask)
+    torch.testing.assert_close(predicted, arrays["prediction"], **TOLERANCE)
+    torch.testing.assert_close(method.target(future), arrays["target"], **TOLERANCE)
+    for target, expected in ((method.target(future), "loss"), (patchify(future, 16), "loss_without_norm_pix")):
+        loss = masked_mean((predicted - target).square().mean(-1), mask.target_ids)
+        torch.testing.assert_close(loss, arrays[expected], **TOLERANCE)
+    probe = method.decoder.blocks[0](arrays["probe_decoder_tokens"], arrays["probe_decoder_memory"])
+    torch.testing.assert_close(probe, arrays["probe_decoder_block"], **TOLERANCE)
+    torch.testing.assert_close(method.encoder.blocks[0](arrays["probe_tokens"]), arrays["probe_block"], **TOLERANCE)
+
+
+@torch.no_grad()
+def test_pre_norm_blocks_as_rsp_has_them():
+    arrays, weights, config = load("siammae_prenorm")
+    names = {
+        "norm1.": "norm_cross.",
+        "norm_kv1.": "norm_memory.",
+        "cattn.": "cross.",
+        "norm3.": "norm_self.",
+        "attn.": "attn.",
+        "norm4.": "norm_mlp.",
+        "mlp2.": "mlp.",
+    }
+    tokens = arrays["queries"]
+    for number in range(config["blocks"]):
+        block = CrossBlock(config["dim"], config["num_heads"], 4 * config["dim"], self_attention=True)
+        block.load_state_dict(rename(weights, {f"decoder_blocks.{number}.{k}": v for k, v in names.items()}))
+        tokens = block(tokens, arrays["memory"])
+        torch.testing.assert_close(tokens, arrays[f"block_{number}"], **TOLERANCE)
+
+
+@torch.no_grad()
+def test_mae():
+    arrays, weights, config = load("mae")
+    encoder = ViT(vit_config(config, config["img_size"]))
+    decoder = PatchDecoder(
+        decoder_config(config), encoder_width=config["embed_dim"], grid=encoder.config.grid, patch_values=192
+    )
+    encoder.load_state_dict(rename(weights, ENCODER))
+    decoder.load_state_dict(rename(weights, DECODER))
+    image, mask = standardize(arrays["image_u8"]), mask_of(arrays)
+    encoded = encoder(image, mask)
+    torch.testing.assert_close(encoded, by_token(arrays["encoded"], arrays), **TOLERANCE)
+    predicted = decoder(encoded, mask)
+    torch.testing.assert_close(predicted, arrays["prediction"], **TOLERANCE)
+    pixels = patchify(image, 8)
+    targets = {"norm_pix": normalize_patches(pixels, per_channel=False), "pixels": pixels}
+    for name, target in targets.items():
+        torch.testing.assert_close(target, arrays[f"target_{name}"], **TOLERANCE)
+        loss = masked_mean((predicted - target).square().mean(-1), mask.target_ids)
+        torch.testing.assert_close(loss, arrays[f"loss_{name}"], **TOLERANCE)
+    probe = decoder.blocks[0](arrays["probe_decoder_tokens"])
+    torch.testing.assert_close(probe, arrays["probe_decoder_block"], **TOLERANCE)
+    torch.testing.assert_close(encoder.norm(arrays["probe_tokens"]), arrays["probe_norm"], **TOLERANCE)
+
+
+@pytest.mark.parametrize("size", ["native", "wide", "samecount"])
+@torch.no_grad()
+def test_dino_features_at_any_size(size):
+    folder = real_data("method_reference", "vit_forward")
+    arrays = tensors(folder / "data.npz")
+    config = json.loads((folder / "meta.json").read_text())["config"]
+    encoder = ViT(
+        ViTConfig(
+            width=config["embed_dim"],
+            depth=config["depth"],
+            num_heads=config["num_heads"],
+            patch_size=config["patch_size"],
+            image_size=config["img_size"],
+            positions="learned",
+        )
+    )
+    encoder.load_state_dict(tensors(folder / "state_dict.npz"))
+    for layer, expected in zip((2, 3), arrays[f"inter_{size}"], strict=True):
+        dense = encoder.dense(arrays[f"image_{size}"], layer=layer, positions="interpolated_offset")
+        torch.testing.assert_close(dense.flatten(1, 2), expected[:, 1:], atol=1e-4, rtol=0)

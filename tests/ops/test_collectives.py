@@ -1,0 +1,77 @@
+import torch
+import torch.distributed as dist
+
+from kinema.ops.collectives import all_gather, any_over_ranks, gather_objects, mean_over_ranks, rank, world_size
+from tests.ranks import run_on_ranks
+
+
+def test_without_a_process_group_everything_is_the_identity():
+    rows = torch.randn(3, 2, requires_grad=True)
+    assert (rank(), world_size()) == (0, 1)
+    assert all_gather(rows) is rows
+    assert torch.equal(mean_over_ranks(rows), rows)
+    assert not mean_over_ranks(rows).requires_grad
+    assert gather_objects({"a": 1}) == [{"a": 1}]
+    assert any_over_ranks(True)
+    assert not any_over_ranks(False)
+
+
+def _simple_collectives():
+    own = torch.full((2,), float(rank()))
+    mean = mean_over_ranks(own)
+    untouched = torch.equal(own, torch.full((2,), float(rank())))
+    return (
+        rank(),
+        world_size(),
+        mean.tolist(),
+        untouched,
+        gather_objects(("of", rank())),
+        any_over_ranks(rank() == 1),
+        any_over_ranks(False),
+    )
+
+
+def test_two_ranks_agree_and_change_no_argument():
+    expected = (2, [0.5, 0.5], True, [("of", 0), ("of", 1)], True, False)
+    assert run_on_ranks(_simple_collectives) == [(0, *expected), (1, *expected)]
+
+
+def _rows(number):
+    return torch.randn(3, 4, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+
+
+def _pairwise_loss(rows):
+    return torch.log_softmax(rows @ rows.T, dim=1).diagonal().square().mean() + rows[0].pow(3).sum()
+
+
+def _gathered_gradient():
+    rows = _rows(rank()).t().contiguous().t().requires_grad_()  # rows that are not contiguous
+    gathered = all_gather(rows)
+    before = gathered.detach().clone()
+    loss = _pairwise_loss(gathered)
+    loss.backward()
+    assert torch.equal(gathered, before)
+    return gathered.tolist(), rows.grad.tolist()
+
+
+def test_all_gather_sends_every_ranks_gradient_back():
+    joined = torch.cat([_rows(0), _rows(1)]).requires_grad_()
+    _pairwise_loss(joined).backward()
+    results = run_on_ranks(_gathered_gradient)
+    for number, (gathered, gradient) in enumerate(results):
+        torch.testing.assert_close(torch.tensor(gathered, dtype=torch.float64), joined.detach())
+        # both ranks computed the whole loss, so the sum of what they send back is twice the gradient of one
+        own = 2 * joined.grad[3 * number : 3 * number + 3]
+        torch.testing.assert_close(torch.tensor(gradient, dtype=torch.float64), own)
+
+
+def _different_losses():
+    rows = _rows(rank()).requires_grad_()
+    (all_gather(rows) * (10.0 ** rank())).sum().backward()
+    assert dist.is_initialized()
+    return rows.grad.tolist()
+
+
+def test_gradients_of_different_losses_are_summed():
+    for gradient in run_on_ranks(_different_losses):
+        assert gradient == [[11.0] * 4] * 3
