@@ -1,0 +1,144 @@
+"""How long, how fast and how carefully to train. Free of torch, so that `--help` can show it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from kinema.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What the training engine obeys. Exactly one of `epochs` and `steps` is set."""
+
+    epochs: float | None = None
+    """Effective epochs: a repeat of a video counts, so one pass with two repeats is two epochs."""
+    steps: int | None = None
+    """Optimiser steps, in place of epochs."""
+    batch_size: int = 256
+    """Clips in one optimiser step, over all ranks and all accumulated parts."""
+    base_lr: float = 1.5e-4
+    """Learning rate for 256 clips a step: the peak learning rate is base_lr * batch_size / 256."""
+    min_lr: float = 0.0
+    """Learning rate that the cosine ends at; not scaled by the batch size."""
+    weight_decay: float = 0.05
+    """AdamW's decoupled weight decay, multiplied by each parameter group's own scale (0 for vectors)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates of the mean gradient and of the mean squared gradient, each in [0, 1)."""
+    warmup_epochs: float | None = None
+    """Effective epochs over which the learning rate rises from 0 to its peak. Unset, and no steps: none."""
+    warmup_steps: int | None = None
+    """The same in optimiser steps, in place of epochs."""
+    clip_grad_norm: float | None = None
+    """Largest norm of all gradients together; longer ones are shortened to it. Unset: never."""
+    accumulate: int = 1
+    """Parts that a rank's batch is computed in, one after the other, to save memory; must divide it."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; `auto` is bf16 where the processor multiplies it fast. Weights stay fp32."""
+    compile: bool = False
+    """Compile the method's blocks with torch.compile: minutes at the start, faster steps after."""
+    activation_checkpointing: bool = False
+    """Compute each block's forward pass again during the backward pass, to save memory."""
+    seed: int = 0
+    """Seed of the initial weights and of every draw."""
+    checkpoint_every_steps: int = 1000
+    """Steps between two checkpoints."""
+    checkpoint_every_s: float | None = None
+    """Seconds after which a checkpoint is written even so. Unset: only by steps."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that are kept."""
+    export_every_steps: int | None = None
+    """Steps between two encoders that are kept for good, as `encoders/step-00000100`. Unset: only the newest is."""
+    log_every_steps: int = 10
+    """Steps between two lines of `metrics.jsonl`."""
+    pictures_every_steps: int | None = None
+    """Steps between two sets of reconstruction pictures. Unset: none."""
+    evaluate_every_steps: int | None = None
+    """Steps between two evaluations on held-out clips. Unset: none."""
+
+    def __post_init__(self) -> None:
+        self._check_duration()
+        for name in ("batch_size", "accumulate", "checkpoint_every_steps", "keep_checkpoints", "log_every_steps"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "give at least 1")
+        for name in (
+            "export_every_steps",
+            "pictures_every_steps",
+            "evaluate_every_steps",
+            "checkpoint_every_s",
+            "clip_grad_norm",
+        ):
+            value = getattr(self, name)
+            _check(value is None or value > 0, name, value, "give more than 0, or None for never")
+        _check(self.base_lr > 0, "base_lr", self.base_lr, "give more than 0")
+        for name in ("min_lr", "weight_decay", "seed"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "give at least 0")
+        _check(self.min_lr <= self.peak_lr, "min_lr", self.min_lr, f"give at most the peak, {self.peak_lr:g}")
+        _check(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "give two numbers in [0, 1)")
+        divides = self.batch_size % self.accumulate == 0
+        _check(divides, "accumulate", self.accumulate, f"give a divisor of --train.batch-size, {self.batch_size}")
+
+    def _check_duration(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ConfigError(
+                f"the duration is given as {self.epochs} epochs and {self.steps} steps",
+                where="--train.epochs, --train.steps",
+                fix="set exactly one and leave the other None",
+            )
+        if self.warmup_epochs is not None and self.warmup_steps is not None:
+            raise ConfigError(
+                f"the warm-up is given as {self.warmup_epochs} epochs and {self.warmup_steps} steps",
+                where="--train.warmup-epochs, --train.warmup-steps",
+                fix="set at most one and leave the other None",
+            )
+        for name in ("epochs", "steps"):
+            value = getattr(self, name)
+            _check(value is None or value > 0, name, value, "give more than 0")
+        for name in ("warmup_epochs", "warmup_steps"):
+            value = getattr(self, name)
+            _check(value is None or value >= 0, name, value, "give at least 0")
+
+    @property
+    def peak_lr(self) -> float:
+        """The highest learning rate: base_lr * batch_size / 256 (Goyal et al. 2017, arXiv:1706.02677, section 2.1)."""
+        return self.base_lr * self.batch_size / 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The duration in optimiser steps, all of it and its warm-up."""
+
+    steps: int
+    warmup_steps: int
+
+
+def resolve_steps(config: TrainConfig, clips_per_epoch: int) -> Schedule:
+    """The one place where epochs become optimiser steps.
+
+    clips_per_epoch: clips that make one effective epoch, which is the number of videos. A last part that does not fill
+    a batch makes no step. Raises ConfigError where an epoch count gives no step or the warm-up outlasts the run.
+    """
+    steps = config.steps
+    if steps is None:
+        assert config.epochs is not None
+        steps = int(config.epochs * clips_per_epoch / config.batch_size)
+        given = f"{config.epochs:g} of {clips_per_epoch} clips is less than one batch of {config.batch_size}"
+        _check(steps > 0, "epochs", given, "give more epochs or a smaller --train.batch-size")
+    warmup_steps = config.warmup_steps
+    if warmup_steps is None:
+        warmup_steps = int((config.warmup_epochs or 0) * clips_per_epoch / config.batch_size)
+    option = "warmup_steps" if config.warmup_epochs is None else "warmup_epochs"
+    _check(warmup_steps < steps, option, f"{warmup_steps} steps", f"give fewer than the {steps} steps of the run")
+    return Schedule(steps=steps, warmup_steps=warmup_steps)
+
+
+def fingerprint(settings: Any) -> str:
+    """A short hash of a dataclass of settings, equal only when every field is equal."""
+    text = json.dumps({"type": type(settings).__name__, **asdict(settings)}, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _check(accepted: bool, name: str, value: object, fix: str) -> None:
+    if not accepted:
+        option = "--train." + name.replace("_", "-")
+        raise ConfigError(f"{value} cannot work", where=option, fix=fix)

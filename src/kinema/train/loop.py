@@ -1,0 +1,178 @@
+"""The training loop: one method, batches in, checkpoints out.
+
+It knows no method by name and no data set. Everything that shapes a step is a function of the step's number, so a run
+that was killed goes on from its newest checkpoint to the same weights, bit for bit on a processor.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from kinema.methods.method import Method
+from kinema.ops.collectives import any_over_ranks, mean_over_ranks
+from kinema.train.checkpoint import TrainState, full_disk_stops, load_checkpoint, newest_checkpoint, save_checkpoint
+from kinema.train.config import Schedule, TrainConfig
+from kinema.train.log import RunLog, StepClock
+from kinema.train.parallel import Ranks
+from kinema.train.skips import Skipped, SkippedFiles
+from kinema.train.step import Stepper
+from kinema.train.stop import StopRequest
+from kinema.types import ClipBatch
+
+
+@runtime_checkable
+class LoadedBatch(Protocol):
+    """What a loader delivers for one step of one rank."""
+
+    @property
+    def batch(self) -> ClipBatch: ...
+
+    @property
+    def skipped(self) -> Sequence[Skipped]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hook:
+    """Something done every so many steps and after the last, e.g. pictures or an evaluation.
+
+    function: called as function(method, step, log) on every rank, with the method in evaluation mode and no gradients.
+    """
+
+    every_steps: int
+    function: Callable[[Method, int, RunLog], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """How a run ended."""
+
+    state: TrainState
+    """What its last checkpoint says."""
+    interrupted: bool
+    """Whether it was stopped on request before its last step."""
+
+
+def fit(
+    method: Method,
+    batches: Iterator[LoadedBatch],
+    config: TrainConfig,
+    schedule: Schedule,
+    run_folder: Path,
+    ranks: Ranks,
+    hooks: Sequence[Hook] = (),
+    *,
+    stop: StopRequest,
+    skips: SkippedFiles,
+    fingerprint: str,
+) -> FitResult:
+    """Trains the method to its last step, from the newest checkpoint of the run folder where there is one.
+
+    batches: this rank's, beginning with the step after that checkpoint (`checkpoint.finished_steps`).
+    fingerprint: hash of the whole configuration; a checkpoint with another is refused.
+    Raises TrainingError at a loss that is not finite or a full disk, DatasetError at too many unreadable files,
+    ConfigError or WeightsError for a checkpoint that does not fit or cannot be read. Older checkpoints stay intact.
+    """
+    stepper = Stepper(method, config, schedule, ranks)
+    state = TrainState(step=0, fingerprint=fingerprint, clips_seen=0, cpu_s=0.0)
+    newest = newest_checkpoint(run_folder)
+    if newest is not None:
+        state = load_checkpoint(newest, method, stepper.optimizer, fingerprint=fingerprint)
+    cpu_before_s = state.cpu_s if ranks.is_first else 0.0
+    log = RunLog(
+        run_folder, steps=schedule.steps, start_step=state.step, cpu_before_s=cpu_before_s, writes=ranks.is_first
+    )
+    with log:
+        run = _Run(stepper=stepper, config=config, folder=run_folder, log=log, skips=skips, state=state)
+        for step in range(state.step + 1, schedule.steps + 1):
+            last = step == schedule.steps
+            measured = run.take_step(step, batches)
+            stopping = any_over_ranks(stop.requested)
+            if last or step % config.log_every_steps == 0:
+                run.record(step, measured)
+            for hook in hooks:
+                if last or step % hook.every_steps == 0:
+                    run.call(hook, step)
+            if last or stopping or run.owes_checkpoint(step):
+                run.save(step)
+            if stopping:
+                break
+    log.say(f"{run.state.step} of {schedule.steps} steps done in {log.elapsed}; {skips}")
+    return FitResult(state=run.state, interrupted=run.state.step < schedule.steps)
+
+
+class _Run:
+    """What the loop does with a step: take it, write it down, save it."""
+
+    def __init__(
+        self,
+        *,
+        stepper: Stepper,
+        config: TrainConfig,
+        folder: Path,
+        log: RunLog,
+        skips: SkippedFiles,
+        state: TrainState,
+    ) -> None:
+        self.state = state
+        self._stepper, self._config, self._folder = stepper, config, folder
+        self._log, self._skips = log, skips
+        self._clock = StepClock()
+        self._saved_s = time.monotonic()
+        stepper.method.train()
+        skips.restore(state.skipped)
+
+    def take_step(self, step: int, batches: Iterator[LoadedBatch]) -> dict[str, Tensor]:
+        asked_s = time.monotonic()
+        loaded = next(batches)
+        got_s = time.monotonic()
+        measured = self._stepper.take(step, loaded.batch)
+        worked_s = time.monotonic() - got_s
+        self._clock.add(waited_s=got_s - asked_s, worked_s=worked_s, clips=self._config.batch_size)
+        self._skips.add(loaded.skipped)
+        self._log.advance(step)
+        return measured
+
+    def record(self, step: int, measured: dict[str, Tensor]) -> None:
+        self._settle()
+        means = mean_over_ranks(torch.stack([value.float() for value in measured.values()])).tolist()
+        values = {**dict(zip(measured, means, strict=True)), "lr": self._stepper.lr(step), **self._clock.read()}
+        self._log.record(step, values, routine=True)
+
+    def call(self, hook: Hook, step: int) -> None:
+        method = self._stepper.method
+        method.eval()
+        with torch.no_grad():
+            hook.function(method, step, self._log)
+        method.train()
+
+    def owes_checkpoint(self, step: int) -> bool:
+        if step % self._config.checkpoint_every_steps == 0:
+            return True
+        longest_s = self._config.checkpoint_every_s
+        return longest_s is not None and any_over_ranks(time.monotonic() - self._saved_s > longest_s)
+
+    def save(self, step: int) -> None:
+        self._settle()
+        self.state = TrainState(
+            step=step,
+            fingerprint=self.state.fingerprint,
+            clips_seen=step * self._config.batch_size,
+            cpu_s=round(self._log.cpu_s, 2),
+            skipped=self._skips.rows,
+        )
+        if self._log.writes:
+            keep = self._config.keep_checkpoints
+            save_checkpoint(self._folder, self._stepper.method, self._stepper.optimizer, self.state, keep=keep)
+        with full_disk_stops(step, self._folder):
+            self._skips.write()
+        self._saved_s = time.monotonic()
+
+    def _settle(self) -> None:
+        self._stepper.watch.settle()
+        self._skips.settle()
+        self._log.measure_ranks()

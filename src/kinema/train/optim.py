@@ -1,0 +1,62 @@
+"""AdamW over the method's own parameter groups, and its learning rate at every step."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kinema.methods.method import Method
+from kinema.train.config import Schedule, TrainConfig
+
+
+def learning_rate(step: int, schedule: Schedule, config: TrainConfig) -> float:
+    """The learning rate of the step after `step` finished ones: MAE's schedule, taken at every step.
+
+    With W warm-up steps of S in all, and peak = base_lr * batch_size / 256:
+    peak * step / W for step < W, then min_lr + (peak - min_lr) / 2 * (1 + cos(pi * (step - W) / (S - W))).
+    As in MAE, the first step of a warm-up has learning rate 0.
+    """
+    if step < schedule.warmup_steps:
+        return config.peak_lr * step / schedule.warmup_steps
+    done = (step - schedule.warmup_steps) / (schedule.steps - schedule.warmup_steps)
+    return config.min_lr + (config.peak_lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def build_optimizer(method: Method, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with one group for each of the method's.
+
+    Which parameters decay is the method's to say; by default vectors do not. Raises ValueError where the method's
+    groups do not hold each trainable parameter exactly once.
+    """
+    groups = method.parameter_groups(0.0)
+    grouped = [id(parameter) for group in groups for parameter in group.parameters]
+    trainable = {id(parameter): name for name, parameter in method.named_parameters() if parameter.requires_grad}
+    if sorted(grouped) != sorted(trainable):
+        missing = [name for key, name in trainable.items() if key not in grouped]
+        raise ValueError(f"parameter_groups must hold each trainable parameter once; missing: {missing}")
+    return torch.optim.AdamW(
+        [{"params": group.parameters, "name": group.name} for group in groups],
+        lr=config.peak_lr,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def set_rates(
+    optimizer: torch.optim.Optimizer, method: Method, progress: float, *, lr: float, weight_decay: float
+) -> None:
+    """Gives every group its learning rate and weight decay: the scheduled ones times the group's own scales."""
+    for target, group in zip(optimizer.param_groups, method.parameter_groups(progress), strict=True):
+        target["lr"] = lr * group.lr_scale
+        target["weight_decay"] = weight_decay * group.weight_decay_scale
+
+
+def clip_gradients(method: Method, longest: float | None) -> Float[Tensor, ""]:
+    """The 2-norm of all gradients together, on the device, before they are shortened in place to at most `longest`."""
+    parameters = [parameter for parameter in method.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(parameter.grad for parameter in parameters if parameter.grad is not None)
+    if longest is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, longest, norm)
+    return norm

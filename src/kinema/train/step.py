@@ -1,0 +1,73 @@
+"""One optimiser step: forward, backward, clip, step, on one rank of those that train together."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kinema.draws import seed_of
+from kinema.methods.method import Method, MethodOutput
+from kinema.ops.precision import allow_tf32, autocast, resolve_precision
+from kinema.train.config import Schedule, TrainConfig
+from kinema.train.finite import FiniteWatch, check_initialised
+from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates
+from kinema.train.parallel import Ranks, place, rank_batch_size, sync_only
+from kinema.types import ClipBatch
+
+
+class Stepper:
+    """The method, its optimiser and all that a step needs, made from the configuration once."""
+
+    def __init__(self, method: Method, config: TrainConfig, schedule: Schedule, ranks: Ranks) -> None:
+        check_initialised(method)
+        allow_tf32(ranks.device)
+        self.method = method
+        self.watch = FiniteWatch(ranks.device)
+        self._config, self._schedule, self._ranks = config, schedule, ranks
+        self._num_clips = rank_batch_size(config, ranks)
+        self._precision: Literal["fp32", "bf16"] = resolve_precision(config.precision, ranks.device)
+        self._module = place(method, config, ranks)
+        self.optimizer = build_optimizer(method, config)
+
+    def take(self, step: int, batch: ClipBatch) -> dict[str, Tensor]:
+        """Takes step number `step`, counted from 1; gives the loss, its terms and the gradient norm, on the device.
+
+        Generators of devices (drop path, dropout) are seeded from the seed, the step and the rank, so that a step is
+        the same whatever was done before it. Raises TrainingError at a loss or gradient that is not finite.
+        """
+        if len(batch) != self._num_clips:
+            raise ValueError(f"the loader gave {len(batch)} clips a step; the configuration asks for {self._num_clips}")
+        torch.manual_seed(seed_of(self._config.seed, "device", step, self._ranks.rank))
+        progress = (step - 1) / self._schedule.steps
+        lr, weight_decay = self.lr(step), self._config.weight_decay
+        set_rates(self.optimizer, self.method, progress, lr=lr, weight_decay=weight_decay)
+        output = self._backward(batch.to(self._ranks.device), progress)
+        norm = clip_gradients(self.method, self._config.clip_grad_norm)
+        self.watch.see(step, batch.ids, loss=output.loss, norm=norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.method.after_step(progress)
+        terms = {f"terms/{name}": value for name, value in output.terms.items()}
+        return {"loss": output.loss, "grad_norm": norm, **terms}
+
+    def lr(self, step: int) -> float:
+        """The learning rate of step number `step`, counted from 1."""
+        return learning_rate(step - 1, self._schedule, self._config)
+
+    def _backward(self, batch: ClipBatch, progress: float) -> MethodOutput:
+        outputs: list[MethodOutput] = []
+        parts = batch.split(self._config.accumulate)
+        for number, part in enumerate(parts, start=1):
+            with sync_only(self._module, last=number == len(parts)):
+                with autocast(self._precision, self._ranks.device):
+                    output: MethodOutput = self._module(part, progress)
+                (output.loss / len(parts)).backward()
+            outputs.append(output)
+        return MethodOutput(
+            loss=_mean([output.loss for output in outputs]),
+            terms={name: _mean([output.terms[name] for output in outputs]) for name in outputs[0].terms},
+        )
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return torch.stack([value.detach() for value in values]).mean()

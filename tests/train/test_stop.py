@@ -1,0 +1,17 @@
+import os
+import signal
+
+import pytest
+
+from kinema.train.stop import StopRequest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_request_the_stop_and_former_handlers_return(number):
+    former = signal.getsignal(number)
+    with StopRequest().on_signals() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert stop.requested
+    assert signal.getsignal(number) is former
