@@ -1,0 +1,121 @@
+"""Masks to soft labels on the token grid, and back.
+
+Channel 0 is the background; channel n + 1 is object `ids[n]`. Ids are 1 to 255 and need not be contiguous.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer, UInt8
+from PIL import Image
+from torch import Tensor
+
+from kinema.errors import KinemaError
+
+
+def masks_to_soft(
+    mask: UInt8[np.ndarray, "H W"],
+    ids: Sequence[int],
+    grid: tuple[int, int],
+    *,
+    mode: Literal["nearest", "bilinear"],
+    keep_small: bool,
+) -> Float[Tensor, "h w C"]:
+    """Labels in [0, 1] on a grid of (h, w) tokens, summing to 1 over channels; every other mask value is background.
+
+    mode: `nearest` takes the pixel under each token's centre, as Pillow does (DINO); `bilinear` resizes each object's
+    indicator without antialiasing, as OpenCV does (CRW). keep_small: an object that would be the label of no token gets
+    the token it overlaps most; where that is another object's last one, or two such objects want it, they share it.
+    """
+    _check_ids(ids)
+    channel_of_id = np.zeros(256, dtype=np.int64)
+    channel_of_id[list(ids)] = np.arange(1, len(ids) + 1)
+    num_channels = len(ids) + 1
+    if mode == "nearest":
+        small = torch.from_numpy(channel_of_id[_nearest(mask, grid, "centre")])
+        soft = F.one_hot(small, num_channels).float()
+    else:
+        full = torch.from_numpy(channel_of_id[mask])
+        soft = torch.stack([_resized((full == c).float(), grid, "bilinear") for c in range(num_channels)], dim=-1)
+    if keep_small:
+        _give_tokens_to_lost_objects(soft, channel_of_id[mask])
+    return soft
+
+
+def soft_to_mask(
+    soft: Float[Tensor, "h w C"],
+    ids: Sequence[int],
+    size: tuple[int, int],
+    *,
+    via: tuple[int, int],
+    min_max: bool,
+    upsample: Literal["bilinear", "nearest"] = "bilinear",
+    to_native: Literal["centre", "corner"] = "centre",
+) -> UInt8[np.ndarray, "H W"]:
+    """The mask of (H, W) pixels, with object ids as values, that soft labels stand for.
+
+    The labels are upsampled to `via`, the network's input (height, width); the largest channel wins, the first of
+    equals; the result is resized to `size` by nearest neighbour. min_max: first stretch every channel to [0, 1] over
+    the frame (DINO); a channel without contrast counts as 0. to_native: the pixel under each new pixel's `centre`
+    (Pillow) or upper left `corner` (OpenCV).
+    """
+    _check_ids(ids)
+    if soft.shape[-1] != len(ids) + 1:
+        raise KinemaError(f"{soft.shape[-1]} label channels for {len(ids)} objects", fix="give one id for each object")
+    best = torch.full(via, -torch.inf, device=soft.device)
+    winner = torch.zeros(via, dtype=torch.uint8, device=soft.device)
+    for channel, object_id in enumerate((0, *ids)):  # one at a time: all channels at image size may not fit in memory
+        score = _resized(soft[..., channel].float(), via, upsample)
+        if min_max:
+            score = _stretched(score)
+        winner.masked_fill_(score > best, object_id)
+        best = torch.maximum(best, score)
+    return _nearest(winner.cpu().numpy(), size, to_native)
+
+
+def _check_ids(ids: Sequence[int]) -> None:
+    if len(set(ids)) != len(ids) or not all(0 < object_id < 256 for object_id in ids):
+        raise KinemaError(f"object ids {list(ids)} are not distinct numbers from 1 to 255")
+
+
+def _nearest(
+    mask: UInt8[np.ndarray, "H W"], size: tuple[int, int], convention: Literal["centre", "corner"]
+) -> UInt8[np.ndarray, "h w"]:
+    height, width = size
+    if convention == "centre":
+        return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+    rows = np.arange(height) * mask.shape[0] // height
+    columns = np.arange(width) * mask.shape[1] // width
+    return mask[rows[:, None], columns]
+
+
+def _resized(channel: Float[Tensor, "H W"], size: tuple[int, int], mode: str) -> Float[Tensor, "h w"]:
+    return F.interpolate(channel[None, None], size=size, mode=mode)[0, 0]
+
+
+def _stretched(score: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
+    low, high = score.aminmax()
+    return torch.where(high > low, (score - low) / (high - low), torch.zeros_like(score))
+
+
+def _give_tokens_to_lost_objects(soft: Float[Tensor, "h w C"], channels: Integer[np.ndarray, "H W"]) -> None:
+    """Writes into `soft` the objects of the full-size channel map that are the arg-max of no token."""
+    h, w, _ = soft.shape
+    tokens = soft.view(h * w, -1)
+    lost = np.setdiff1d(channels, [0, *tokens.argmax(dim=1).tolist()])
+    rows, columns = (np.arange(size) * cells // size for size, cells in zip(channels.shape, (h, w), strict=True))
+    token_of_pixel = rows[:, None] * w + columns
+    wanted: dict[int, list[int]] = {}
+    for channel in lost.tolist():
+        overlap = np.bincount(token_of_pixel[channels == channel])
+        wanted.setdefault(int(overlap.argmax()), []).append(channel)
+    for token, sharers in wanted.items():
+        winners = tokens.argmax(dim=1)
+        owner = int(winners[token])
+        if owner > 0 and int((winners == owner).sum()) == 1:
+            sharers.append(owner)
+        tokens[token] = 0
+        tokens[token, sharers] = 1 / len(sharers)
