@@ -1,0 +1,50 @@
+"""`kinema COMMAND ...`: finds the command's module and hands it the rest. Nothing heavy is imported for that."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from kinema import __version__
+from kinema.errors import nearest
+
+COMMANDS = {
+    "pretrain": "learn features from a folder of unlabelled video",
+    "propagate": "carry the mask of one frame through a video",
+    "benchmark": "score a network on a labelled data set",
+    "score": "score masks that are already there",
+    "synth": "render a synthetic set of videos with exact labels",
+    "recipes": "list the recipes of `pretrain`",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; gives its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if given else 2
+    if given[0] == "--version":
+        print(f"kinema {__version__}")
+        return 0
+    name, rest = given[0], given[1:]
+    if name not in COMMANDS:
+        hint = f"{nearest(name, COMMANDS)}`kinema --help` lists them all"
+        print(f"kinema: error: unknown command '{name}': {hint}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"kinema.cli.{name}").main(rest)
+
+
+def _help() -> str:
+    lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"kinema {__version__}: learn from unlabelled video, carry labels through video",
+            "",
+            "usage: kinema COMMAND [options]     (kinema COMMAND --help explains each)",
+            "",
+            *lines,
+            "",
+            "exit codes: 0 done, 1 a fault of ours, 2 wrong usage, 3 unusable data, 4 unusable weights,",
+            "            5 training stopped, 130 interrupted (state saved)",
+        ]
+    )

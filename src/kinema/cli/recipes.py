@@ -1,0 +1,43 @@
+"""`kinema recipes`: every recipe with its command, cost and expected result."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import tyro
+
+from kinema.cli.terminal import Common, answer, parse, run
+from kinema.recipes.registry import RECIPES, recipe_named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """List the recipes, or show one whole."""
+
+    name: tyro.conf.Positional[str | None] = None
+    """Of one recipe, to see its settings."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints recipes; gives the exit code."""
+    given = parse(Arguments, arguments, command="recipes")
+    return run(lambda: _print(given), debug=given.debug)
+
+
+def _print(given: Arguments) -> None:
+    names = [given.name] if given.name else list(RECIPES)
+    settings = {name: asdict(recipe_named(name)) for name in names}
+    described = {name: inspect.getdoc(RECIPES[name]) or "" for name in names}
+    result = {name: {"description": described[name], "settings": settings[name]} for name in names}
+    text = "\n\n".join(f"{name}\n    " + text.replace("\n", "\n    ") for name, text in described.items())
+    if given.name:
+        text += "\n\n" + "\n".join(_dotted(settings[given.name]))
+    answer({"recipes": result}, text, as_json=given.json)
+
+
+def _dotted(values: dict, prefix: str = "--") -> list[str]:
+    lines = []
+    for name, value in values.items():
+        option = prefix + name.replace("_", "-")
+        lines += _dotted(value, option + ".") if isinstance(value, dict) else [f"    {option} {value}"]
+    return lines

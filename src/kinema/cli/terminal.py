@@ -1,0 +1,107 @@
+"""How every command speaks: JSON on standard output where asked, one-line errors, exit codes, progress."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from rich.console import Console
+
+from kinema.errors import ConfigError, KinemaError
+
+INTERRUPTED = 130
+_Args = TypeVar("_Args")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every command."""
+
+    json: bool = False
+    """Print exactly one JSON object on standard output, and everything else on standard error."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+Device = Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda[:N]")]
+
+
+def parse(kind: type[_Args], arguments: Sequence[str], *, command: str, default: Any = tyro.MISSING) -> _Args:
+    """The command's arguments; explains itself and exits with 2 where they are wrong.
+
+    Settings are printed and read by their dotted names, e.g. `--train.steps 200`.
+    """
+    try:
+        return tyro.cli(
+            kind,
+            args=list(arguments),
+            prog=f"kinema {command}",
+            default=default,
+            config=(tyro.conf.FlagCreatePairsOff,),
+            console_outputs=True,
+        )
+    except KinemaError as error:  # a value that a configuration refuses when it is made
+        raise SystemExit(fail(error, debug="--debug" in arguments)) from error
+
+
+def say(text: str) -> None:
+    """One line for a person, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def answer(result: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """The command's result on standard output: one JSON object, or the text for a person."""
+    print(json.dumps(result) if as_json else text, flush=True)
+
+
+def run(command: Callable[[], int | None], *, debug: bool) -> int:
+    """The exit code of a command; an error is one line, and 130 means interrupted."""
+    try:
+        return command() or 0
+    except KinemaError as error:
+        return fail(error, debug=debug)
+    except OSError as error:
+        named = f"--out or input file {error.filename}" if error.filename else "the file system"
+        translated = ConfigError(error.strerror or str(error), where=named, fix="check space, permissions and the path")
+        translated.__cause__ = error
+        return fail(translated, debug=debug)
+    except KeyboardInterrupt:
+        say("kinema: interrupted")
+        return INTERRUPTED
+
+
+def fail(error: KinemaError, *, debug: bool) -> int:
+    """Says what is wrong and gives the exit code of that kind of error."""
+    if debug:
+        raise error
+    say(f"kinema: error: {error}")
+    return error.exit_code
+
+
+@contextmanager
+def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A report(what, done, total) that moves a bar on a terminal, and elsewhere prints a line a tenth."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(description, total=None)
+            yield lambda what, done, total: bar.update(
+                task, description=f"{description} {what}", completed=done, total=total
+            )
+        return
+    shown = -1
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal shown
+        tenth = 10 * done // total
+        if tenth > shown:
+            shown = tenth
+            say(f"{description} {what}: {done} of {total}")
+
+    yield report

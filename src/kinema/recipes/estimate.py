@@ -1,0 +1,94 @@
+"""What a run will take, from a few clips computed for real: nothing is written."""
+
+import time
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kinema.datasets.loader import clips_per_epoch
+from kinema.datasets.media import scan
+from kinema.ops.precision import allow_tf32, autocast, resolve_device, resolve_precision
+from kinema.recipes.build import build_method
+from kinema.recipes.pretrain import PretrainRequest
+from kinema.train.config import resolve_steps
+from kinema.types import ClipBatch
+
+_PROBED_CLIPS = 8
+_COPIES_OF_A_PARAMETER = 4  # weight, gradient and AdamW's two averages, all fp32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The cost of a run on one process, data loading left out."""
+
+    files: int
+    steps: int
+    warmup_steps: int
+    peak_lr: float
+    parameters: int
+    memory_gib: float
+    """Of the computing device, for weights, optimiser and one accumulated part's activations."""
+    seconds: float
+    """Of computing, from `clips_per_s`."""
+    clips_per_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The estimate as plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.files} files; {self.steps} steps, {self.warmup_steps} of them warm-up, to a learning rate of "
+            f"{self.peak_lr:.3g}\n{self.parameters / 1e6:.1f} M parameters; about {self.memory_gib:.1f} GiB; about "
+            f"{timedelta(seconds=round(self.seconds))} at {self.clips_per_s:.1f} clips/s (measured on {_PROBED_CLIPS} "
+            "clips, one process, without reading files)"
+        )
+
+
+def estimate(request: PretrainRequest) -> Estimate:
+    """Time and memory of the request; raises what `pretrain` would raise for its files and settings."""
+    train = request.recipe.train
+    items = scan(request.sources, exclude=[*request.exclude, *request.held_out])
+    schedule = resolve_steps(train, clips_per_epoch(len(items)))
+    device = resolve_device(request.device)
+    method = build_method(request.recipe.method, seed=train.seed).to(device)
+    allow_tf32(device)
+    clip = method.clip
+    frames = torch.zeros(_PROBED_CLIPS, clip.num_frames, 3, clip.height, clip.width, dtype=torch.uint8)
+    batch = ClipBatch(frames=frames, seeds=torch.arange(_PROBED_CLIPS), ids=("probe",) * _PROBED_CLIPS).to(device)
+    saved: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    seconds = 0.0
+    for _ in range(2):  # the first pass also sets up kernels, so the second is timed
+        saved.clear()
+        started = time.monotonic()
+        with (
+            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+            autocast(resolve_precision(train.precision, device), device),
+        ):
+            loss = method(batch, 0.0).loss
+        loss.backward()
+        loss.item()
+        seconds = time.monotonic() - started
+    num_parameters = sum(parameter.numel() for parameter in method.parameters())
+    kept = {parameter.data_ptr() for parameter in method.parameters()}
+    activations = sum(size for pointer, size in saved.items() if pointer not in kept) / _PROBED_CLIPS
+    memory = 4 * _COPIES_OF_A_PARAMETER * num_parameters + activations * train.batch_size / train.accumulate
+    clips_per_s = _PROBED_CLIPS / seconds
+    return Estimate(
+        files=len(items),
+        steps=schedule.steps,
+        warmup_steps=schedule.warmup_steps,
+        peak_lr=train.peak_lr,
+        parameters=num_parameters,
+        memory_gib=memory / 2**30,
+        seconds=schedule.steps * train.batch_size / clips_per_s,
+        clips_per_s=clips_per_s,
+    )

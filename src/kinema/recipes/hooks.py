@@ -1,0 +1,113 @@
+"""What a run does besides training: it keeps encoders, draws pictures, and measures on clips held out."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from kinema.benchmark.davis import davis_scores
+from kinema.datasets.davis import read_sequences
+from kinema.datasets.loader import Loader
+from kinema.datasets.media import MediaDataset
+from kinema.features import FeatureExtractor, WeightsSource
+from kinema.methods.method import Method
+from kinema.models.configs import ViTConfig
+from kinema.models.vit import ViT
+from kinema.ops.precision import autocast, resolve_precision
+from kinema.propagation.protocols import protocol_named
+from kinema.report.reconstructions import reconstruction_sheet
+from kinema.train.config import TrainConfig
+from kinema.train.log import RunLog
+from kinema.train.loop import Hook
+from kinema.types import ClipBatch
+from kinema.weights.files import save_encoder
+
+_PICTURED_CLIPS = 6
+_HELD_OUT_BATCHES = 4
+
+
+def export_hook(out: Path, config: TrainConfig) -> list[Hook]:
+    """Keeps `encoder.safetensors` as new as the newest checkpoint, and one by step where that is asked for."""
+
+    def newest(method: Method, step: int, log: RunLog) -> None:
+        if log.writes:
+            _export(method, out, step)
+
+    def kept(method: Method, step: int, log: RunLog) -> None:
+        if log.writes:
+            _export(method, out / "encoders" / f"step-{step:08d}", step)
+
+    hooks = [Hook(every_steps=config.checkpoint_every_steps, function=newest)]
+    if config.export_every_steps is not None:
+        hooks.append(Hook(every_steps=config.export_every_steps, function=kept))
+    return hooks
+
+
+def _export(method: Method, folder: Path, step: int) -> None:
+    export = method.encoder_export()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_encoder(folder, export.tensors, {**export.config, "step": step})
+
+
+def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
+    """Reconstructions of the same few clips, as `pictures/step-00000500.png`."""
+    batch = _first_clips(dataset, _PICTURED_CLIPS)
+
+    def draw(method: Method, step: int, log: RunLog) -> None:
+        if not log.writes:
+            return
+        device = next(method.parameters()).device
+        reconstruction = method.reconstruct(batch.to(device))
+        if reconstruction is not None:
+            folder = out / "pictures"
+            folder.mkdir(exist_ok=True)
+            Image.fromarray(reconstruction_sheet(reconstruction)).save(folder / f"step-{step:08d}.png")
+
+    return Hook(every_steps=every_steps, function=draw)
+
+
+def held_out_hook(dataset: MediaDataset, config: TrainConfig, every_steps: int) -> Hook:
+    """The method's loss on the same few batches of clips it never trains on, as `held_out/loss`."""
+    size = max(min(config.batch_size, 64) // dataset.data.repeats, 1) * dataset.data.repeats
+    batches = [loaded.batch for loaded in islice(Loader(dataset, batch_size=size, num_workers=0), _HELD_OUT_BATCHES)]
+
+    def measure(method: Method, step: int, log: RunLog) -> None:
+        if not log.writes:
+            return
+        device = next(method.parameters()).device
+        with autocast(resolve_precision(config.precision, device), device):
+            losses = [method(batch.to(device), 0.0).loss for batch in batches]
+        log.record(step, {"held_out/loss": torch.stack(losses).mean().item()})
+
+    return Hook(every_steps=every_steps, function=measure)
+
+
+def davis_hook(root: Path, every_steps: int) -> Hook:
+    """J&F of the encoder on a DAVIS-2017 root under `dino_480p`, as `davis/J&F-Mean` and its parts."""
+    sequences = read_sequences(root)
+    protocol = protocol_named("dino_480p")
+
+    def measure(method: Method, step: int, log: RunLog) -> None:
+        if not log.writes:
+            return
+        device = next(method.parameters()).device
+        export = method.encoder_export()
+        encoder = ViT(ViTConfig(**export.config["encoder"])).to(device).eval()
+        encoder.load_state_dict(export.tensors)
+        extractor = FeatureExtractor(encoder, source=WeightsSource(source=f"step {step}", sha256=None), device=device)
+        scores = davis_scores(sequences, extractor, protocol)
+        log.record(step, {f"davis/{name}": scores[name] for name in ("J&F-Mean", "J-Mean", "F-Mean")})
+
+    return Hook(every_steps=every_steps, function=measure)
+
+
+def _first_clips(dataset: MediaDataset, count: int) -> ClipBatch:
+    """One clip of each of the first readable videos, the same at every call."""
+    samples = [dataset.sample(0, index) for index in range(min(count, len(dataset)))]
+    return ClipBatch(
+        frames=torch.from_numpy(np.stack([sample.frames[0] for sample in samples])),
+        seeds=torch.from_numpy(np.stack([sample.seeds[0] for sample in samples])),
+        ids=tuple(sample.ids[0] for sample in samples),
+    )
