@@ -15,6 +15,9 @@ BIN := .venv/bin
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
+demo: .venv/installed
+	$(BIN)/python benchmarks/demo.py --out $(OUT) $(if $(DATA),--data $(DATA))
+
 test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -24,6 +24,7 @@ class ViTConfig:
     """`sincos`: fixed, as in MAE. `learned`: a parameter, as in DINO."""
 
     def __post_init__(self) -> None:
+        _check_positive(self, "width", "depth", "num_heads", "mlp_ratio", "patch_size", "image_size")
         _check_heads(self.width, self.num_heads)
         if self.image_size % self.patch_size:
             raise ConfigError(
@@ -67,9 +68,16 @@ class DecoderConfig:
     """Hidden channels of the MLP; four times `width` when not set (CropMAE fixes it at 2048)."""
 
     def __post_init__(self) -> None:
+        _check_positive(self, "width", "depth", "num_heads", *(["mlp_width"] if self.mlp_width is not None else []))
         _check_heads(self.width, self.num_heads)
         if self.width % 4:
             raise ConfigError(f"decoder width {self.width} is not a multiple of 4", fix="sin-cos positions need that")
+
+
+def _check_positive(config: ViTConfig | DecoderConfig, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(config, name) < float("inf"):
+            raise ConfigError(f"{name} of {getattr(config, name)}", where=name, fix="give more than 0")
 
 
 def _check_heads(width: int, num_heads: int) -> None:

@@ -51,7 +51,7 @@ def attend(
     query, key, value = (part.unflatten(-1, (num_heads, -1)).transpose(1, 2) for part in (query, key, value))
     is_short = _is_short_on_cpu(query, key)
     fused = F.scaled_dot_product_attention
-    attended = _attend_in_products(query, key, value) if is_short else fused(query, key, value)
+    attended = attend_in_products(query, key, value) if is_short else fused(query, key, value)
     return attended.transpose(1, 2).flatten(2)
 
 
@@ -63,7 +63,8 @@ def _is_short_on_cpu(query: Tensor, key: Tensor) -> bool:
     return query.device.type == "cpu" and is_half and torch.is_grad_enabled() and query.shape[2] * key.shape[2] < 400**2
 
 
-def _attend_in_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend_in_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention as its formula says, (B, heads, N, width of a head)."""
     affinity = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     return affinity.softmax(dim=-1) @ value
 

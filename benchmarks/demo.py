@@ -1,0 +1,172 @@
+"""The demo: a small SiamMAE learns from synthetic video in minutes, then carries first masks through held-out clips.
+
+    python benchmarks/demo.py --out demo                      # what `make demo` runs; about five minutes on two cores
+    python benchmarks/demo.py --out demo --seeds 0 1 2        # the spread over seeds of the training
+    python benchmarks/demo.py --out demo --data FOLDER        # your own videos: no truth, so pictures and no scores
+
+Every step is a command that is printed before it runs. Everything printed is measured in this run; nothing is stored.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kinema.benchmark.score import score_davis
+from kinema.cli.main import main as kinema
+from kinema.datasets.davis import DavisSequence, read_mask, read_sequences
+from kinema.datasets.media import scan
+from kinema.layouts import DavisLayout
+from kinema.pipeline.load import load
+from kinema.pipeline.results import write_propagated
+from kinema.propagation.protocols import protocol_named
+from kinema.report.overlays import contact_sheet, overlay
+from kinema.settings import FeatureSettings, InputSize
+from kinema.video.reader import ArrayReader, open_video, read_image
+from kinema.video.writer import write_mask, write_video
+
+CLIPS = 24
+SIZE = ["--features.size.short-side", "240", "--features.size.multiple", "8", "--features.precision", "auto"]
+SEGMENTS = 5
+"""Regions that stand for a label in videos that have none."""
+SHOWN_FRAMES = 100
+
+
+def main() -> int:
+    """Runs the demo; 0 where every command succeeded."""
+    arguments = _arguments()
+    out: Path = arguments.out
+    if out.exists():
+        print(f"demo: {out} is there already; remove it, or name another folder", file=sys.stderr)
+        return 2
+    if arguments.data is not None:
+        _on_own_videos(arguments.data, out, arguments.seeds[0])
+    else:
+        _on_synthetic_videos(out, arguments.seeds)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("demo"))
+    parser.add_argument("--data", type=Path, help="a folder of your own videos")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    return parser.parse_args()
+
+
+def _on_synthetic_videos(out: Path, seeds: list[int]) -> None:
+    _run("synth", "--out", out / "set", "--clips", CLIPS, "--layouts", "davis")
+    layout = DavisLayout(out / "set" / "davis")
+    training = out / "train.txt"
+    training.write_text("".join(f"{layout.frames_dir(name).relative_to(out)}\n" for name in layout.sequences("train")))
+    rows = {"copy the first mask": _copy_first(layout, out / "copied")}
+    for seed in seeds:
+        suffix = f", seed {seed}" if len(seeds) > 1 else ""
+        run = out / f"run-{seed}"
+        _run("pretrain", "siammae_demo", "--data", training, "--out", run, "--train.seed", seed)
+        for label, weights in (("untrained network", f"untrained:{run}@{seed}"), ("trained network", run)):
+            results = out / "results" / f"{label.split()[0]}-{seed}"
+            _run("benchmark", "davis", "--root", layout.root, "--weights", weights, "--out", results, *SIZE)
+            rows[label + suffix] = json.loads((results / "result.json").read_text())["summary"]
+    _show(layout, out, seeds[0])
+    print(_table(rows))
+    _verdict(rows, seeds)
+    print(f"\noverlay video: {out}/overlay.mp4   pictures: {out}/overlay.png, {out}/reconstructions.png")
+
+
+def _copy_first(layout: DavisLayout, out: Path) -> dict[str, float]:
+    """The scores of a prediction that never moves: the floor."""
+    for sequence in read_sequences(layout.root):
+        (out / sequence.name).mkdir(parents=True)
+        for path in sequence.mask_paths:
+            shutil.copy(sequence.mask_paths[0], out / sequence.name / path.name)
+    return score_davis(layout.root, out)
+
+
+def _show(layout: DavisLayout, out: Path, seed: int) -> None:
+    sequence = read_sequences(layout.root)[0]
+    predicted = out / "results" / f"trained-{seed}" / sequence.name
+    write_video(out / "overlay.mp4", _overlaid(sequence, predicted), 25)
+    chosen = np.linspace(0, len(sequence.frame_paths) - 1, 5).astype(int)
+    paths = [sequence.mask_paths[k] for k in chosen]
+    pictures = [
+        overlay(read_image(sequence.frame_paths[k]), read_mask(mask))
+        for masks in (paths, [predicted / path.name for path in paths])
+        for k, mask in zip(chosen, masks, strict=True)
+    ]
+    labels = [f"{who}, frame {k}" for who in ("truth", "carried") for k in chosen]
+    Image.fromarray(contact_sheet(pictures, columns=len(chosen), labels=labels)).save(out / "overlay.png")
+    shutil.copy(_newest_picture(out / f"run-{seed}"), out / "reconstructions.png")
+
+
+def _overlaid(sequence: DavisSequence, predicted: Path) -> Iterator[np.ndarray]:
+    for frame, mask in zip(sequence.frame_paths, sequence.mask_paths, strict=True):
+        yield overlay(read_image(frame), read_mask(predicted / mask.name))
+
+
+def _newest_picture(run: Path) -> Path:
+    return max((run / "pictures").glob("*.png"))
+
+
+def _table(rows: dict[str, dict[str, float]]) -> str:
+    width = max(map(len, rows))
+    lines = [f"\n{'held-out synthetic clips':<{width}}  J&F   J     F"]
+    for name, scores in rows.items():
+        values = "  ".join(f"{100 * scores[key]:4.1f}" for key in ("J&F-Mean", "J-Mean", "F-Mean"))
+        lines.append(f"{name:<{width}}  {values}")
+    return "\n".join(lines)
+
+
+def _verdict(rows: dict[str, dict[str, float]], seeds: list[int]) -> None:
+    for seed in seeds:
+        suffix = f", seed {seed}" if len(seeds) > 1 else ""
+        trained, untrained = (rows[f"{kind} network{suffix}"]["J&F-Mean"] for kind in ("trained", "untrained"))
+        points = 100 * (trained - untrained)
+        said = f"training gained {points:.1f} points" if points > 0 else f"training did NOT help: {points:.1f} points"
+        print(f"{said} of J&F over the untrained network{suffix}")
+
+
+def _on_own_videos(data: Path, out: Path, seed: int) -> None:
+    run = out / "run"
+    _run("pretrain", "siammae_demo", "--data", data, "--out", run, "--train.seed", seed)
+    shutil.copy(_newest_picture(run), out / "reconstructions.png")
+    item = scan([data])[0]
+    with open_video(item.path) as video:
+        clip = ArrayReader(video.frames(range(min(video.num_frames, SHOWN_FRAMES))), fps=video.fps)
+    features = FeatureSettings(size=InputSize(short_side=240, multiple=8), precision="auto")
+    extractor = load(run, settings=features)
+    mask = _segments(extractor.dense(clip.frames([0]))[0].numpy(), clip.height, clip.width)
+    write_mask(out / "first.png", mask)
+    print(f"\n{item.path}: {SEGMENTS} regions of the first frame, found in its features, carried through the video")
+    protocol = replace(protocol_named("dino_480p"), name="dino_480p at 240 pixels", features=features)
+    write_propagated(clip, {0: mask}, extractor, protocol, out / "carried")
+    print(f"overlay video: {out}/carried/overlay.mp4   pictures: {out}/reconstructions.png   weights: {run}")
+
+
+def _segments(features: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Regions of alike features as a mask (height, width), ids from 1."""
+    from scipy.cluster.vq import kmeans2
+
+    unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
+    _, labels = kmeans2(unit.reshape(-1, unit.shape[-1]), SEGMENTS, minit="++", rng=0)
+    grid = (labels.reshape(features.shape[:2]) + 1).astype(np.uint8)
+    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _run(*command: object) -> None:
+    words = [str(word) for word in command]
+    print(f"\n$ kinema {shlex.join(words)}", flush=True)
+    code = kinema(words)
+    if code:
+        raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
