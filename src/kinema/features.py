@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ INTERPOLATION = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "
 DEFAULT_SETTINGS = FeatureSettings()
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A network that gives one vector a patch."""
 

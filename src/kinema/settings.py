@@ -10,6 +10,8 @@ from kinema.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_INPUT_SIDE = 16384
+"""Pixels a side of what a network is shown; more is refused before memory is taken for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +30,12 @@ class InputSize:
     """Round the free side up instead of down."""
 
     def __post_init__(self) -> None:
-        if sum(rule is not None for rule in (self.short_side, self.long_side, self.fixed)) != 1:
+        sides = [side for side in (self.short_side, self.long_side, *(self.fixed or ())) if side is not None]
+        if len(sides) != (2 if self.fixed else 1):
             raise ConfigError(f"{self} names not exactly one size", fix="set one of short_side, long_side, fixed")
+        for pixels in (*sides, self.multiple):
+            if not 1 <= pixels <= MAX_INPUT_SIDE:
+                raise ConfigError(f"a size of {pixels} pixels", where="size", fix=f"use 1 to {MAX_INPUT_SIDE}")
 
     def of(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) in pixels that a frame of the given size is resized to."""
@@ -64,3 +70,7 @@ class FeatureSettings:
     sin-cos recomputed (only for sin-cos positions)."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the network; `auto` is bf16 where the processor multiplies it fast."""
+
+    def __post_init__(self) -> None:
+        if not all(0 < deviation < float("inf") for deviation in self.std):
+            raise ConfigError(f"deviations {self.std}", where="std", fix="pixels are divided by them: give more than 0")

@@ -6,7 +6,7 @@ import pytest
 from kinema.errors import ConfigError
 from kinema.report.overlays import caption, contact_sheet, overlay
 
-COLORS = {1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0)}
+COLORS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (255, 255, 0)}
 
 
 def random_frame(height: int, width: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """DAVIS-2017, semi-supervised: the first frame's masks carried through each sequence, and scored."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,12 +8,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kinema.benchmark.result import BenchmarkResult
-from kinema.benchmark.score import score_davis
+from kinema.benchmark.score import count_objects, score_davis
 from kinema.datasets.davis import DavisSequence, read_mask, read_sequences
 from kinema.features import FeatureExtractor
 from kinema.metrics.segmentation import score_sequence, summarize
 from kinema.pipeline.propagate import propagate
-from kinema.pipeline.results import make_output_folder
+from kinema.pipeline.results import output_folder, replaced_when_complete
 from kinema.propagation.protocols import Protocol
 from kinema.video.reader import read_image
 from kinema.video.writer import write_mask
@@ -42,16 +41,10 @@ def benchmark_davis(
     """
     started = time.monotonic()
     chosen = read_sequences(root, split, sequences)
-    make_output_folder(out)
-    total, done = sum(len(sequence.frame_paths) for sequence in chosen), 0
-    for sequence in chosen:
-        beside = out / f".{sequence.name}.partial"
-        beside.mkdir()
-        for path, mask in zip(sequence.mask_paths, carried(sequence, extractor, protocol), strict=True):
-            write_mask(beside / path.name, mask)
-            done += 1
-            report(sequence.name, done, total)
-        os.replace(beside, out / sequence.name)
+    for sequence in chosen:  # before hours of work, not after
+        count_objects(sequence)
+    with output_folder(out):
+        _write_predictions(chosen, extractor, protocol, out, report)
     scores = score_davis(root, out, split=split, sequences=sequences)
     rows = scores.pop("rows")
     result = BenchmarkResult(
@@ -64,6 +57,18 @@ def benchmark_davis(
     )
     result.write(out / "result.json")
     return result
+
+
+def _write_predictions(
+    sequences: Sequence[DavisSequence], extractor: FeatureExtractor, protocol: Protocol, out: Path, report: Report
+) -> None:
+    total, done = sum(len(sequence.frame_paths) for sequence in sequences), 0
+    for sequence in sequences:
+        with replaced_when_complete(out / sequence.name) as beside:
+            for path, mask in zip(sequence.mask_paths, carried(sequence, extractor, protocol), strict=True):
+                write_mask(beside / path.name, mask)
+                done += 1
+                report(sequence.name, done, total)
 
 
 def davis_scores(

@@ -1,6 +1,7 @@
 """What a benchmark says: numbers, and everything that they depend on."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,8 +31,13 @@ class BenchmarkResult:
         return {**asdict(self), "versions": versions()}
 
     def write(self, file: Path) -> None:
-        """Writes the result as JSON."""
-        file.write_text(json.dumps(self.as_json(), indent=2) + "\n")
+        """Writes the result as JSON, whole or not at all."""
+        beside = file.with_name(f".{file.name}.partial")
+        try:
+            beside.write_text(json.dumps(self.as_json(), indent=2) + "\n")
+            os.replace(beside, file)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

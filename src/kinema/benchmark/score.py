@@ -45,15 +45,17 @@ class _Frame:
 
 
 def _frames(sequence: DavisSequence, results: Path) -> list[_Frame]:
-    first, scored = sequence.mask_paths[0], sequence.mask_paths[1:-1]
-    if not scored:
-        fix = "at least 3 masks are needed: the first and the last do not count"
-        raise DatasetError(f"sequence {sequence.name} is too short to score", where=str(first.parent), fix=fix)
-    num_objects = _count_objects(first)
+    num_objects = count_objects(sequence)
+    scored = sequence.mask_paths[1:-1]
     return [_Frame(path, _prediction(results / sequence.name / path.name), num_objects) for path in scored]
 
 
-def _count_objects(first: Path) -> int:
+def count_objects(sequence: DavisSequence) -> int:
+    """Objects that a sequence is scored on; DatasetError where it has none, or no frame that counts."""
+    first = sequence.mask_paths[0]
+    if len(sequence.mask_paths) < 3:
+        fix = "at least 3 masks are needed: the first and the last do not count"
+        raise DatasetError(f"sequence {sequence.name} is too short to score", where=str(first.parent), fix=fix)
     mask = read_mask(first)
     highest = int(np.max(mask, where=mask != _VOID, initial=0))
     if not highest:

@@ -47,15 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         from kinema.cli.terminal import fail
 
         return fail(error, debug="--debug" in arguments)
-    default = Arguments(
-        benchmark=tyro.MISSING,
-        root=tyro.MISSING,
-        weights=tyro.MISSING,
-        out=tyro.MISSING,
-        features=protocol.features,
-        propagation=protocol.propagation,
-    )
-    given = parse(Arguments, arguments, command="benchmark", default=default)
+    settings = {"features": protocol.features, "propagation": protocol.propagation}
+    given = parse(Arguments, arguments, command="benchmark", **settings)
     return run(lambda: _benchmark(given), debug=given.debug)
 
 

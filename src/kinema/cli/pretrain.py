@@ -54,8 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     except KinemaError as error:
         return fail(error, debug="--debug" in rest)
     train = _in_typed_unit(recipe.train, rest)
-    default = Arguments(sources=tyro.MISSING, out=tyro.MISSING, method=recipe.method, data=recipe.data, train=train)
-    given = parse(Arguments, rest, command=f"pretrain {name}", default=default)
+    given = parse(Arguments, rest, command=f"pretrain {name}", method=recipe.method, data=recipe.data, train=train)
     if not _typed(rest, "warmup-"):
         given = replace(given, train=_with_warmup_share_of(recipe.train, given.train))
     return run(lambda: _pretrain(name, given), debug=given.debug)
@@ -66,7 +65,7 @@ def _in_typed_unit(train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
     if _typed(arguments, "steps"):
         return replace(train, epochs=None, steps=train.steps or 1, warmup_epochs=None, warmup_steps=None)
     if _typed(arguments, "epochs"):
-        return replace(train, epochs=train.epochs or 1, steps=None, warmup_epochs=None, warmup_steps=None)
+        return replace(train, epochs=train.epochs or 1.0, steps=None, warmup_epochs=None, warmup_steps=None)
     return train
 
 
@@ -100,6 +99,7 @@ def _explain(arguments: Sequence[str]) -> int:
 def _pretrain(name: str, given: Arguments) -> int:
     from kinema.recipes.estimate import estimate
     from kinema.recipes.pretrain import PretrainRequest, pretrain
+    from kinema.train.checkpoint import finished_steps
 
     recipe = Recipe(method=given.method, data=given.data, train=given.train)
     request = PretrainRequest(
@@ -119,8 +119,12 @@ def _pretrain(name: str, given: Arguments) -> int:
         resolved = {"recipe": name, "settings": asdict(recipe), **estimated.as_json()}
         answer(resolved, f"{json.dumps(resolved['settings'], indent=2)}\n\n{estimated}", as_json=given.json)
         return 0
+    before = 0 if given.fresh else finished_steps(given.out)
     result = pretrain(request)
-    finished = {"out": str(given.out), "steps": result.state.step, "interrupted": result.interrupted}
-    ending = "stopped; the same command goes on" if result.interrupted else f"use it with --weights {given.out}"
+    step, done_before = result.state.step, result.state.step == before
+    finished = {"out": str(given.out), "steps": step, "interrupted": result.interrupted, "done_before": done_before}
+    ending = f"{'already finished; ' if done_before else ''}use it with --weights {given.out}"
+    if result.interrupted:
+        ending = "stopped; the same command goes on"
     answer(finished, f"{given.out}: {ending}", as_json=given.json)
     return INTERRUPTED if result.interrupted else 0

@@ -45,15 +45,8 @@ def main(arguments: Sequence[str]) -> int:
         protocol = protocol_in(arguments)
     except KinemaError as error:
         return fail(error, debug="--debug" in arguments)
-    default = Arguments(
-        video=tyro.MISSING,
-        labels=tyro.MISSING,
-        weights=tyro.MISSING,
-        out=tyro.MISSING,
-        features=protocol.features,
-        propagation=protocol.propagation,
-    )
-    given = parse(Arguments, arguments, command="propagate", default=default)
+    settings = {"features": protocol.features, "propagation": protocol.propagation}
+    given = parse(Arguments, arguments, command="propagate", **settings)
     return run(lambda: _propagate(given), debug=given.debug)
 
 

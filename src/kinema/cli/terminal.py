@@ -1,11 +1,13 @@
 """How every command speaks: JSON on standard output where asked, one-line errors, exit codes, progress."""
 
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass, field, make_dataclass
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -29,20 +31,21 @@ class Common:
 Device = Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda[:N]")]
 
 
-def parse(kind: type[_Args], arguments: Sequence[str], *, command: str, default: Any = tyro.MISSING) -> _Args:
+def parse(kind: type[_Args], arguments: Sequence[str], *, command: str, **defaults: Any) -> _Args:
     """The command's arguments; explains itself and exits with 2 where they are wrong.
 
-    Settings are printed and read by their dotted names, e.g. `--train.steps 200`.
+    Settings are printed and read by their dotted names, e.g. `--train.steps 200`. defaults: of fields of `kind` whose
+    values are known only now.
     """
+    fields = [
+        (name, get_type_hints(kind, include_extras=True)[name], field(default=value))
+        for name, value in defaults.items()
+    ]
+    space = {"__doc__": kind.__doc__}
+    chosen = make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True, namespace=space)
     try:
-        return tyro.cli(
-            kind,
-            args=list(arguments),
-            prog=f"kinema {command}",
-            default=default,
-            config=(tyro.conf.FlagCreatePairsOff,),
-            console_outputs=True,
-        )
+        config = (tyro.conf.FlagCreatePairsOff,)
+        return tyro.cli(chosen, args=list(arguments), prog=f"kinema {command}", config=config)
     except KinemaError as error:  # a value that a configuration refuses when it is made
         raise SystemExit(fail(error, debug="--debug" in arguments)) from error
 
@@ -58,11 +61,14 @@ def answer(result: dict[str, Any], text: str, *, as_json: bool) -> None:
 
 
 def run(command: Callable[[], int | None], *, debug: bool) -> int:
-    """The exit code of a command; an error is one line, and 130 means interrupted."""
+    """The exit code of a command; an error is one line, and 130 means interrupted, by SIGTERM too."""
     try:
-        return command() or 0
+        with _sigterm_interrupts(), _quiet_threads():
+            return command() or 0
     except KinemaError as error:
         return fail(error, debug=debug)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         named = f"--out or input file {error.filename}" if error.filename else "the file system"
         translated = ConfigError(error.strerror or str(error), where=named, fix="check space, permissions and the path")
@@ -71,6 +77,27 @@ def run(command: Callable[[], int | None], *, debug: bool) -> int:
     except KeyboardInterrupt:
         say("kinema: interrupted")
         return INTERRUPTED
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """A context in which SIGTERM is what Ctrl-C is, so that unfinished files are removed; main thread only."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """A context in which threads show no traceback of a full disk: who waits for them raises the error again."""
+    former = threading.excepthook
+    threading.excepthook = lambda fault: None if isinstance(fault.exc_value, OSError) else former(fault)
+    try:
+        yield
+    finally:
+        threading.excepthook = former
 
 
 def fail(error: KinemaError, *, debug: bool) -> int:

@@ -196,16 +196,18 @@ class MediaDataset:
         `skipped`; DatasetError after `MAX_ATTEMPTS` of them.
         """
         skipped: list[SkippedFile] = []
+        what = ""
         for attempt in range(MAX_ATTEMPTS):
             item = self.items[self._redrawn(epoch, index, attempt)]
             try:
                 return self._read(item, epoch, index, attempt, tuple(skipped))
             except DecodeError as fault:
                 skipped.append(SkippedFile(path=str(item.path), reason=str(fault), attempt=attempt))
+                what = fault.what
         raise DatasetError(
             f"{MAX_ATTEMPTS} files in a row could not be read",
-            where=f"the last: {skipped[-1].reason}",
-            fix="check the files named, or leave them out with --exclude",
+            where=f"{len({file.path for file in skipped})} different ones; the last, {skipped[-1].path}: {what}",
+            fix="repair them, or leave them out with --exclude",
         )
 
     def _redrawn(self, epoch: int, index: int, attempt: int) -> int:

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kinema.errors import ConfigError
 from kinema.methods.configs import SiamMAEConfig
 from kinema.methods.method import EncoderExport, Method, MethodOutput, Reconstruction
 from kinema.models.decoders import PatchDecoder
 from kinema.models.vit import ViT
-from kinema.ops.masking import Mask, random_mask
+from kinema.ops.masking import Mask, num_visible, random_mask
 from kinema.ops.pixels import standardize, to_unit_range
 from kinema.ops.tokens import masked_mean, normalize_patches, patch_statistics, patchify, unpatchify
 from kinema.types import ClipBatch, ClipSpec
@@ -27,6 +28,7 @@ class SiamMAE(Method):
 
     def __init__(self, config: SiamMAEConfig) -> None:
         super().__init__()
+        _check_masks(config)
         self.config = config
         self.clip = ClipSpec(num_frames=2, height=config.encoder.image_size, width=config.encoder.image_size)
         self.encoder = ViT(config.encoder)
@@ -126,3 +128,10 @@ class SiamMAE(Method):
 
     def encoder_export(self) -> EncoderExport:
         return EncoderExport(tensors=self.encoder.state_dict(), config={"encoder": asdict(self.config.encoder)})
+
+
+def _check_masks(config: SiamMAEConfig) -> None:
+    num_tokens = config.encoder.num_tokens
+    num_visible(num_tokens, config.past_mask_ratio, floor="visible")
+    if num_visible(num_tokens, config.mask_ratio, floor="visible") == num_tokens:
+        raise ConfigError(f"mask ratio {config.mask_ratio} hides nothing", where="mask_ratio", fix="choose e.g. 0.95")

@@ -11,17 +11,19 @@ from kinema.models.configs import vit
 from kinema.models.vit import ViT
 from kinema.ops.precision import resolve_device
 from kinema.settings import FeatureSettings
-from kinema.weights.files import load_encoder
+from kinema.weights.files import load_encoder, read_config
 
-_UNTRAINED = re.compile(r"untrained:(tiny|small|base|large)/(\d+)(?:@(\d+))?")
-_PIXELS = re.compile(r"pixels:(\d+)")
+_UNTRAINED = re.compile(r"untrained:(.+?)(?:@(\d{1,18}))?")
+_SIZE = re.compile(r"(tiny|small|base|large)/([1-9]\d{0,3})")
+_PIXELS = re.compile(r"pixels:([1-9]\d{0,3})")
 
 
 def load(source: str | Path, *, settings: FeatureSettings = DEFAULT_SETTINGS, device: str = "auto") -> FeatureExtractor:
     """The network that `source` names, ready to read features with.
 
     source: a run folder, or the `encoder.safetensors` of one; for comparison `untrained:SIZE/PATCH[@SEED]` (SIZE one of
-    tiny, small, base, large: a ViT as training starts from it) and `pixels:PATCH` (raw pixels).
+    tiny, small, base, large: a ViT of 224 pixels as training with that seed starts from it), `untrained:RUN[@SEED]` (a
+    run's own network before its training) and `pixels:PATCH` (raw pixels).
     Raises WeightsError where there is nothing of the kind, or it cannot be read.
     """
     chosen = resolve_device(device)
@@ -34,16 +36,18 @@ def _read(source: str) -> tuple[ViT | PixelPatches, WeightsSource]:
         return PixelPatches(int(match[1])), WeightsSource(source=source, sha256=None)
     if match := _UNTRAINED.fullmatch(source):
         return _untrained(match), WeightsSource(source=source, sha256=None)
-    if source.startswith(("untrained:", "pixels:")):
-        raise WeightsError(
-            "no such baseline", where=source, fix="write untrained:tiny/16, untrained:tiny/16@1, pixels:16"
-        )
+    if source.startswith("pixels:"):
+        raise WeightsError("no such baseline", where=source, fix="write the patch size in pixels, e.g. pixels:16")
     encoder, sha256 = load_encoder(Path(source))
     return encoder, WeightsSource(source=source, sha256=sha256)
 
 
 def _untrained(match: re.Match[str]) -> ViT:
-    size, patch_size, seed = match[1], int(match[2]), int(match[3] or 0)
+    described, seed = match[1], int(match[2] or 0)
+    named = _SIZE.fullmatch(described)
+    config = vit(named[1], patch_size=int(named[2])) if named else read_config(Path(described))  # pyright: ignore
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return ViT(vit(size, patch_size=patch_size)).eval()  # pyright: ignore[reportArgumentType]
+        encoder = ViT(config)
+        torch.manual_seed(seed)  # as `recipes.build` does: these are the weights that a run with this seed begins with
+        encoder.init_weights()
+    return encoder.eval()

@@ -28,10 +28,11 @@ def propagate(
     frames: an array (T, H, W, 3), a path, or any iterator of frames. labels: the first frame's mask, or masks by frame
     number, 0 among them; a later one opens objects that appear there, and corrects the ones it shows. A labelled frame
     comes back as it was given. extractor: read under the protocol's settings, whatever its own are.
-    Raises DatasetError for a mask of another size than its frame, or the first without an object.
+    Raises DatasetError for a mask of another size or type than its frame, for the first without an object, and at the
+    end for a label of a frame that did not come.
     """
     chosen = protocol_named(protocol) if isinstance(protocol, str) else protocol
-    if isinstance(frames, str | Path):
+    if isinstance(frames, str | Path | np.ndarray):
         frames = iter(open_video(frames))
     masks = dict(labels) if isinstance(labels, Mapping) else {0: labels}
     if 0 not in masks:
@@ -46,11 +47,13 @@ def propagate_video(
     protocol: Protocol,
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "H W"]]]:
     """(frame number, mask) for every frame: forward from the first labelled frame to the end, then backward to 0."""
-    first = min(labels)
-    if not 0 <= first <= max(labels) < video.num_frames:
+    first = min(labels, default=0)
+    if not labels or not 0 <= first <= max(labels) < video.num_frames:
         raise DatasetError(
             f"labels for frames {sorted(labels)}", where=video.name, fix=f"it has frames 0 to {video.num_frames - 1}"
         )
+    for number, mask in labels.items():  # before hours of work, not after
+        _check_mask(mask, (video.height, video.width), number, opens=number == first)
     onward = (frame for index, frame in enumerate(video) if index >= first)
     forward = propagate(onward, {index - first: mask for index, mask in labels.items()}, extractor, protocol)
     yield from enumerate(forward, start=first)
@@ -73,7 +76,7 @@ def _propagate(
 ) -> Iterator[UInt8[np.ndarray, "H W"]]:
     propagator = Propagator(protocol.propagation, device=extractor.device)
     ids: list[int] = []
-    size = (0, 0)
+    size, count = (0, 0), 0
 
     def resized(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         nonlocal size
@@ -82,9 +85,11 @@ def _propagate(
             yield frame
 
     for number, features in enumerate(extractor.stream(resized(frames))):
+        count = number + 1
         given = masks.get(number)
         if given is not None:
-            ids += _new_ids(given, size, ids, number)
+            _check_mask(given, size, number, opens=number == 0)
+            ids += [int(value) for value in np.unique(given) if value != 0 and value not in ids]
             soft = masks_to_soft(
                 given,
                 ids,
@@ -108,16 +113,25 @@ def _propagate(
             upsample=protocol.upsample,
             to_native=protocol.to_native,
         )
+    _check_all_came(masks, count)
 
 
-def _new_ids(mask: np.ndarray, size: tuple[int, int], known: list[int], number: int) -> list[int]:
+def _check_all_came(masks: Mapping[int, np.ndarray], count: int) -> None:
+    absent = sorted(number for number in masks if not 0 <= number < count)
+    if absent:
+        raise DatasetError(f"labels for frames {absent} of {count}", where="labels", fix="number frames from 0")
+
+
+def _check_mask(mask: np.ndarray, size: tuple[int, int], number: int, *, opens: bool) -> None:
+    if mask.dtype != np.uint8:
+        raise DatasetError(f"a mask of type {mask.dtype}", where=f"frame {number}", fix="give object ids as uint8")
     if mask.shape != size:
         raise DatasetError(
             f"the mask is {mask.shape[1]}x{mask.shape[0]} pixels, the frame {size[1]}x{size[0]}",
             where=f"frame {number}",
             fix="draw it on the frame at its own size",
         )
-    shown = [int(value) for value in np.unique(mask) if value != 0]
-    if number == 0 and not shown:
-        raise DatasetError("the mask shows no object", where="frame 0", fix="give every object an id from 1 to 255")
-    return [value for value in shown if value not in known]
+    if opens and not mask.any():
+        raise DatasetError(
+            "the mask shows no object", where=f"frame {number}", fix="give every object an id from 1 to 255"
+        )

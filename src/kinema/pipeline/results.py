@@ -2,8 +2,8 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,17 @@ from kinema.report.overlays import overlay
 from kinema.video.base import VideoReader
 from kinema.video.writer import write_mask, write_video
 
+_LAST_DRAWN_ID = 254  # 255 is void to DAVIS and would not be drawn, but many draw their one object in white
 
-def make_output_folder(out: Path) -> None:
-    """Makes the folder that results go to; ConfigError where that is not possible, or where it holds anything."""
-    if out.is_dir() and any(out.iterdir()):
+
+@contextmanager
+def output_folder(out: Path) -> Iterator[None]:
+    """A context with the folder that results go to, removed at the end where nothing came into being in it.
+
+    ConfigError where it cannot be made, or where it holds anything.
+    """
+    was_there = out.is_dir()
+    if was_there and any(out.iterdir()):
         raise ConfigError(
             "the output folder is not empty", where=f"--out {out}", fix="name another, or remove it first"
         )
@@ -31,6 +38,23 @@ def make_output_folder(out: Path) -> None:
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
         what = "a file is in the way of the output folder" if in_the_way else f"no output folder: {error.strerror}"
         raise ConfigError(what, where=f"--out {out}", fix="name another") from error
+    try:
+        yield
+    finally:
+        if not was_there and not any(out.iterdir()):
+            out.rmdir()
+
+
+@contextmanager
+def replaced_when_complete(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write to; it becomes `folder` at the end, or is removed where something fails."""
+    beside = folder.with_name(f".{folder.name}.partial")
+    beside.mkdir()
+    try:
+        yield beside
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # gone already where it is complete
 
 
 def write_propagated(
@@ -47,23 +71,18 @@ def write_propagated(
 
     `out` must be new or empty, and `masks` appears when it is complete. report: told (what, done, total).
     """
-    make_output_folder(out)
-    beside = Path(tempfile.mkdtemp(prefix=".masks.", dir=out))
-    try:
-        done = 0
+    done = 0
+    with output_folder(out), replaced_when_complete(out / "masks") as beside:
         for number, mask in propagate_video(video, labels, extractor, protocol):
             write_mask(beside / f"{number:05d}.png", mask)
             done += 1
             report("frames", done, video.num_frames)
         if overlay_video:
             write_video(out / "overlay.mp4", _overlaid(video, beside), video.fps)
-        beside.chmod(0o755)  # temporary folders start out closed to everyone else
-        os.replace(beside, out / "masks")
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return done
 
 
 def _overlaid(video: VideoReader, masks: Path) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     for number, frame in enumerate(video):
-        yield overlay(frame, read_mask(masks / f"{number:05d}.png"))
+        mask = read_mask(masks / f"{number:05d}.png")
+        yield overlay(frame, np.minimum(mask, _LAST_DRAWN_ID))

@@ -17,8 +17,8 @@ def build_method(config: MethodConfig, *, seed: int) -> Method:
     Parameters and buffers are NaN before `init_weights` fills them, so that a forgotten one is found before the first
     step (`train.finite.check_initialised`) and not by a puzzled reader of the loss.
     """
-    method = METHODS[type(config)](config)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        method = METHODS[type(config)](config)
         for tensor in (*method.parameters(), *method.buffers()):
             if tensor.is_floating_point():
                 tensor.fill_(torch.nan)

@@ -18,6 +18,7 @@ from kinema.models.vit import ViT
 from kinema.ops.precision import autocast, resolve_precision
 from kinema.propagation.protocols import protocol_named
 from kinema.report.reconstructions import reconstruction_sheet
+from kinema.train.checkpoint import full_disk_stops
 from kinema.train.config import TrainConfig
 from kinema.train.log import RunLog
 from kinema.train.loop import Hook
@@ -33,11 +34,11 @@ def export_hook(out: Path, config: TrainConfig) -> list[Hook]:
 
     def newest(method: Method, step: int, log: RunLog) -> None:
         if log.writes:
-            _export(method, out, step)
+            export_encoder(method, out, step)
 
     def kept(method: Method, step: int, log: RunLog) -> None:
         if log.writes:
-            _export(method, out / "encoders" / f"step-{step:08d}", step)
+            export_encoder(method, out / "encoders" / f"step-{step:08d}", step)
 
     hooks = [Hook(every_steps=config.checkpoint_every_steps, function=newest)]
     if config.export_every_steps is not None:
@@ -45,15 +46,17 @@ def export_hook(out: Path, config: TrainConfig) -> list[Hook]:
     return hooks
 
 
-def _export(method: Method, folder: Path, step: int) -> None:
+def export_encoder(method: Method, folder: Path, step: int) -> None:
+    """Writes the method's encoder as it is after `step` into `folder`; TrainingError where the disk is full."""
     export = method.encoder_export()
-    folder.mkdir(parents=True, exist_ok=True)
-    save_encoder(folder, export.tensors, {**export.config, "step": step})
+    with full_disk_stops(step, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_encoder(folder, export.tensors, {**export.config, "step": step})
 
 
 def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
     """Reconstructions of the same few clips, as `pictures/step-00000500.png`."""
-    batch = _first_clips(dataset, _PICTURED_CLIPS)
+    batch = _spread_clips(dataset, _PICTURED_CLIPS)
 
     def draw(method: Method, step: int, log: RunLog) -> None:
         if not log.writes:
@@ -62,8 +65,9 @@ def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
         reconstruction = method.reconstruct(batch.to(device))
         if reconstruction is not None:
             folder = out / "pictures"
-            folder.mkdir(exist_ok=True)
-            Image.fromarray(reconstruction_sheet(reconstruction)).save(folder / f"step-{step:08d}.png")
+            with full_disk_stops(step, out):
+                folder.mkdir(exist_ok=True)
+                Image.fromarray(reconstruction_sheet(reconstruction)).save(folder / f"step-{step:08d}.png")
 
     return Hook(every_steps=every_steps, function=draw)
 
@@ -103,9 +107,10 @@ def davis_hook(root: Path, every_steps: int) -> Hook:
     return Hook(every_steps=every_steps, function=measure)
 
 
-def _first_clips(dataset: MediaDataset, count: int) -> ClipBatch:
-    """One clip of each of the first readable videos, the same at every call."""
-    samples = [dataset.sample(0, index) for index in range(min(count, len(dataset)))]
+def _spread_clips(dataset: MediaDataset, count: int) -> ClipBatch:
+    """One clip of each of some videos spread over the data, the same at every call."""
+    spread = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int).tolist()
+    samples = [dataset.sample(0, index) for index in spread]
     return ClipBatch(
         frames=torch.from_numpy(np.stack([sample.frames[0] for sample in samples])),
         seeds=torch.from_numpy(np.stack([sample.seeds[0] for sample in samples])),

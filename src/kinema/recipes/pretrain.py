@@ -6,11 +6,11 @@ from pathlib import Path
 
 from kinema.datasets.loader import Loader, clips_per_epoch
 from kinema.datasets.media import MediaDataset, MediaItem, scan
-from kinema.errors import WeightsError
+from kinema.errors import ConfigError, WeightsError
 from kinema.methods.method import Method
 from kinema.ops.collectives import wait_for_ranks
 from kinema.recipes.build import build_method
-from kinema.recipes.hooks import davis_hook, export_hook, held_out_hook, pictures_hook
+from kinema.recipes.hooks import davis_hook, export_encoder, export_hook, held_out_hook, pictures_hook
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.run_folder import described, fingerprint, open_run_folder
 from kinema.train.checkpoint import finished_steps
@@ -41,6 +41,14 @@ class PretrainRequest:
     fresh: bool = False
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        if (self.held_out or self.davis is not None) and self.recipe.train.evaluate_every_steps is None:
+            raise ConfigError(
+                "clips to evaluate on, but no time to do it",
+                where="--held-out, --davis",
+                fix="give --train.evaluate-every-steps, or leave clips out of training with --exclude",
+            )
+
 
 def pretrain(request: PretrainRequest) -> FitResult:
     """Trains from the start, or from where a run of the same request stopped; the encoder is left in `out`.
@@ -69,7 +77,7 @@ def pretrain(request: PretrainRequest) -> FitResult:
         if ranks.is_first:
             open_run_folder(out, description, fresh=request.fresh)
         wait_for_ranks()
-        return fit(
+        result = fit(
             method,
             iter(loader),
             recipe.train,
@@ -81,6 +89,9 @@ def pretrain(request: PretrainRequest) -> FitResult:
             skips=SkippedFiles(out, num_files=len(items), max_share=recipe.data.max_unreadable_share),
             fingerprint=fingerprint(description),
         )
+        if ranks.is_first and result.interrupted:  # the exporting hook keeps to its own steps
+            export_encoder(method, out, result.state.step)
+        return result
 
 
 def _start_from(method: Method, source: str) -> None:

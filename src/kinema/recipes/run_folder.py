@@ -16,8 +16,10 @@ import kinema
 from kinema.datasets.media import MediaItem
 from kinema.errors import ConfigError
 from kinema.recipes.recipe import Recipe
+from kinema.train.checkpoint import full_disk_stops
 
 RECIPE = "recipe.json"
+_PARTIAL = f".{RECIPE}.partial"
 _OWN = (RECIPE, "metrics.jsonl", "skipped.jsonl", "encoder.safetensors", "config.json")
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "pictures", "encoders")
 _CHANGES_NOTHING = tuple(
@@ -46,17 +48,18 @@ def open_run_folder(out: Path, description: dict[str, Any], *, fresh: bool) -> N
     """Makes the folder and writes `recipe.json`; or leaves it as it is where a run of the same description began there.
 
     fresh: remove what an earlier run wrote there. Raises ConfigError where the folder cannot be made, holds something
-    else, or a run of another description.
+    else, or a run of another description; TrainingError where the disk is full.
     """
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(path.name != _PARTIAL for path in out.iterdir()):  # killed as it wrote, a run had not begun
         earlier = _read(out)
         if not fresh:
             _require_same(earlier, description, out)
             return
         _remove_run(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        _write(out, description)
+        with full_disk_stops(0, out):
+            out.mkdir(parents=True, exist_ok=True)
+            _write(out, description)
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigError("a file is in the way of the run folder", where=f"--out {out}", fix="name another") from error
     except OSError as error:
@@ -68,18 +71,22 @@ def open_run_folder(out: Path, description: dict[str, Any], *, fresh: bool) -> N
 def _write(out: Path, description: dict[str, Any]) -> None:
     versions = {"kinema": kinema.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
     content = {**description, "command": sys.argv, "versions": versions}
-    beside = out / f".{RECIPE}.partial"
-    beside.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(beside, out / RECIPE)
+    beside = out / _PARTIAL
+    try:
+        beside.write_text(json.dumps(content, indent=2) + "\n")
+        os.replace(beside, out / RECIPE)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _read(out: Path) -> dict[str, Any]:
+    fault = ConfigError("the folder is not empty and holds no run", where=f"--out {out}", fix="name another folder")
     try:
         earlier = json.loads((out / RECIPE).read_text())
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            "the folder is not empty and holds no run", where=f"--out {out}", fix="name another folder"
-        ) from error
+        raise fault from error
+    if not isinstance(earlier, dict):
+        raise fault
     return earlier
 
 

@@ -24,8 +24,8 @@ def siammae_vits16() -> Recipe:
             sampling=FramePairs(gap_min=4, gap_max=48), transform=ClipTransform(scale=(0.5, 1.0)), repeats=2
         ),
         train=TrainConfig(
-            epochs=2000,
-            warmup_epochs=40,
+            epochs=2000.0,
+            warmup_epochs=40.0,
             batch_size=2048,
             base_lr=1.5e-4,
             weight_decay=0.05,
@@ -54,7 +54,7 @@ def siammae_vits16_400ep() -> Recipe:
     Published result: DAVIS-2017 J&F 58.1 (as quoted by ToBo); 57.9 in CropMAE's independent run.
     """
     recipe = siammae_vits16()
-    return replace(recipe, train=replace(recipe.train, epochs=400))
+    return replace(recipe, train=replace(recipe.train, epochs=400.0))
 
 
 def siammae_vitt16_cpu() -> Recipe:
@@ -98,16 +98,18 @@ def siammae_demo() -> Recipe:
             decoder=DecoderConfig(width=96, depth=2, num_heads=3),
             mask_ratio=0.9,
         ),
-        data=DataConfig(transform=ClipTransform(scale=(0.15, 0.6)), repeats=4),
+        data=DataConfig(
+            sampling=FramePairs(gap_min=2, gap_max=16), transform=ClipTransform(scale=(0.06, 0.25)), repeats=4
+        ),
         train=TrainConfig(
-            steps=1500,
-            warmup_steps=100,
+            steps=650,
+            warmup_steps=50,
             batch_size=32,
             base_lr=8e-3,
             clip_grad_norm=1.0,
             log_every_steps=50,
-            checkpoint_every_steps=250,
-            pictures_every_steps=500,
+            checkpoint_every_steps=200,
+            pictures_every_steps=650,
         ),
     )
 

@@ -16,20 +16,27 @@ PAPER, INK = 255, 50  # grey levels of a sheet and of the words on it
 def overlay(
     frame: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], *, opacity: float = 0.5
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The frame with each object tinted in its colour of DAVIS and VOC, and a line of the full colour just inside it.
+    """The frame with each object tinted in its colour, and a line of the full colour just inside it.
+
+    Colours are those of DAVIS and VOC, as bright as they get: the palette's own are lost on dark scenes.
 
     mask: object ids; background (0) and void (255) stay as they are. opacity: of the tint, in [0, 1]. The line is 1
     pixel wide, 2 where the shorter side has 320 pixels or more. ConfigError for an opacity outside its range.
     """
     if not 0 <= opacity <= 1:
         raise ConfigError(f"opacity of {opacity}", where="opacity", fix="give a number in [0, 1]")
-    colors = voc_palette()
+    colors = _bright(voc_palette())
     inside = (mask != BACKGROUND_ID) & (mask != VOID_ID)
     tinted = frame.copy()
     tinted[inside] = np.rint((1 - opacity) * frame[inside] + opacity * colors[mask[inside]])
     outline = inside & _is_near_another_id(mask, distance=2 if min(mask.shape) >= 320 else 1)
     tinted[outline] = colors[mask[outline]]
     return tinted
+
+
+def _bright(colors: np.ndarray) -> np.ndarray:
+    highest = np.maximum(colors.max(axis=1, keepdims=True), 1)
+    return (colors.astype(np.int64) * 255 // highest).astype(np.uint8)
 
 
 def _is_near_another_id(mask: np.ndarray, *, distance: int) -> np.ndarray:

@@ -5,11 +5,11 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kinema.errors import ConfigError, WeightsError
@@ -19,6 +19,7 @@ from kinema.models.vit import ViT
 TENSORS = "encoder.safetensors"
 CONFIG = "config.json"
 FORMAT = "kinema.vit/1"
+_DTYPES = {"F64", "F32", "F16", "BF16"}
 
 
 def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -27,13 +28,17 @@ def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any
     config: what rebuilds the network, `encoder` holding the fields of `ViTConfig`; anything else is kept as it is.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    partial = folder / f".{TENSORS}.partial"
-    save_file(contiguous, partial, metadata={"format": FORMAT})
-    described = {"format": FORMAT, **config, "sha256": sha256_of(partial)}
-    partial_config = folder / f".{CONFIG}.partial"
-    partial_config.write_text(json.dumps(described, indent=2) + "\n")
-    os.replace(partial, folder / TENSORS)
-    os.replace(partial_config, folder / CONFIG)
+    partial, partial_config = folder / f".{TENSORS}.partial", folder / f".{CONFIG}.partial"
+    try:
+        # through memory, because safetensors' own file writer hides a full disk in an error of another kind
+        partial.write_bytes(save(contiguous, metadata={"format": FORMAT}))
+        described = {"format": FORMAT, **config, "sha256": sha256_of(partial)}
+        partial_config.write_text(json.dumps(described, indent=2) + "\n")
+        os.replace(partial, folder / TENSORS)
+        os.replace(partial_config, folder / CONFIG)
+    finally:
+        partial.unlink(missing_ok=True)
+        partial_config.unlink(missing_ok=True)
 
 
 def load_encoder(source: Path) -> tuple[ViT, str]:
@@ -41,11 +46,8 @@ def load_encoder(source: Path) -> tuple[ViT, str]:
 
     Raises WeightsError where there is none, where config and tensors do not fit, or where values are not finite.
     """
-    file = _find(source)
-    config = _read_config(file.parent / CONFIG)
+    file, config = _find(source), read_config(source)
     encoder = ViT(config)
-    expected = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
-    _check_shapes(file, expected)
     tensors = load_file(file)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -77,6 +79,14 @@ def _find(source: Path) -> Path:
     return file
 
 
+def read_config(source: Path) -> ViTConfig:
+    """What the network of a run folder, or of its `.safetensors` file, is; raises WeightsError as `load_encoder`."""
+    file = _find(source)
+    config = _read_config(file.parent / CONFIG)
+    _check_tensors(file, config)
+    return config
+
+
 def _read_config(file: Path) -> ViTConfig:
     if not file.is_file():
         raise WeightsError(f"no {CONFIG} beside the tensors", where=str(file.parent), fix="keep the two files together")
@@ -87,22 +97,42 @@ def _read_config(file: Path) -> ViTConfig:
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("encoder"), dict):
         raise WeightsError(f"not a description of {FORMAT} weights", where=str(file), fix="give a run folder's own")
     fields = config["encoder"]
-    unknown = set(fields) - {field.name for field in dataclasses.fields(ViTConfig)}
+    kinds = {field.name: field.type for field in dataclasses.fields(ViTConfig)}
+    unknown = fields.keys() - kinds.keys()
     if unknown:
         raise WeightsError(f"unknown settings {', '.join(sorted(unknown))}", where=str(file), fix="update kinema")
+    for name, value in fields.items():
+        if not _is_of_kind(value, kinds[name]):
+            raise WeightsError(f"{name} cannot be {value!r}", where=str(file), fix="restore the file")
     try:
         return ViTConfig(**fields)
-    except (ConfigError, TypeError) as error:
+    except ConfigError as error:
         raise WeightsError(f"settings that cannot work: {error}", where=str(file), fix="restore the file") from error
 
 
-def _check_shapes(file: Path, expected: dict[str, torch.Size]) -> None:
-    """Compares names and shapes with the header alone, before memory is taken for the tensors."""
+def _is_of_kind(value: object, kind: Any) -> bool:
+    """Whether a JSON value is one of a `Literal`'s choices, or of the plain type; a whole number is a float too."""
+    if choices := get_args(kind):
+        return value in choices
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+def _check_tensors(file: Path, config: ViTConfig) -> None:
+    """Compares names, shapes and types with the header alone, before memory is taken for what either claims."""
+    found: dict[str, torch.Size] = {}
     try:
         with safe_open(file, framework="pt") as header:
-            found = {name: torch.Size(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
+            for name in header.keys():  # noqa: SIM118
+                tensor = header.get_slice(name)
+                found[name] = torch.Size(tensor.get_shape())
+                if tensor.get_dtype() not in _DTYPES:
+                    what = f"tensor {name} holds {tensor.get_dtype()}, not floating-point numbers"
+                    raise WeightsError(what, where=str(file), fix="export the weights anew")
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"not a readable safetensors file: {error}", where=str(file), fix="copy it again") from error
+    with torch.device("meta"):  # a block more than there are tensors is missing as surely as a million more
+        claimed = ViT(dataclasses.replace(config, depth=min(config.depth, len(found) + 1)))
+    expected = {name: tensor.shape for name, tensor in claimed.state_dict().items()}
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unexpected:
         raise WeightsError(

@@ -1,0 +1,130 @@
+"""A whole run: what it leaves, what it does beside training, and what it goes on from."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from kinema.errors import ConfigError, DatasetError
+from kinema.layouts import DavisLayout
+from kinema.pipeline.load import load
+from kinema.recipes import pretrain as module
+from kinema.recipes.estimate import estimate
+from kinema.recipes.pretrain import PretrainRequest, pretrain
+from kinema.recipes.registry import recipe_named
+from kinema.train.loop import FitResult, Hook
+from kinema.train.stop import StopRequest
+from tests.pipeline.small import write_davis
+
+Run = Callable[..., FitResult]
+
+
+@pytest.fixture(scope="module")
+def davis(tmp_path_factory: pytest.TempPathFactory) -> DavisLayout:
+    return write_davis(tmp_path_factory.mktemp("synth"))
+
+
+def _request(layout: DavisLayout, out: Path, *, train: dict[str, Any] | None = None, **changes: Any) -> PretrainRequest:
+    recipe = recipe_named("siammae_smoke")
+    settings = {"steps": 4, "warmup_steps": 0, "checkpoint_every_steps": 2, "log_every_steps": 1} | (train or {})
+    recipe = replace(recipe, data=replace(recipe.data, num_workers=0), train=replace(recipe.train, **settings))
+    given = {"name": "siammae_smoke", "recipe": recipe, "sources": [layout.frames_dir("")], "out": out, "device": "cpu"}
+    return PretrainRequest(**(given | changes))
+
+
+def _rows(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_what_a_run_leaves(davis: DavisLayout, tmp_path: Path) -> None:
+    train = {"pictures_every_steps": 2, "export_every_steps": 3, "keep_checkpoints": 1}
+    result = pretrain(_request(davis, tmp_path / "run", train=train))
+    assert (result.state.step, result.interrupted) == (4, False)
+    out = tmp_path / "run"
+    files = {"recipe.json", "metrics.jsonl", "encoder.safetensors", "config.json"}
+    assert {path.name for path in out.iterdir()} == files | {"tensorboard", "pictures", "checkpoints", "encoders"}
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["latest", "step-00000004"]
+    assert sorted(path.name for path in (out / "encoders").iterdir()) == ["step-00000003", "step-00000004"]
+    assert [row["step"] for row in _rows(out)] == [1, 2, 3, 4]
+    with Image.open(out / "pictures" / "step-00000004.png") as picture:
+        assert np.asarray(picture).std() > 10
+    trained = load_file(out / "checkpoints" / "latest" / "method.safetensors")
+    exported = load_file(out / "encoder.safetensors")
+    assert all(torch.equal(exported[name], trained[f"encoder.{name}"]) for name in exported)
+    assert json.loads((out / "config.json").read_text())["step"] == 4
+    assert load(out).source.sha256 == json.loads((out / "config.json").read_text())["sha256"]
+
+
+def test_held_out_clips_and_davis_are_measured(davis: DavisLayout, tmp_path: Path) -> None:
+    held_out = davis.frames_dir("clip-0003")
+    request = _request(
+        davis, tmp_path / "run", train={"evaluate_every_steps": 2}, held_out=[held_out], davis=davis.root
+    )
+    pretrain(request)
+    rows = _rows(tmp_path / "run")
+    losses = {row["step"]: row["held_out/loss"] for row in rows if "held_out/loss" in row}
+    assert losses.keys() == {2, 4}
+    assert losses[2] != losses[4]
+    scores = [row for row in rows if "davis/J&F-Mean" in row]
+    assert [row["step"] for row in scores] == [2, 4]
+    assert all(0 <= row["davis/J&F-Mean"] <= 1 for row in scores)
+    written = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert written["files"]["count"] == 3  # nothing held out is trained on
+
+
+@pytest.mark.parametrize("changes", [{"held_out": [Path("clips")]}, {"davis": Path("davis")}])
+def test_an_evaluation_that_would_never_happen(davis: DavisLayout, tmp_path: Path, changes: dict) -> None:
+    with pytest.raises(ConfigError, match=r"--train\.evaluate-every-steps"):
+        _request(davis, tmp_path, **changes)
+
+
+def test_an_interrupted_run_leaves_its_encoder_and_goes_on_to_the_same_end(
+    davis: DavisLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = _request(davis, tmp_path / "stopped", train={"pictures_every_steps": None})
+    whole = pretrain(replace(request, out=tmp_path / "whole"))
+    asked = StopRequest()
+
+    def hooks(*_: object) -> list[Hook]:
+        return [Hook(every_steps=2, function=lambda *_: setattr(asked, "requested", True))]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_hooks", hooks)
+        patch.setattr(module, "StopRequest", lambda: asked)
+        stopped = pretrain(request)
+    assert (stopped.interrupted, stopped.state.step) == (True, 3)
+    assert json.loads((tmp_path / "stopped" / "config.json").read_text())["step"] == 3
+    ended = pretrain(request)
+    assert (ended.state.step, ended.state.clips_seen) == (4, whole.state.clips_seen)
+    for name in ("encoder.safetensors", "checkpoints/latest/method.safetensors", "checkpoints/latest/optimizer.pt"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_run_that_starts_from_an_encoder(davis: DavisLayout, tmp_path: Path) -> None:
+    first = _request(davis, tmp_path / "first", train={"pictures_every_steps": None})
+    pretrain(first)
+    slow = {"base_lr": 1e-12, "weight_decay": 0.0, "pictures_every_steps": None}
+    pretrain(_request(davis, tmp_path / "second", train=slow, init_from=str(tmp_path / "first")))
+    before, after = (load_file(tmp_path / name / "encoder.safetensors") for name in ("first", "second"))
+    assert all((before[name] - after[name]).abs().max() < 1e-6 for name in before)
+
+
+def test_an_estimate_of_the_cost(davis: DavisLayout, tmp_path: Path) -> None:
+    duration = {"epochs": 50.0, "steps": None, "warmup_epochs": 10.0, "warmup_steps": None}
+    request = _request(davis, tmp_path / "run", train=duration)
+    estimated = estimate(request)
+    assert (estimated.files, estimated.steps, estimated.warmup_steps) == (4, 25, 5)  # 4 clips an epoch, batches of 8
+    method = module.build_method(request.recipe.method, seed=0)
+    assert estimated.parameters == sum(parameter.numel() for parameter in method.parameters())
+    assert estimated.seconds > 0
+    assert 4 * 4 * estimated.parameters / 2**30 < estimated.memory_gib < 0.1
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(DatasetError, match="no such file"):
+        estimate(replace(request, sources=[tmp_path / "absent"]))

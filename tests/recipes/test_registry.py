@@ -1,0 +1,54 @@
+"""Every recipe is a value that works, and says what it costs and gives."""
+
+import inspect
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from kinema.errors import ConfigError
+from kinema.recipes.build import build_method
+from kinema.recipes.registry import RECIPES, recipe_named
+from kinema.train.config import resolve_steps
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_works(name: str) -> None:
+    recipe = recipe_named(name)
+    assert recipe == RECIPES[name]()
+    json.dumps(asdict(recipe))
+    schedule = resolve_steps(recipe.train, 240_000)
+    assert 0 <= schedule.warmup_steps < schedule.steps
+    assert recipe.train.batch_size % recipe.data.repeats == 0
+    shallow = replace(
+        recipe.method,
+        encoder=replace(recipe.method.encoder, depth=1),
+        decoder=replace(recipe.method.decoder, depth=1),
+    )
+    method = build_method(shallow, seed=0)
+    side = recipe.method.encoder.image_size
+    assert (method.clip.num_frames, method.clip.height, method.clip.width) == (2, side, side)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_says_how_to_run_it(name: str) -> None:
+    described = inspect.getdoc(RECIPES[name]) or ""
+    assert f"kinema pretrain {name} --data" in described
+    assert "Cost" in described
+    assert "esult" in described
+
+
+def test_the_paper_s_setting() -> None:
+    recipe = recipe_named("siammae_vits16")
+    schedule = resolve_steps(recipe.train, 240_000)
+    assert (recipe.method.encoder.width, recipe.method.encoder.depth, recipe.method.mask_ratio) == (384, 12, 0.95)
+    assert (recipe.data.sampling.gap_min, recipe.data.sampling.gap_max, recipe.data.repeats) == (4, 48, 2)
+    assert recipe.train.peak_lr == pytest.approx(1.2e-3)
+    assert (schedule.steps, schedule.warmup_steps) == (234_375, 4687)  # 2000 and 40 epochs in batches of 2048
+    assert recipe_named("siammae_vits8").method.encoder.num_tokens == 4 * recipe.method.encoder.num_tokens
+    assert recipe_named("siammae_vits16_400ep").train.epochs == 400
+
+
+def test_a_name_that_does_not_exist() -> None:
+    with pytest.raises(ConfigError, match="unknown recipe 'siammae_vits17': did you mean 'siammae_vits1"):
+        recipe_named("siammae_vits17")

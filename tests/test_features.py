@@ -1,0 +1,162 @@
+"""Each setting of the extractor changes what it says it changes, and nothing else."""
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from kinema.errors import ConfigError
+from kinema.features import Backbone, FeatureExtractor, PixelPatches, WeightsSource
+from kinema.models.configs import ViTConfig
+from kinema.models.vit import ViT
+from kinema.settings import FeatureSettings, InputSize
+from tests.pipeline.small import moving_square
+
+SOURCE = WeightsSource(source="test", sha256=None)
+SETTINGS = FeatureSettings(size=InputSize(short_side=48, multiple=16))
+
+
+@pytest.fixture(scope="module")
+def vit() -> ViT:
+    torch.manual_seed(0)
+    return ViT(ViTConfig(width=48, depth=3, num_heads=3, image_size=64)).eval()
+
+
+def _dense(backbone: Backbone, frames: np.ndarray | None = None, **changes: Any) -> torch.Tensor:
+    settings = replace(SETTINGS, **changes)
+    return FeatureExtractor(backbone, settings, source=SOURCE).dense(moving_square(2) if frames is None else frames)
+
+
+def _standardized(frames: np.ndarray, settings: FeatureSettings = SETTINGS) -> torch.Tensor:
+    pixels = (frames / 255.0 - np.array(settings.mean)) / np.array(settings.std)
+    return torch.from_numpy(pixels).float().permute(0, 3, 1, 2)
+
+
+def test_features_are_the_network_s_of_each_frame_by_itself(vit: ViT) -> None:
+    frames = moving_square(3)
+    with torch.no_grad():
+        expected = vit.dense(_standardized(frames), layer=-1, positions="interpolated_offset")
+    found = _dense(vit, frames)
+    assert found.shape == (3, 3, 5, 48)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert not found.requires_grad
+
+
+def test_layer(vit: ViT) -> None:
+    outputs = [_dense(vit, layer=layer) for layer in (1, 2, 3)]
+    assert torch.equal(_dense(vit, layer=-1), outputs[2])
+    assert torch.equal(_dense(vit, layer=-3), outputs[0])
+    assert not torch.allclose(outputs[0], outputs[1])
+    seen = []
+    hook = vit.blocks[1].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    _dense(vit, moving_square(1), layer=2)
+    hook.remove()
+    with torch.no_grad():
+        normed = vit.norm(seen[0])[:, 1:].unflatten(1, (3, 5))  # the class token is not a patch
+    torch.testing.assert_close(normed, outputs[1][:1])
+    for layer in (0, 4, -4):
+        with pytest.raises(ConfigError, match="use 1 to 3"):
+            _dense(vit, layer=layer)
+
+
+def test_centred_takes_off_the_first_frame_s_mean(vit: ViT) -> None:
+    plain, centred = _dense(vit), _dense(vit, centred=True)
+    torch.testing.assert_close(plain - centred, plain[0].mean(dim=(0, 1)).expand_as(plain))
+    assert centred[0].mean(dim=(0, 1)).abs().max() < 1e-5
+    assert centred[1].mean(dim=(0, 1)).abs().max() > 1e-4  # a stream cannot know the mean of what comes
+
+
+def test_mean_and_deviation() -> None:
+    settings = replace(SETTINGS, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
+    frames = moving_square(1)
+    found = _dense(PixelPatches(16), frames, mean=settings.mean, std=settings.std)
+    expected = _standardized(frames, settings)[0, :, 16:32, 32:48]
+    torch.testing.assert_close(found[0, 1, 2].sort().values, expected.flatten().sort().values, atol=1e-5, rtol=1e-5)
+    for std in ((0.0, 1.0, 1.0), (-1.0, 1.0, 1.0), (float("nan"), 1.0, 1.0)):
+        with pytest.raises(ConfigError, match="give more than 0"):
+            FeatureSettings(std=std)
+
+
+@pytest.mark.parametrize(
+    ("resize", "flag"), [("bilinear", cv2.INTER_LINEAR), ("bicubic", cv2.INTER_CUBIC), ("area", cv2.INTER_AREA)]
+)
+def test_resize(resize: str, flag: int) -> None:
+    frame = moving_square(1)[0]
+    found = _dense(PixelPatches(16), frame[None], size=InputSize(fixed=(32, 64)), resize=resize)
+    small = cv2.resize(frame, (64, 32), interpolation=flag)
+    expected = _standardized(small[None])[0, :, :16, :16]
+    torch.testing.assert_close(found[0, 0, 0].sort().values, expected.flatten().sort().values, atol=1e-5, rtol=1e-5)
+
+
+def test_positions(vit: ViT) -> None:
+    ways = [_dense(vit, positions=way) for way in ("interpolated", "interpolated_offset", "recomputed")]
+    assert not torch.allclose(ways[0], ways[1], atol=1e-3)
+    assert not torch.allclose(ways[0], ways[2], atol=1e-3)
+    at_home = [
+        _dense(vit, positions=way, size=InputSize(fixed=(64, 64)))
+        for way in ("interpolated", "interpolated_offset", "recomputed")
+    ]
+    torch.testing.assert_close(at_home[0], at_home[1])
+    torch.testing.assert_close(at_home[0], at_home[2], atol=1e-5, rtol=1e-5)
+    learned = ViT(ViTConfig(width=48, depth=1, num_heads=3, image_size=64, positions="learned"))
+    with pytest.raises(ConfigError, match="learned positions cannot be recomputed"):
+        _dense(learned, positions="recomputed")
+
+
+def test_precision(vit: ViT) -> None:
+    full, half = _dense(vit), _dense(vit, precision="bf16")
+    assert (full.dtype, half.dtype) == (torch.float32, torch.float32)
+    assert not torch.equal(full, half)
+    torch.testing.assert_close(full, half, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("size", "frame", "expected"),
+    [
+        (InputSize(short_side=480, multiple=64), (480, 854), (480, 832)),
+        (InputSize(short_side=480, multiple=64), (854, 480), (832, 480)),
+        (InputSize(short_side=480, multiple=64, round_up=True), (480, 854), (480, 896)),
+        (InputSize(long_side=480, multiple=16), (480, 854), (256, 480)),
+        (InputSize(long_side=480, multiple=16), (854, 480), (480, 256)),
+        (InputSize(fixed=(224, 320)), (480, 854), (224, 320)),
+        (InputSize(short_side=32, multiple=64), (100, 110), (32, 64)),  # never nothing
+    ],
+)
+def test_input_size(size: InputSize, frame: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert size.of(*frame) == expected
+    extractor = FeatureExtractor(PixelPatches(16), FeatureSettings(size=size), source=SOURCE)
+    assert extractor.input_size(*frame) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"short_side": 480, "long_side": 480},
+        {"short_side": 480, "fixed": (32, 32)},
+        {"short_side": 0},
+        {"long_side": -16},
+        {"fixed": (0, 32)},
+        {"short_side": 480, "multiple": 0},
+        {"short_side": 10**7},
+    ],
+)
+def test_sizes_that_cannot_be(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        InputSize(**given)
+
+
+def test_a_size_that_patches_do_not_divide() -> None:
+    with pytest.raises(ConfigError, match="48x80 does not divide into patches of 7"):
+        _dense(PixelPatches(7))
+
+
+def test_other_settings_share_the_network(vit: ViT) -> None:
+    extractor = FeatureExtractor(vit, SETTINGS, source=SOURCE)
+    other = extractor.with_settings(replace(SETTINGS, layer=1))
+    assert other.backbone is vit
+    assert (other.source, other.device, other.settings.layer) == (SOURCE, torch.device("cpu"), 1)
+    assert extractor.settings == SETTINGS
