@@ -1,8 +1,14 @@
 # Two commands: `make demo` (see it work) and `make test` (check everything). Both make .venv themselves.
 PYTHON ?= python3
-DATA ?=
-OUT ?= demo
 BIN := .venv/bin
+# `make demo DATA=folder` is the demo on your own videos; a DATA that the environment happens to have is not meant
+ifeq ($(origin DATA)$(if $(DATA),, empty),command line)
+OUT = demo-own
+DEMO = --out "$(OUT)" --data "$(DATA)"
+else
+OUT = demo
+DEMO = --out "$(OUT)"
+endif
 
 .PHONY: demo test clean
 
@@ -17,7 +23,7 @@ BIN := .venv/bin
 	@touch $@
 
 demo: .venv/installed
-	$(BIN)/python benchmarks/demo.py --out $(OUT) $(if $(DATA),--data $(DATA))
+	$(BIN)/python benchmarks/demo.py $(DEMO)
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -27,4 +33,4 @@ test: .venv/installed-dev
 	$(BIN)/pytest
 
 clean:
-	rm -rf .venv build dist demo
+	rm -rf .venv build dist demo demo-own

@@ -5,7 +5,8 @@
     python benchmarks/davis_curve.py score --root $DATA/davis --run runs/cpu --steps 1000 2000 --out curve.jsonl
     python benchmarks/davis_curve.py table --out curve.jsonl
 
-`score` appends one line for each network and reading, and passes over what is there already. Readings: `published` is
+`score` appends one line for each network and reading, with protocol, precision and the weights' SHA-256, and passes
+over what is there already. Readings: `published` is
 `dino_480p`; `chosen` is `dino_480p` with centred features, temperature 0.03 and block 9, settings found on other clips.
 Features are computed in bf16 where the processor is fast at it, unless `--fp32`.
 """
@@ -19,7 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinema.benchmark.davis import davis_scores
+from kinema.cli.settings import changed
 from kinema.datasets.davis import read_sequences
+from kinema.ops.precision import resolve_precision
 from kinema.pipeline.load import load
 from kinema.propagation.protocols import Protocol, protocol_named
 from kinema.video.reader import extract_frames
@@ -68,28 +71,33 @@ def reading(name: str, *, fp32: bool = False) -> Protocol:
     protocol = protocol_named("dino_480p")
     features = replace(protocol.features, precision="fp32" if fp32 else "auto")
     if name == "published":
-        return replace(protocol, features=features)
-    return replace(
-        protocol,
-        name="dino_480p, centred, temperature 0.03, block 9",
-        features=replace(features, centred=True, layer=9),
-        propagation=replace(protocol.propagation, temperature=0.03),
-    )
+        return changed(protocol, features, protocol.propagation)
+    centred = replace(features, centred=True, layer=9)
+    return changed(protocol, centred, replace(protocol.propagation, temperature=0.03))
 
 
 def _score(arguments: argparse.Namespace) -> None:
     sequences = read_sequences(arguments.root)
-    done = {(row["weights"], row["reading"]) for row in _rows(arguments.out)}
+    done = {_key(row) for row in _rows(arguments.out)}
     for weights, about in [*((source, {}) for source in arguments.baselines), *_points(arguments)]:
+        extractor = load(weights)
         for name in arguments.readings:
-            if (weights, name) in done or (weights.startswith("pixels") and name == "chosen"):
+            protocol = reading(name, fp32=arguments.fp32)
+            row = {"weights": weights, "sha256": extractor.source.sha256, "reading": name, "protocol": protocol.name}
+            row["precision"] = resolve_precision(protocol.features.precision, extractor.device)
+            if _key(row) in done or (weights.startswith("pixels") and name == "chosen"):
                 continue
             started = time.monotonic()
-            scores = davis_scores(sequences, load(weights), reading(name, fp32=arguments.fp32))
-            row = {"weights": weights, "reading": name, **about, **scores}
+            scores = davis_scores(sequences, extractor, protocol)
+            row |= {**about, **scores}
             with arguments.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(f"{weights}  {name}  J&F {scores['J&F-Mean']:.4f}  {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _key(row: dict) -> tuple[str, str | None, str | None]:
+    """What tells networks and readings apart; lines from before protocols were written have none: done again."""
+    return row.get("sha256") or row["weights"], row.get("protocol"), row.get("precision")
 
 
 def _points(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
@@ -104,12 +112,13 @@ def _points(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, floa
 
 
 def _table(arguments: argparse.Namespace) -> None:
-    print("| network | CPU minutes | loss | reading | J&F | J | F |\n|---|---|---|---|---|---|---|")
+    print("| network | CPU minutes | loss | reading | precision | J&F | J | F |")
+    print("|---|---|---|---|---|---|---|---|")
     for row in _rows(arguments.out):
         name = f"step {row['step']}" if "step" in row else row["weights"]
         spent = f"{row['cpu_min']:.0f} | {row['loss']:.3f}" if "step" in row else "0 | "
         scores = " | ".join(f"{100 * row[key]:.1f}" for key in ("J&F-Mean", "J-Mean", "F-Mean"))
-        print(f"| {name} | {spent} | {row['reading']} | {scores} |")
+        print(f"| {name} | {spent} | {row['reading']} | {row.get('precision', '')} | {scores} |")
 
 
 def _rows(out: Path) -> list[dict]:

@@ -20,37 +20,43 @@ import numpy as np
 from PIL import Image
 
 from kinema.benchmark.score import score_davis
+from kinema.cli import terminal
 from kinema.cli.main import main as kinema
-from kinema.datasets.davis import DavisSequence, read_mask, read_sequences
+from kinema.datasets.davis import DavisSequence, read_sequences
 from kinema.datasets.media import scan
+from kinema.errors import ConfigError, DatasetError, DecodeError
 from kinema.layouts import DavisLayout
 from kinema.pipeline.load import load
 from kinema.pipeline.results import write_propagated
 from kinema.propagation.protocols import protocol_named
 from kinema.report.overlays import contact_sheet, overlay
 from kinema.settings import FeatureSettings, InputSize
-from kinema.video.reader import ArrayReader, open_video, read_image
-from kinema.video.writer import write_mask, write_video
+from kinema.video.masks import read_mask, write_mask
+from kinema.video.reader import ArrayReader, extract_frames, open_video, read_image
+from kinema.video.writer import write_video
 
 CLIPS = 24
 SIZE = ["--features.size.short-side", "240", "--features.size.multiple", "8", "--features.precision", "auto"]
 SEGMENTS = 5
 """Regions that stand for a label in videos that have none."""
 SHOWN_FRAMES = 100
+TRAINING_SHORT_SIDE = 256
 
 
 def main() -> int:
     """Runs the demo; 0 where every command succeeded."""
     arguments = _arguments()
+    return terminal.run(lambda: _demo(arguments), debug=False)
+
+
+def _demo(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     if out.exists():
-        print(f"demo: {out} is there already; remove it, or name another folder", file=sys.stderr)
-        return 2
+        raise ConfigError("the output folder is there already", where=f"--out {out}", fix="remove it, or name another")
     if arguments.data is not None:
         _on_own_videos(arguments.data, out, arguments.seeds[0])
     else:
         _on_synthetic_videos(out, arguments.seeds)
-    return 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -134,20 +140,39 @@ def _verdict(rows: dict[str, dict[str, float]], seeds: list[int]) -> None:
 
 
 def _on_own_videos(data: Path, out: Path, seed: int) -> None:
-    run = out / "run"
-    _run("pretrain", "siammae_demo", "--data", data, "--out", run, "--train.seed", seed)
+    frames, run = out / "frames", out / "run"
+    shown = _extract([item.path for item in scan([data])], frames)
+    _run("pretrain", "siammae_demo", "--data", frames, "--out", run, "--train.seed", seed)
     shutil.copy(_newest_picture(run), out / "reconstructions.png")
-    item = scan([data])[0]
-    with open_video(item.path) as video:
+    with open_video(shown) as video:
         clip = ArrayReader(video.frames(range(min(video.num_frames, SHOWN_FRAMES))), fps=video.fps)
     features = FeatureSettings(size=InputSize(short_side=240, multiple=8), precision="auto")
     extractor = load(run, settings=features)
     mask = _segments(extractor.dense(clip.frames([0]))[0].numpy(), clip.height, clip.width)
     write_mask(out / "first.png", mask)
-    print(f"\n{item.path}: {SEGMENTS} regions of the first frame, found in its features, carried through the video")
+    print(f"\n{shown}: {SEGMENTS} regions of the first frame, found in its features, carried through the video")
     protocol = replace(protocol_named("dino_480p"), name="dino_480p at 240 pixels", features=features)
     write_propagated(clip, {0: mask}, extractor, protocol, out / "carried")
     print(f"overlay video: {out}/carried/overlay.mp4   pictures: {out}/reconstructions.png   weights: {run}")
+
+
+def _extract(videos: list[Path], frames: Path) -> Path:
+    """The first video that could be read; the frames of each such are put in a folder of their own under `frames`.
+
+    Reading frames costs less than decoding a video for every clip, which training would wait for.
+    """
+    readable = []
+    for number, video in enumerate(videos):
+        try:
+            count = extract_frames(video, frames / f"{number:04d}-{video.stem}", short_side=TRAINING_SHORT_SIDE)
+        except DecodeError as error:
+            print(f"skipped: {error}", flush=True)
+            continue
+        print(f"{video}: {count} frames{'' if count > 1 else ', skipped: a pair needs 2'}", flush=True)
+        readable += [video] if count > 1 else []
+    if not readable:
+        raise DatasetError("no video of two frames or more that can be read", where="--data", fix="give others")
+    return readable[0]
 
 
 def _segments(features: np.ndarray, height: int, width: int) -> np.ndarray:

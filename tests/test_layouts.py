@@ -81,6 +81,20 @@ def test_missing_lists_are_named(tmp_path: Path) -> None:
         assert caught.value.exit_code == 3
 
 
+def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
+    layout = DavisLayout(tmp_path)
+    write(layout.list_file("val"), "camel\n")
+    layout.list_file("val").write_bytes(b"cam\xe9l\n")
+    with pytest.raises(DatasetError, match=r"DAVIS-2017 list is not UTF-8 text \(.*val\.txt\)"):
+        layout.sequences("val")
+    layout.list_file("train").mkdir()
+    with pytest.raises(DatasetError, match=r"DAVIS-2017 list is not readable: .*train\.txt"):
+        layout.sequences("train")
+    YouTubeVosLayout(tmp_path).meta_file("valid").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"YouTube-VOS list is not readable: .*meta\.json"):
+        YouTubeVosLayout(tmp_path).videos("valid")
+
+
 def test_layouts_and_scoring_import_no_torch() -> None:
     code = "import sys, kinema.layouts, kinema.benchmark.score; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -63,6 +63,8 @@ class YouTubeVosLayout:
             return sorted(json.loads(meta.read_text(encoding="utf-8"))["videos"])
         except FileNotFoundError:
             raise _no_list(meta, "YouTube-VOS") from None
+        except OSError as error:
+            raise _unreadable_list(meta, "YouTube-VOS", error) from error
         except (ValueError, KeyError, TypeError) as error:
             fix = 'expected {"videos": {...}}; unpack the archive again'
             raise DatasetError("meta.json is not YouTube-VOS's", where=str(meta), fix=fix) from error
@@ -179,7 +181,15 @@ def _read_lines(path: Path, *, dataset: str) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise _no_list(path, dataset) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable_list(path, dataset, error) from error
     return [line.strip() for line in lines if line.strip()]
+
+
+def _unreadable_list(path: Path, dataset: str, error: OSError | UnicodeDecodeError) -> DatasetError:
+    what = f"the {dataset} list is not " + ("readable" if isinstance(error, OSError) else "UTF-8 text")
+    reason = f": {error.strerror}" if isinstance(error, OSError) else ""
+    return DatasetError(what + reason, where=str(path), fix="unpack the dataset again")
 
 
 def _no_list(path: Path, dataset: str) -> DatasetError:

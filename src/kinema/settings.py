@@ -4,7 +4,7 @@ Free of torch, so that `--help` can show it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kinema.errors import ConfigError
 
@@ -74,3 +74,11 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if not all(0 < deviation < float("inf") for deviation in self.std):
             raise ConfigError(f"deviations {self.std}", where="std", fix="pixels are divided by them: give more than 0")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings (`dataclasses.asdict`) by their dotted names, e.g. `size.short_side`."""
+    named: dict[str, Any] = {}
+    for name, value in values.items():
+        named |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return named

@@ -49,8 +49,11 @@ class Outcome:
             assert word in self.err
 
 
+Command = Callable[..., Outcome]
+
+
 @pytest.fixture
-def kinema(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def kinema(capsys: pytest.CaptureFixture[str]) -> Command:
     def run(*arguments: object) -> Outcome:
         capsys.readouterr()
         try:
@@ -80,3 +83,16 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "not_empty").mkdir()
     (folder / "not_empty" / "thing").write_text("here first\n")
     return folder
+
+
+def files_in(folder: Path) -> list[str]:
+    """Everything below a folder, by its path from there."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def propagate_with(kinema: Command, inputs: Path, out: Path, **changes: object) -> Outcome:
+    """`kinema propagate` of a small video, with other options than those that work."""
+    given = {"video": "video.mp4", "labels": "mask.png", "weights": inputs / "weights"} | changes
+    video, labels = inputs / str(given.pop("video")), inputs / str(given.pop("labels"))
+    options = [part for name, value in given.items() for part in (f"--{name}", value)]
+    return kinema("propagate", video, "--labels", labels, "--out", out, *SMALL, *options)

@@ -51,6 +51,22 @@ def test_a_set_half_rendered_is_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+_INTERRUPTED_IN_EXEC = """
+import sys
+from kinema.cli import main
+main._run = lambda words: exec(f"import os, time; os.kill(os.getpid(), {words[0]}); time.sleep(9)")
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_in_the_midst_of_an_import_gives_130(tmp_path: Path, number: int) -> None:
+    (tmp_path / "stopped.py").write_text(_INTERRUPTED_IN_EXEC)
+    command = [sys.executable, "-m", "stopped", str(int(number))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "kinema: interrupted\n")
+
+
 def test_one_kill_changes_no_bit(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--data", inputs / "clips", "--kills", 1, "--seed", 3, "--steps", 4, "--checkpoint-every", 2]
     assert sigkill.main([*map(str, given), "--workers", "0"]) == 0

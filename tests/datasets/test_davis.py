@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema.datasets.davis import read_mask, read_sequences
-from kinema.errors import ConfigError, DatasetError, DecodeError
+from kinema.datasets.davis import read_sequences
+from kinema.errors import ConfigError, DatasetError
 from kinema.layouts import DavisLayout
+from kinema.video.masks import read_mask
 from tests.realdata import real_data
 
 
@@ -82,38 +83,3 @@ def test_missing_sequence_masks_and_frames(root: Path) -> None:
     layout.list_file("val").write_text("ghost\n")
     with pytest.raises(DatasetError, match="sequence ghost has no masks"):
         read_sequences(root)
-
-
-@pytest.mark.parametrize("mode", ["P", "L"])
-def test_mask_values_are_ids_whatever_the_palette(tmp_path: Path, mode: str) -> None:
-    ids = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
-    image = Image.fromarray(ids)
-    if mode == "P":
-        image.putpalette(list(reversed(range(256))) * 3)
-    image.save(tmp_path / "mask.png")
-    with Image.open(tmp_path / "mask.png") as written:
-        assert written.mode == mode
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), ids)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
-def test_colours_are_not_ids(tmp_path: Path, mode: str) -> None:
-    Image.new(mode, (4, 4)).save(tmp_path / "mask.png")
-    with pytest.raises(DecodeError, match=rf"mode {mode} holds colours, not object ids \(.*mask.png\)"):
-        read_mask(tmp_path / "mask.png")
-
-
-def test_unreadable_masks(tmp_path: Path) -> None:
-    whole = tmp_path / "whole.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 9, (64, 64), np.uint8)).save(whole)
-    cut = tmp_path / "cut.png"
-    cut.write_bytes(whole.read_bytes()[:200])
-    jpeg = tmp_path / "jpeg.png"
-    Image.new("L", (8, 8)).save(jpeg, format="JPEG")
-    text = tmp_path / "text.png"
-    text.write_text("not a picture")
-    for path in (cut, jpeg, text):
-        with pytest.raises(DecodeError, match=f"not a readable mask .*{path.name}"):
-            read_mask(path)
-    with pytest.raises(DatasetError, match="no such mask"):
-        read_mask(tmp_path / "absent.png")

@@ -59,7 +59,6 @@ def test_batches_are_the_same_bytes_with_any_number_of_workers(clips: MediaDatas
     assert any(loaded.skipped for loaded in alone)
     for batches in (one, two):
         assert all(same(loaded, expected) for loaded, expected in zip(batches, alone, strict=True))
-    assert all(loaded.decode_s > 0 for loaded in two)
 
 
 def test_starting_at_a_step_needs_no_replay(clips: MediaDataset) -> None:
@@ -148,9 +147,10 @@ print(sorted(caught))
 
 
 def test_workers_end_with_the_iteration(clips: MediaDataset) -> None:
+    others = set(multiprocessing.active_children())  # the ranks that other tests keep
     batches = iter(Loader(clips, batch_size=4, num_workers=2))
     next(batches)
-    workers = multiprocessing.active_children()
+    workers = set(multiprocessing.active_children()) - others
     assert len(workers) == 2
     del batches
     assert not any(worker.is_alive() for worker in workers)

@@ -1,7 +1,17 @@
+import pytest
 import torch
 import torch.distributed as dist
 
-from kinema.ops.collectives import all_gather, any_over_ranks, gather_objects, mean_over_ranks, rank, world_size
+from kinema.errors import ConfigError, DatasetError
+from kinema.ops.collectives import (
+    all_gather,
+    any_over_ranks,
+    failing_together,
+    gather_objects,
+    mean_over_ranks,
+    rank,
+    world_size,
+)
 from tests.ranks import run_on_ranks
 
 
@@ -75,3 +85,21 @@ def _different_losses():
 def test_gradients_of_different_losses_are_summed():
     for gradient in run_on_ranks(_different_losses):
         assert gradient == [[11.0] * 4] * 3
+
+
+def _fails_on(number):
+    try:
+        with failing_together():
+            if rank() == number:
+                raise DatasetError("no clip", where=f"rank {rank()}", fix="give one")
+    except DatasetError as error:
+        return str(error)
+    return None
+
+
+def test_an_error_of_one_rank_is_raised_on_all():
+    for number in (0, 1):
+        assert run_on_ranks(_fails_on, number) == [f"no clip (rank {number}): give one"] * 2
+    assert run_on_ranks(_fails_on, 2) == [None, None]
+    with pytest.raises(ConfigError, match="alone"), failing_together():
+        raise ConfigError("alone")

@@ -11,7 +11,8 @@ from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
 from kinema.synthetic.scene import Difficulty, SceneConfig
 from kinema.synthetic.write import write_set
-from kinema.video.writer import write_mask, write_video
+from kinema.video.masks import write_mask
+from kinema.video.writer import write_video
 from kinema.weights.files import save_encoder
 
 ENCODER = ViTConfig(width=48, depth=2, num_heads=3, image_size=64)

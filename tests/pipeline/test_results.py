@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.datasets.davis import read_mask
 from kinema.errors import ConfigError, DatasetError
 from kinema.pipeline import results
 from kinema.pipeline.load import load
 from kinema.pipeline.results import output_folder, replaced_when_complete, write_propagated
+from kinema.video.masks import read_mask
 from kinema.video.reader import open_video
 from tests.pipeline.small import moving_square, square
 from tests.pipeline.test_propagate import PROTOCOL
@@ -34,16 +34,28 @@ def test_every_frame_has_its_mask_and_the_overlay_shows_it(tmp_path: Path) -> No
     assert changed[square() == 1].mean() > 2 * changed[square() == 0].mean()  # also for an object drawn in white
 
 
-def test_nothing_is_left_where_the_overlay_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_masks_stay_where_the_overlay_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("no room")
 
     monkeypatch.setattr(results, "write_video", fail)
     with pytest.raises(OSError, match="no room"):
-        _write(tmp_path / "new" / "out")
+        _write(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["masks"]
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 6
+
+
+def test_nothing_is_left_where_a_mask_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, _: object) -> None:
+        if path.name == "00004.png":
+            raise OSError("no room")
+
     (tmp_path / "there").mkdir()
-    with pytest.raises(OSError, match="no room"):
-        _write(tmp_path / "there")
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_mask", fail)
+        for out in (tmp_path / "new" / "out", tmp_path / "there"):
+            with pytest.raises(OSError, match="no room"):
+                _write(out)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["new", "there"]
     assert _write(tmp_path / "there", overlay_video=False) == 6
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["masks"]

@@ -1,6 +1,8 @@
 """A whole run: what it leaves, what it does beside training, and what it goes on from."""
 
+import errno
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +14,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from kinema.errors import ConfigError, DatasetError
+from kinema.errors import ConfigError, DatasetError, TrainingError, WeightsError
 from kinema.layouts import DavisLayout
 from kinema.pipeline.load import load
+from kinema.recipes import hooks as hooks_module
 from kinema.recipes import pretrain as module
 from kinema.recipes.estimate import estimate
 from kinema.recipes.pretrain import PretrainRequest, pretrain
 from kinema.recipes.registry import recipe_named
+from kinema.train import checkpoint
+from kinema.train.checkpoint import finished_steps
 from kinema.train.loop import FitResult, Hook
 from kinema.train.stop import StopRequest
 from tests.pipeline.small import write_davis
@@ -92,8 +97,10 @@ def test_an_interrupted_run_leaves_its_encoder_and_goes_on_to_the_same_end(
     whole = pretrain(replace(request, out=tmp_path / "whole"))
     asked = StopRequest()
 
-    def hooks(*_: object) -> list[Hook]:
-        return [Hook(every_steps=2, function=lambda *_: setattr(asked, "requested", True))]
+    own_hooks = module._hooks
+
+    def hooks(*given: Any) -> list[Hook]:
+        return [*own_hooks(*given), Hook(every_steps=2, function=lambda *_: setattr(asked, "requested", True))]
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "_hooks", hooks)
@@ -114,6 +121,89 @@ def test_a_run_that_starts_from_an_encoder(davis: DavisLayout, tmp_path: Path) -
     pretrain(_request(davis, tmp_path / "second", train=slow, init_from=str(tmp_path / "first")))
     before, after = (load_file(tmp_path / name / "encoder.safetensors") for name in ("first", "second"))
     assert all((before[name] - after[name]).abs().max() < 1e-6 for name in before)
+
+
+def test_the_encoder_is_as_new_as_a_checkpoint_made_by_time(
+    davis: DavisLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(_method: object, _step: int, _log: object) -> None:
+        raise StoppedError
+
+    own_hooks = module._hooks
+    monkeypatch.setattr(module, "_hooks", lambda *given: [Hook(every_steps=3, function=stop), *own_hooks(*given)])
+    seldom = {"checkpoint_every_steps": 1000, "checkpoint_every_s": 1e-9}
+    with pytest.raises(StoppedError):
+        pretrain(_request(davis, tmp_path / "run", train=seldom))
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["step"] == 2
+    assert finished_steps(tmp_path / "run") == 2
+
+
+def test_a_run_that_goes_on_does_not_ask_for_what_it_started_from(davis: DavisLayout, tmp_path: Path) -> None:
+    first = _request(davis, tmp_path / "first", train={"pictures_every_steps": None})
+    pretrain(first)
+    second = replace(first, out=tmp_path / "second", init_from=str(tmp_path / "first"))
+    pretrain(second)
+    shutil.rmtree(tmp_path / "first")
+    assert pretrain(second).state.step == 4
+    with pytest.raises(WeightsError):
+        pretrain(replace(second, fresh=True))
+
+
+def test_held_out_clips_that_cannot_be_read_are_refused(davis: DavisLayout, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no video")
+    held_out = [davis.frames_dir("clip-0003"), broken]
+    with pytest.raises(DatasetError, match=r"held-out clip cannot be read.*broken\.mp4"):
+        pretrain(_request(davis, tmp_path / "run", train={"evaluate_every_steps": 2}, held_out=held_out))
+    assert not (tmp_path / "run").exists()
+
+
+def test_clips_that_cannot_be_pictured_are_named(
+    davis: DavisLayout, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no video")
+    request = _request(davis, tmp_path / "run", sources=[davis.frames_dir(""), broken])
+    loose = replace(request.recipe.data, max_unreadable_share=0.5)
+    pretrain(replace(request, recipe=replace(request.recipe, data=loose)))
+    assert (tmp_path / "run" / "pictures" / "step-00000004.png").is_file()
+    assert [message for message in caplog.messages if "not pictured" in message and "broken.mp4" in message]
+
+
+def test_a_fault_of_the_system_stops_training(
+    davis: DavisLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    request = _request(davis, tmp_path / "run", train={"pictures_every_steps": None})
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, "fsync", refuse)
+        with pytest.raises(TrainingError, match="training stopped: Input/output error"):
+            pretrain(request)
+    assert pretrain(request).state.step == 4
+
+
+def test_davis_is_measured_in_full_precision(
+    davis: DavisLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def scores(*_: object) -> dict[str, float]:
+        seen.append(torch.get_float32_matmul_precision())
+        return {"J&F-Mean": 0.0, "J-Mean": 0.0, "F-Mean": 0.0}
+
+    monkeypatch.setattr(hooks_module, "davis_scores", scores)
+    former = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        pretrain(_request(davis, tmp_path / "run", train={"evaluate_every_steps": 4}, davis=davis.root))
+        assert (seen, torch.get_float32_matmul_precision()) == (["highest"], "high")
+    finally:
+        torch.set_float32_matmul_precision(former)
 
 
 def test_an_estimate_of_the_cost(davis: DavisLayout, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_held_out_share() -> None:
         ({"clips": 0}, "clips is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"layouts": ()}, "no layout"),
-        ({"layouts": ("davsi",)}, "unknown layout 'davsi'.*did you mean davis"),
+        ({"layouts": ("davsi",)}, "unknown layout 'davsi'.*did you mean 'davis'"),
     ],
 )
 def test_wrong_arguments_write_nothing(tmp_path: Path, wrong: dict, message: str) -> None:

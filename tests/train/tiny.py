@@ -1,5 +1,6 @@
 """A method of a few hundred weights and a loader in memory, for the tests of the engine."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,3 +119,14 @@ def tiny_fit(run_folder: Path, *, after: int = 0, config: TrainConfig | None = N
         "fingerprint": FINGERPRINT,
     }
     return fit(config=config, run_folder=run_folder, **{**options, **parts})
+
+
+def metrics(run_folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`."""
+    return [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
+    """All weights and buffers are equal bit for bit."""
+    for (name, left), right in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(left, right), name

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kinema.errors import ConfigError
-from kinema.video.transforms import ClipTransform, _draw_crop, resize_centre, resize_short_side, transform_clip
+from kinema.video.transforms import ClipTransform, _draw_crop, resize_short_side, transform_clip
 from tests.reference.video import antialiased_bicubic, jittered
 from tests.video.encode import moving_frames
 
@@ -102,15 +102,6 @@ def test_colours_change_as_defined() -> None:
     )
     assert np.abs(out[0] / 255 - expected).max() < 0.01
     assert np.abs(out[0].astype(int) - frame[0]).mean() > 5
-
-
-def test_centre_pictures() -> None:
-    wide = gradients(40, 80)
-    out = resize_centre(wide, height=40, width=40)
-    assert np.array_equal(out, wide[:, :, 20:60])
-    tall = resize_centre(gradients(80, 40), height=20, width=20)
-    assert tall.shape == (1, 20, 20, 3)
-    assert tall[0, :, :, 1].mean() == pytest.approx(39.5, abs=0.6)
 
 
 def test_short_side_is_reduced_and_never_enlarged() -> None:

@@ -4,13 +4,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from kinema.errors import ConfigError, DatasetError
-from kinema.video.palette import voc_palette
-from kinema.video.writer import write_mask, write_video
-from tests.realdata import real_data
-from tests.reference.video import voc_color
+from kinema.video.writer import write_video
 from tests.video.encode import moving_frames
 
 
@@ -68,23 +64,3 @@ def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
         write_video(tmp_path / "a.mp4", frames, 0)
     assert (tmp_path / "a.mp4").read_text() == "old"
     assert os.listdir(tmp_path) == ["a.mp4"]
-
-
-def test_masks_keep_their_ids_and_have_the_colours(tmp_path: Path) -> None:
-    ids = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    write_mask(tmp_path / "00000.png", ids)
-    with Image.open(tmp_path / "00000.png") as image:
-        assert image.mode == "P"
-        assert np.array_equal(np.array(image), ids)
-        assert np.array_equal(np.array(image.convert("RGB")), voc_palette()[ids])
-
-
-def test_the_palette_is_that_of_voc() -> None:
-    assert voc_palette().tolist() == [list(voc_color(object_id)) for object_id in range(256)]
-
-
-def test_the_palette_agrees_with_davis_where_davis_has_colours() -> None:
-    mask = next(real_data("davis", "Annotations").rglob("*.png"))
-    with Image.open(mask) as image:
-        colors = np.array(image.getpalette()).reshape(-1, 3)
-    assert np.abs(colors[:22] - voc_palette()[:22]).max() <= 1  # 191 for 192 in places; from 22 on DAVIS has greys

@@ -1,8 +1,10 @@
 """Encoders on disk: what is written is read back, and nothing else is read."""
 
 import json
+import os
 import struct
 from collections.abc import Callable
+from dataclasses import asdict
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from kinema.errors import WeightsError
 from kinema.models.configs import ViTConfig
+from kinema.models.vit import ViT
 from kinema.weights.files import CONFIG, TENSORS, load_encoder, read_config, save_encoder, sha256_of
 from tests.pipeline.small import ENCODER, write_encoder
 
@@ -36,6 +39,7 @@ def test_a_folder_and_its_file_give_the_network_that_was_saved(weights: Path) ->
 def test_other_precisions_are_read(weights: Path) -> None:
     stored = load_file(weights / TENSORS)
     save_file({name: tensor.bfloat16() for name, tensor in stored.items()}, weights / TENSORS)
+    _state_sha256(weights)
     encoder, _ = load_encoder(weights)
     for name, tensor in encoder.state_dict().items():
         assert tensor.dtype == torch.float32
@@ -63,11 +67,40 @@ def test_a_full_disk_leaves_the_files_of_before(weights: Path, monkeypatch: pyte
     assert {path.name: path.read_bytes() for path in weights.iterdir()} == before
 
 
+def test_killed_between_the_two_files(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = ViT(ENCODER)
+    torch.manual_seed(1)
+    other.init_weights()
+    replace, renamed = os.replace, []
+
+    def killed_at_the_second(source: Path, target: Path) -> None:
+        renamed.append(target.name)
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            save_encoder(weights, other.state_dict(), {"encoder": asdict(ENCODER)})
+    assert renamed == [CONFIG, TENSORS]
+    with pytest.raises(WeightsError, match=r"was written for other tensors: .*go on with the training run"):
+        load_encoder(weights)
+    save_encoder(weights, other.state_dict(), {"encoder": asdict(ENCODER)})
+    assert torch.equal(load_encoder(weights)[0].cls_token, other.cls_token)
+
+
 def _change_tensors(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Callable[[Path], None]:
     def spoil(weights: Path) -> None:
         save_file(change(load_file(weights / TENSORS)), weights / TENSORS)
+        _state_sha256(weights)
 
     return spoil
+
+
+def _state_sha256(weights: Path) -> None:
+    config = json.loads((weights / CONFIG).read_text())
+    (weights / CONFIG).write_text(json.dumps({**config, "sha256": sha256_of(weights / TENSORS)}))
 
 
 def _change_bytes(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -103,6 +136,10 @@ def _claim_ten_terabytes(content: bytes) -> bytes:
         (_change_bytes(lambda content: content[:-1]), "not a readable safetensors file"),
         (_change_bytes(_claim_ten_terabytes), "not a readable safetensors file"),
         (_change_bytes(lambda content: struct.pack("<Q", 10**13) + content[8:]), "not a readable safetensors file"),
+        (
+            _change_bytes(lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+            "written for other tensors: .*SHA-256",
+        ),
         (_change_tensors(lambda _: {"weight": torch.zeros(3)}), r"another kind: 30 tensors missing .* 1 not expected"),
         (_change_tensors(lambda found: found | {"more": torch.zeros(1)}), "0 tensors missing .* 1 not expected"),
         (_change_tensors(lambda found: found | {"norm.weight": torch.zeros(7)}), r"norm.weight is \(7,\)"),

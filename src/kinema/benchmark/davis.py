@@ -1,7 +1,11 @@
 """DAVIS-2017, semi-supervised: the first frame's masks carried through each sequence, and scored."""
 
+import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +13,16 @@ from jaxtyping import UInt8
 
 from kinema.benchmark.result import BenchmarkResult
 from kinema.benchmark.score import count_objects, score_davis
-from kinema.datasets.davis import DavisSequence, read_mask, read_sequences
+from kinema.datasets.davis import DavisSequence, read_sequences
 from kinema.features import FeatureExtractor
 from kinema.metrics.segmentation import score_sequence, summarize
 from kinema.pipeline.propagate import propagate
 from kinema.pipeline.results import output_folder, replaced_when_complete
 from kinema.propagation.protocols import Protocol
+from kinema.video.masks import read_mask, write_mask
 from kinema.video.reader import read_image
-from kinema.video.writer import write_mask
 
+REQUEST, RESULT = "request.json", "result.json"
 Report = Callable[[str, int, int], None]
 """Told (sequence, frames done, frames in all) as work goes on."""
 
@@ -36,14 +41,22 @@ def benchmark_davis(
 
     Predictions stay in `out/<sequence>/<frame>.png`, as the official tool reads them, beside `result.json`.
 
-    A sequence's folder appears when it is complete. Raises DatasetError for a root of another kind, ConfigError where
-    `out` holds anything already.
+    A sequence's folder appears when it is complete. Where `out` holds an interrupted benchmark of the same root,
+    network, protocol and sequences (`request.json`), it goes on with the sequences that are not there yet. Raises
+    DatasetError for a root of another kind, ConfigError where `out` holds anything else.
     """
     started = time.monotonic()
     chosen = read_sequences(root, split, sequences)
     for sequence in chosen:  # before hours of work, not after
         count_objects(sequence)
-    with output_folder(out):
+    request = {
+        "root": str(root.resolve()),
+        "split": split,
+        "sequences": [sequence.name for sequence in chosen],
+        "weights": extractor.source.sha256 or extractor.source.source,
+        "protocol": asdict(protocol),
+    }
+    with _new_or_interrupted(out, json.dumps(request, indent=2) + "\n"):
         _write_predictions(chosen, extractor, protocol, out, report)
     scores = score_davis(root, out, split=split, sequences=sequences)
     rows = scores.pop("rows")
@@ -55,8 +68,26 @@ def benchmark_davis(
         weights=extractor.source,
         seconds=round(time.monotonic() - started, 1),
     )
-    result.write(out / "result.json")
+    result.write(out / RESULT)
     return result
+
+
+@contextmanager
+def _new_or_interrupted(out: Path, request: str) -> Iterator[None]:
+    """A context with the folder that results go to: new, or that of an unfinished benchmark of the same request."""
+    file = out / REQUEST
+    if file.is_file() and not (out / RESULT).exists() and file.read_bytes() == request.encode():
+        for partial in out.glob(".*.partial/"):  # of a process that was killed
+            shutil.rmtree(partial)
+        yield
+        return
+    with output_folder(out):
+        try:
+            file.write_text(request, encoding="utf-8")
+            yield
+        finally:
+            if [path.name for path in out.iterdir()] == [REQUEST]:  # nothing to go on with
+                file.unlink()
 
 
 def _write_predictions(
@@ -64,6 +95,10 @@ def _write_predictions(
 ) -> None:
     total, done = sum(len(sequence.frame_paths) for sequence in sequences), 0
     for sequence in sequences:
+        if (out / sequence.name).is_dir():
+            done += len(sequence.mask_paths)
+            report(sequence.name, done, total)
+            continue
         with replaced_when_complete(out / sequence.name) as beside:
             for path, mask in zip(sequence.mask_paths, carried(sequence, extractor, protocol), strict=True):
                 write_mask(beside / path.name, mask)
@@ -74,13 +109,16 @@ def _write_predictions(
 def davis_scores(
     sequences: Sequence[DavisSequence], extractor: FeatureExtractor, protocol: Protocol
 ) -> dict[str, float]:
-    """The summary alone, with nothing written: for evaluation while a network trains."""
+    """The summary alone, with nothing written: for evaluation while a network trains.
+
+    DatasetError for a sequence without objects, or without a frame that counts.
+    """
     objects = []
     for sequence in sequences:
+        num_objects = count_objects(sequence)
         truth = np.stack([read_mask(path) for path in sequence.mask_paths])
         predicted = np.stack(list(carried(sequence, extractor, protocol)))
-        ids = range(1, int(np.max(truth[0], where=truth[0] != 255, initial=0)) + 1)
-        objects += score_sequence(truth[1:-1], predicted[1:-1], ids)
+        objects += score_sequence(truth[1:-1], predicted[1:-1], range(1, num_objects + 1))
     return summarize(objects)
 
 

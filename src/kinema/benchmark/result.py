@@ -24,7 +24,7 @@ class BenchmarkResult:
     protocol: Protocol
     weights: WeightsSource
     seconds: float
-    """Wall time of the whole benchmark."""
+    """Wall time of the call that finished it; sequences kept from an interrupted one are not in it."""
 
     def as_json(self) -> dict[str, Any]:
         """The result as plain values, as written to `result.json`."""

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from kinema.datasets.davis import DavisSequence, read_mask, read_sequences
+from kinema.datasets.davis import DavisSequence, read_sequences
 from kinema.errors import DatasetError
 from kinema.metrics.segmentation import ObjectScores, by_object, score_frame, summarize
+from kinema.video.masks import read_mask
 
 _VOID = 255
 

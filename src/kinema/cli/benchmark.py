@@ -7,9 +7,9 @@ from typing import Literal
 
 import tyro
 
-from kinema.cli.settings import DEFAULT_PROTOCOL, changed, protocol_in
+from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, changed, protocol_settings
 from kinema.cli.tables import score_table
-from kinema.cli.terminal import Common, Device, answer, parse, progress, run
+from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
 from kinema.errors import KinemaError
 from kinema.propagation.config import PropagationConfig
 from kinema.propagation.protocols import protocol_named
@@ -28,12 +28,12 @@ class Arguments(Common):
     """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, pixels:16, for comparison."""
     out: Path
     """A new folder for the predicted masks and result.json."""
-    features: FeatureSettings
-    propagation: PropagationConfig
-    protocol: str = DEFAULT_PROTOCOL
+    features: tyro.conf.FlagConversionOff[FeatureSettings]
+    propagation: tyro.conf.FlagConversionOff[PropagationConfig]
+    protocol: ProtocolName = DEFAULT_PROTOCOL
     """The published settings to evaluate under; the options below start from them."""
     set: str = "val"
-    """Which list of sequences."""
+    """Which list of sequences: val, train, or another that the data set has."""
     sequences: tuple[str, ...] = ()
     """Only these of the list."""
     device: Device = "auto"
@@ -42,12 +42,9 @@ class Arguments(Common):
 def main(arguments: Sequence[str]) -> int:
     """Runs the benchmark and prints its table; gives the exit code."""
     try:
-        protocol = protocol_in(arguments)
+        settings = protocol_settings(arguments)
     except KinemaError as error:
-        from kinema.cli.terminal import fail
-
         return fail(error, debug="--debug" in arguments)
-    settings = {"features": protocol.features, "propagation": protocol.propagation}
     given = parse(Arguments, arguments, command="benchmark", **settings)
     return run(lambda: _benchmark(given), debug=given.debug)
 

@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from kinema import __version__
 from kinema.errors import nearest
@@ -19,15 +22,36 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; gives its exit code."""
+    """Runs one command; gives its exit code, 130 where SIGINT or SIGTERM ended it."""
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        with _signals_interrupt():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         print("kinema: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has seen enough, as `head` does; Python would complain once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+
+
+class _Interrupted(KeyboardInterrupt):
+    """A class of its own: where KeyboardInterrupt itself passes through an `exec`, as imports use it, Python notes it
+    as unhandled and ends by SIGINT even though it was caught."""
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """A context in which SIGTERM is what Ctrl-C is, so that unfinished files are removed; main thread only."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise _Interrupted
+
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _run(given: list[str]) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from kinema.cli.settings import typed
 from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, run, say
 from kinema.datasets.config import DataConfig
 from kinema.errors import KinemaError
@@ -26,9 +27,9 @@ class Arguments(Common):
     """Folders, videos, or lists (.txt, .csv) of what to learn from."""
     out: Path
     """The run's folder. A run of the same settings that stopped there goes on."""
-    method: MethodConfig
-    data: DataConfig
-    train: TrainConfig
+    method: tyro.conf.FlagConversionOff[MethodConfig]
+    data: tyro.conf.FlagConversionOff[DataConfig]
+    train: tyro.conf.FlagConversionOff[TrainConfig]
     exclude: tuple[Path, ...] = ()
     """Folders, videos, or lists to leave out."""
     held_out: tuple[Path, ...] = ()
@@ -53,19 +54,27 @@ def main(arguments: Sequence[str]) -> int:
         recipe = recipe_named(name)
     except KinemaError as error:
         return fail(error, debug="--debug" in rest)
-    train = _in_typed_unit(recipe.train, rest)
+    train = _in_typed_units(recipe.train, rest)
     given = parse(Arguments, rest, command=f"pretrain {name}", method=recipe.method, data=recipe.data, train=train)
-    if not _typed(rest, "warmup-"):
+    if typed(rest, "train.warmup-steps") is None and typed(rest, "train.warmup-epochs") is None:
         given = replace(given, train=_with_warmup_share_of(recipe.train, given.train))
     return run(lambda: _pretrain(name, given), debug=given.debug)
 
 
-def _in_typed_unit(train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
-    """The recipe's duration in the unit that is typed, so that `--train.steps 200` replaces epochs."""
-    if _typed(arguments, "steps"):
-        return replace(train, epochs=None, steps=train.steps or 1, warmup_epochs=None, warmup_steps=None)
-    if _typed(arguments, "epochs"):
-        return replace(train, epochs=train.epochs or 1.0, steps=None, warmup_epochs=None, warmup_steps=None)
+def _in_typed_units(train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
+    """The recipe's durations in the units that are typed, so that `--train.steps 200` replaces epochs."""
+
+    def is_typed(option: str) -> bool:
+        return typed(arguments, f"train.{option}") not in (None, "None")
+
+    if is_typed("steps"):
+        train = replace(train, epochs=None, steps=train.steps or 1, warmup_epochs=None, warmup_steps=None)
+    elif is_typed("epochs"):
+        train = replace(train, epochs=train.epochs or 1.0, steps=None, warmup_epochs=None, warmup_steps=None)
+    if is_typed("warmup-steps"):
+        train = replace(train, warmup_epochs=None)
+    if is_typed("warmup-epochs"):
+        train = replace(train, warmup_steps=None)
     return train
 
 
@@ -78,11 +87,6 @@ def _with_warmup_share_of(recipe: TrainConfig, train: TrainConfig) -> TrainConfi
     if train.steps is not None:
         return replace(train, warmup_steps=int(share * train.steps), warmup_epochs=None)
     return replace(train, warmup_epochs=share * (train.epochs or 0), warmup_steps=None)
-
-
-def _typed(arguments: Sequence[str], option: str) -> bool:
-    names = [argument.partition("=")[0].replace("_", "-") for argument in arguments]
-    return any(name.startswith(f"--train.{option}") for name in names)
 
 
 def _explain(arguments: Sequence[str]) -> int:
@@ -100,6 +104,7 @@ def _pretrain(name: str, given: Arguments) -> int:
     from kinema.recipes.estimate import estimate
     from kinema.recipes.pretrain import PretrainRequest, pretrain
     from kinema.train.checkpoint import finished_steps
+    from kinema.train.parallel import is_first_process
 
     recipe = Recipe(method=given.method, data=given.data, train=given.train)
     request = PretrainRequest(
@@ -114,6 +119,8 @@ def _pretrain(name: str, given: Arguments) -> int:
         fresh=given.fresh,
         device=given.device,
     )
+    if given.dry_run and not is_first_process():
+        return 0
     if given.dry_run:
         estimated = estimate(request)
         resolved = {"recipe": name, "settings": asdict(recipe), **estimated.as_json()}
@@ -121,10 +128,15 @@ def _pretrain(name: str, given: Arguments) -> int:
         return 0
     before = 0 if given.fresh else finished_steps(given.out)
     result = pretrain(request)
-    step, done_before = result.state.step, result.state.step == before
-    finished = {"out": str(given.out), "steps": step, "interrupted": result.interrupted, "done_before": done_before}
+    if is_first_process():
+        _answer(given, result.state.step, before, interrupted=result.interrupted)
+    return INTERRUPTED if result.interrupted else 0
+
+
+def _answer(given: Arguments, step: int, before: int, *, interrupted: bool) -> None:
+    done_before = step == before
+    finished = {"out": str(given.out), "steps": step, "interrupted": interrupted, "done_before": done_before}
     ending = f"{'already finished; ' if done_before else ''}use it with --weights {given.out}"
-    if result.interrupted:
+    if interrupted:
         ending = "stopped; the same command goes on"
     answer(finished, f"{given.out}: {ending}", as_json=given.json)
-    return INTERRUPTED if result.interrupted else 0

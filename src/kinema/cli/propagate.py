@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from kinema.cli.settings import DEFAULT_PROTOCOL, changed, protocol_in
+from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, changed, protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
 from kinema.errors import ConfigError, DatasetError, KinemaError
 from kinema.propagation.config import PropagationConfig
@@ -28,11 +28,11 @@ class Arguments(Common):
     """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, pixels:16, for comparison."""
     out: Path
     """A new folder for masks/00000.png ... and overlay.mp4."""
-    features: FeatureSettings
-    propagation: PropagationConfig
+    features: tyro.conf.FlagConversionOff[FeatureSettings]
+    propagation: tyro.conf.FlagConversionOff[PropagationConfig]
     frame: int = 0
     """Which frame a single PNG belongs to, from 0; later than 0, it is carried backward as well."""
-    protocol: str = DEFAULT_PROTOCOL
+    protocol: ProtocolName = DEFAULT_PROTOCOL
     """Published settings to read features and propagate by; the options below start from them."""
     results_only: bool = False
     """Write the masks and no overlay video."""
@@ -42,18 +42,17 @@ class Arguments(Common):
 def main(arguments: Sequence[str]) -> int:
     """Propagates; gives the exit code."""
     try:
-        protocol = protocol_in(arguments)
+        settings = protocol_settings(arguments)
     except KinemaError as error:
         return fail(error, debug="--debug" in arguments)
-    settings = {"features": protocol.features, "propagation": protocol.propagation}
     given = parse(Arguments, arguments, command="propagate", **settings)
     return run(lambda: _propagate(given), debug=given.debug)
 
 
 def _propagate(given: Arguments) -> None:
-    from kinema.datasets.davis import read_mask
     from kinema.pipeline.load import load
     from kinema.pipeline.results import write_propagated
+    from kinema.video.masks import read_mask
     from kinema.video.reader import open_video
 
     protocol = changed(protocol_named(given.protocol), given.features, given.propagation)

@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import tyro
 
 from kinema.cli.terminal import Common, answer, parse, run
 from kinema.recipes.registry import RECIPES, recipe_named
+from kinema.settings import flat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +37,10 @@ def _print(given: Arguments) -> None:
     answer({"recipes": result}, text, as_json=given.json)
 
 
-def _dotted(values: dict, prefix: str = "--") -> list[str]:
-    lines = []
-    for name, value in values.items():
-        option = prefix + name.replace("_", "-")
-        lines += _dotted(value, option + ".") if isinstance(value, dict) else [f"    {option} {value}"]
-    return lines
+def _dotted(settings: dict[str, Any]) -> list[str]:
+    """A line an option, as it can be typed."""
+    return [f"    --{name.replace('_', '-')} {_words(value)}" for name, value in flat(settings).items()]
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -23,7 +23,7 @@ class Arguments(Common):
     results: Path
     """Predictions: RESULTS/<sequence>/<frame>.png, palette or grey, object ids as values."""
     set: str = "val"
-    """Which list of sequences."""
+    """Which list of sequences: val, train, or another that the data set has."""
 
 
 def main(arguments: Sequence[str]) -> int:

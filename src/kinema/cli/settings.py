@@ -1,37 +1,48 @@
-"""`--protocol NAME` and the options that change single values of it."""
+"""Options that are read before the parser reads them all: they decide what the others start from."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from kinema.propagation.config import PropagationConfig
-from kinema.propagation.protocols import Protocol, protocol_named
-from kinema.settings import FeatureSettings
+from kinema.propagation.protocols import PROTOCOLS, Protocol, protocol_named
+from kinema.settings import FeatureSettings, InputSize, flat
 
 DEFAULT_PROTOCOL = "dino_480p"
+ProtocolName = Annotated[str, tyro.conf.arg(metavar="|".join(PROTOCOLS))]
+_SIZES = {"short-side": InputSize(short_side=1), "long-side": InputSize(long_side=1), "fixed": InputSize(fixed=(1, 1))}
 
 
-def protocol_in(arguments: Sequence[str]) -> Protocol:
-    """The protocol that `--protocol` names among arguments not parsed yet: the options' defaults come from it."""
+def typed(arguments: Sequence[str], option: str) -> str | None:
+    """The first word typed for `--option` among arguments not parsed yet; None where it is not typed."""
     for position, argument in enumerate(arguments):
-        if argument == "--protocol" and position + 1 < len(arguments):
-            return protocol_named(arguments[position + 1])
-        if argument.startswith("--protocol="):
-            return protocol_named(argument.removeprefix("--protocol="))
-    return protocol_named(DEFAULT_PROTOCOL)
+        name, _, value = argument.partition("=")
+        if name.replace("_", "-") == f"--{option}":
+            return value or "".join(arguments[position + 1 : position + 2])
+    return None
+
+
+def protocol_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """What the options of features and propagation start from: the protocol that is typed.
+
+    A typed rule for the size of frames replaces the protocol's own. Raises ProtocolError for an unknown name.
+    """
+    protocol = protocol_named(typed(arguments, "protocol") or DEFAULT_PROTOCOL)
+    features = protocol.features
+    for rule, size in _SIZES.items():
+        if typed(arguments, f"features.size.{rule}") not in (None, "None"):
+            size = replace(size, multiple=features.size.multiple, round_up=features.size.round_up)
+            features = replace(features, size=size)
+            break
+    return {"features": features, "propagation": protocol.propagation}
 
 
 def changed(protocol: Protocol, features: FeatureSettings, propagation: PropagationConfig) -> Protocol:
     """The protocol with other features or propagation; its name then says what was changed."""
-    before = _flat({"features": asdict(protocol.features), "propagation": asdict(protocol.propagation)})
-    after = _flat({"features": asdict(features), "propagation": asdict(propagation)})
+    before = flat({"features": asdict(protocol.features), "propagation": asdict(protocol.propagation)})
+    after = flat({"features": asdict(features), "propagation": asdict(propagation)})
     differences = [f"{name}={after[name]}" for name in after if after[name] != before[name]]
     name = " ".join([protocol.name, *differences])
     return replace(protocol, name=name, features=features, propagation=propagation)
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

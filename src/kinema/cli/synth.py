@@ -22,8 +22,8 @@ class Arguments(Common):
     """How many."""
     seed: int = 0
     layouts: tuple[str, ...] = LAYOUTS
-    """Data sets whose folders and files are imitated."""
-    scene: Annotated[SceneConfig, tyro.conf.arg(name="")] = SceneConfig()
+    """Data sets whose folders and files are imitated: davis, youtube_vos, vip, jhmdb."""
+    scene: Annotated[SceneConfig, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = SceneConfig()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,20 +1,22 @@
 """How every command speaks: JSON on standard output where asked, one-line errors, exit codes, progress."""
 
+import errno
 import json
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 from rich.console import Console
 
-from kinema.errors import ConfigError, KinemaError
+from kinema.errors import ConfigError, DatasetError, KinemaError
 
 INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _Args = TypeVar("_Args")
 
 
@@ -61,39 +63,35 @@ def answer(result: dict[str, Any], text: str, *, as_json: bool) -> None:
 
 
 def run(command: Callable[[], int | None], *, debug: bool) -> int:
-    """The exit code of a command; an error is one line, and 130 means interrupted, by SIGTERM too."""
+    """The exit code of a command; an error is one line."""
     try:
-        with _sigterm_interrupts(), _quiet_threads():
+        with _quiet_threads():
             return command() or 0
     except KinemaError as error:
         return fail(error, debug=debug)
     except BrokenPipeError:
         raise
     except OSError as error:
-        named = f"--out or input file {error.filename}" if error.filename else "the file system"
-        translated = ConfigError(error.strerror or str(error), where=named, fix="check space, permissions and the path")
-        translated.__cause__ = error
-        return fail(translated, debug=debug)
-    except KeyboardInterrupt:
-        say("kinema: interrupted")
-        return INTERRUPTED
+        return fail(_named(error), debug=debug)
 
 
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """A context in which SIGTERM is what Ctrl-C is, so that unfinished files are removed; main thread only."""
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
+def _named(error: OSError) -> KinemaError:
+    what = error.strerror or str(error)
+    is_input = error.errno not in _FULL and bool(error.filename) and Path(error.filename).is_file()
+    if is_input:  # commands only write files that were not there
+        named: KinemaError = DatasetError(f"cannot read: {what}", where=str(error.filename), fix="check permissions")
+    else:
+        where = f"--out or input file {error.filename}" if error.filename else "the file system"
+        named = ConfigError(what, where=where, fix="check space, permissions and the path")
+    named.__cause__ = error
+    return named
 
 
 @contextmanager
 def _quiet_threads() -> Iterator[None]:
     """A context in which threads show no traceback of a full disk: who waits for them raises the error again."""
     former = threading.excepthook
-    threading.excepthook = lambda fault: None if isinstance(fault.exc_value, OSError) else former(fault)
+    threading.excepthook = lambda fault: None if getattr(fault.exc_value, "errno", None) in _FULL else former(fault)
     try:
         yield
     finally:

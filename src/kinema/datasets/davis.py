@@ -4,11 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
-
-from kinema.errors import ConfigError, DatasetError, DecodeError, nearest
+from kinema.errors import ConfigError, DatasetError, nearest
 from kinema.layouts import DavisLayout
 
 
@@ -37,20 +33,6 @@ def read_sequences(
     for name in names or ():
         _check_name(name, listed, split)
     return [_read_sequence(layout, name, masks_only=masks_only) for name in names or listed]
-
-
-def read_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """Object ids of a palette or 8-bit grey PNG; DecodeError for any other picture or a damaged one."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.mode not in ("P", "L"):
-                what = f"a mask with mode {image.mode} holds colours, not object ids"
-                raise DecodeError(what, where=str(path), fix="write a palette or 8-bit grey PNG")
-            return np.array(image)
-    except FileNotFoundError:
-        raise DatasetError("no such mask", where=str(path), fix="every frame needs one") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's words for damage
-        raise DecodeError("not a readable mask", where=str(path), fix="write it again as PNG") from error
 
 
 def _check_root(layout: DavisLayout, split: str, *, masks_only: bool) -> None:

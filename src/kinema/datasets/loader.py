@@ -7,7 +7,6 @@ the batch that one rank would have. Starting at step s needs no replay.
 
 import atexit
 import signal
-import time
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,8 +37,6 @@ class LoadedBatch:
     batch: ClipBatch
     skipped: list[SkippedFile]
     """Files that could not be read while it was made."""
-    decode_s: float
-    """Seconds a worker took to make it."""
 
 
 class Loader:
@@ -130,7 +127,6 @@ class _Batches(Dataset):
         self._dataset = dataset
 
     def __getitem__(self, keys: list[tuple[int, int]]) -> LoadedBatch | KinemaError:
-        start = time.perf_counter()
         try:
             samples = [self._dataset.sample(epoch, index) for epoch, index in keys]
         except KinemaError as fault:
@@ -138,7 +134,6 @@ class _Batches(Dataset):
         return LoadedBatch(
             batch=_join(samples),
             skipped=[file for sample in samples for file in sample.skipped],
-            decode_s=time.perf_counter() - start,
         )
 
 

@@ -1,11 +1,15 @@
 """Talk between ranks; without a process group each function is the identity. No argument is changed in place."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
+
+from kinema.errors import KinemaError
 
 _Value = TypeVar("_Value")
 
@@ -75,7 +79,14 @@ def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def wait_for_ranks() -> None:
-    """Returns when every rank has come here."""
-    if _grouped():
-        dist.barrier()
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """A context that ranks leave together: where one meets a KinemaError in it, all raise the first rank's of them."""
+    own: KinemaError | None = None
+    try:
+        yield
+    except KinemaError as error:
+        own = error
+    for error in gather_objects(own):
+        if error is not None:
+            raise error

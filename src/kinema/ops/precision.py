@@ -1,5 +1,7 @@
 """Which arithmetic the forward pass is done in: asked of the machine, never guessed from its name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +39,17 @@ def allow_tf32(device: torch.device) -> None:
     """Lets a CUDA device multiply fp32 matrices with TF32 inputs (10 bits of mantissa), several times faster."""
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """A context in which fp32 matrices are multiplied in fp32, as benchmarks do; what held before holds again after."""
+    former = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(former)
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

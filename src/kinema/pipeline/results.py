@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from kinema.datasets.davis import read_mask
 from kinema.errors import ConfigError
 from kinema.features import FeatureExtractor
 from kinema.pipeline.propagate import propagate_video
 from kinema.propagation.protocols import Protocol
 from kinema.report.overlays import overlay
 from kinema.video.base import VideoReader
-from kinema.video.writer import write_mask, write_video
+from kinema.video.masks import read_mask, write_mask
+from kinema.video.writer import write_video
 
 _LAST_DRAWN_ID = 254  # 255 is void to DAVIS and would not be drawn, but many draw their one object in white
 
@@ -69,16 +69,18 @@ def write_propagated(
 ) -> int:
     """Number of masks written to `out/masks/00000.png ...`; with `overlay_video`, also `out/overlay.mp4`.
 
-    `out` must be new or empty, and `masks` appears when it is complete. report: told (what, done, total).
+    `out` must be new or empty. `masks` appears when it is complete, and stays where the overlay fails. report: told
+    (what, done, total).
     """
-    done = 0
-    with output_folder(out), replaced_when_complete(out / "masks") as beside:
-        for number, mask in propagate_video(video, labels, extractor, protocol):
-            write_mask(beside / f"{number:05d}.png", mask)
-            done += 1
-            report("frames", done, video.num_frames)
+    done, masks = 0, out / "masks"
+    with output_folder(out):
+        with replaced_when_complete(masks) as beside:
+            for number, mask in propagate_video(video, labels, extractor, protocol):
+                write_mask(beside / f"{number:05d}.png", mask)
+                done += 1
+                report("frames", done, video.num_frames)
         if overlay_video:
-            write_video(out / "overlay.mp4", _overlaid(video, beside), video.fps)
+            write_video(out / "overlay.mp4", _overlaid(video, masks), video.fps)
     return done
 
 

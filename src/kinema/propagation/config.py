@@ -13,7 +13,6 @@ from kinema.errors import ConfigError
 
 Padding = Literal["none", "first_frame"]
 Window = Literal["square", "disc"]
-Weights = Literal["softmax"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +38,13 @@ class PropagationConfig:
     top_k: int
     """Candidates kept for each token, the most similar of the whole context together."""
     temperature: float | int
-    """Of the softmax over the kept cosines, above 0."""
-    weights: Weights = "softmax"
-    """Weights of the kept candidates: softmax(cosine / temperature) over them. DINO's exponential divided by its sum is
+    """Above 0; the kept candidates' weights are softmax(cosine / temperature). DINO's exponential divided by its sum is
     the same, but that candidates exactly equal to the k-th are all kept there; here exactly `top_k` are."""
     tile: int = 8
     """Side, in tokens, of the squares of queries compared at once. Changes speed and memory, not the labels."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("padding", Padding), ("window", Window), ("weights", Weights)):
+        for name, choices in (("padding", Padding), ("window", Window)):
             if getattr(self, name) not in get_args(choices):
                 raise _refusal(self, name, f"choose one of {', '.join(get_args(choices))}")
         for name, least in (("context", 0), ("top_k", 1), ("tile", 1)):

@@ -1,5 +1,6 @@
 """What a run does besides training: it keeps encoders, draws pictures, and measures on clips held out."""
 
+import logging
 from itertools import islice
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from kinema.benchmark.davis import davis_scores
 from kinema.datasets.davis import read_sequences
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
+from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, WeightsSource
 from kinema.methods.method import Method
 from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
-from kinema.ops.precision import autocast, resolve_precision
+from kinema.ops.precision import autocast, resolve_precision, without_tf32
 from kinema.propagation.protocols import protocol_named
 from kinema.report.reconstructions import reconstruction_sheet
 from kinema.train.checkpoint import full_disk_stops
@@ -28,26 +30,25 @@ from kinema.weights.files import save_encoder
 _PICTURED_CLIPS = 6
 _HELD_OUT_BATCHES = 4
 
+_log = logging.getLogger(__name__)
 
-def export_hook(out: Path, config: TrainConfig) -> list[Hook]:
-    """Keeps `encoder.safetensors` as new as the newest checkpoint, and one by step where that is asked for."""
+
+def export_hooks(out: Path, config: TrainConfig) -> list[Hook]:
+    """Keep `encoder.safetensors` as new as the newest checkpoint, and one by step where that is asked for."""
 
     def newest(method: Method, step: int, log: RunLog) -> None:
-        if log.writes:
-            export_encoder(method, out, step)
+        _export_encoder(method, out, step)
 
     def kept(method: Method, step: int, log: RunLog) -> None:
-        if log.writes:
-            export_encoder(method, out / "encoders" / f"step-{step:08d}", step)
+        _export_encoder(method, out / "encoders" / f"step-{step:08d}", step)
 
-    hooks = [Hook(every_steps=config.checkpoint_every_steps, function=newest)]
+    hooks = [Hook(every_steps=None, function=newest)]
     if config.export_every_steps is not None:
         hooks.append(Hook(every_steps=config.export_every_steps, function=kept))
     return hooks
 
 
-def export_encoder(method: Method, folder: Path, step: int) -> None:
-    """Writes the method's encoder as it is after `step` into `folder`; TrainingError where the disk is full."""
+def _export_encoder(method: Method, folder: Path, step: int) -> None:
     export = method.encoder_export()
     with full_disk_stops(step, folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,12 +56,10 @@ def export_encoder(method: Method, folder: Path, step: int) -> None:
 
 
 def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
-    """Reconstructions of the same few clips, as `pictures/step-00000500.png`."""
+    """Reconstructions of the same few clips, as `pictures/step-00000500.png`; others replace unreadable ones."""
     batch = _spread_clips(dataset, _PICTURED_CLIPS)
 
     def draw(method: Method, step: int, log: RunLog) -> None:
-        if not log.writes:
-            return
         device = next(method.parameters()).device
         reconstruction = method.reconstruct(batch.to(device))
         if reconstruction is not None:
@@ -73,13 +72,21 @@ def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
 
 
 def held_out_hook(dataset: MediaDataset, config: TrainConfig, every_steps: int) -> Hook:
-    """The method's loss on the same few batches of clips it never trains on, as `held_out/loss`."""
+    """The method's loss on the same few batches of clips it never trains on, as `held_out/loss`.
+
+    Raises DatasetError naming the first of them that cannot be read: another would be another measure.
+    """
     size = max(min(config.batch_size, 64) // dataset.data.repeats, 1) * dataset.data.repeats
-    batches = [loaded.batch for loaded in islice(Loader(dataset, batch_size=size, num_workers=0), _HELD_OUT_BATCHES)]
+    loaded = list(islice(Loader(dataset, batch_size=size, num_workers=0), _HELD_OUT_BATCHES))
+    for skipped in (file for each in loaded for file in each.skipped):
+        raise DatasetError(
+            f"a held-out clip cannot be read: {skipped.reason}",
+            where=skipped.path,
+            fix="repair it, or leave it out of --held-out",
+        )
+    batches = [each.batch for each in loaded]
 
     def measure(method: Method, step: int, log: RunLog) -> None:
-        if not log.writes:
-            return
         device = next(method.parameters()).device
         with autocast(resolve_precision(config.precision, device), device):
             losses = [method(batch.to(device), 0.0).loss for batch in batches]
@@ -94,14 +101,13 @@ def davis_hook(root: Path, every_steps: int) -> Hook:
     protocol = protocol_named("dino_480p")
 
     def measure(method: Method, step: int, log: RunLog) -> None:
-        if not log.writes:
-            return
         device = next(method.parameters()).device
         export = method.encoder_export()
         encoder = ViT(ViTConfig(**export.config["encoder"])).to(device).eval()
         encoder.load_state_dict(export.tensors)
         extractor = FeatureExtractor(encoder, source=WeightsSource(source=f"step {step}", sha256=None), device=device)
-        scores = davis_scores(sequences, extractor, protocol)
+        with without_tf32():  # as `kinema benchmark` computes it
+            scores = davis_scores(sequences, extractor, protocol)
         log.record(step, {f"davis/{name}": scores[name] for name in ("J&F-Mean", "J-Mean", "F-Mean")})
 
     return Hook(every_steps=every_steps, function=measure)
@@ -111,6 +117,8 @@ def _spread_clips(dataset: MediaDataset, count: int) -> ClipBatch:
     """One clip of each of some videos spread over the data, the same at every call."""
     spread = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int).tolist()
     samples = [dataset.sample(0, index) for index in spread]
+    for skipped in (file for sample in samples for file in sample.skipped):
+        _log.warning("not pictured: %s", skipped.reason)
     return ClipBatch(
         frames=torch.from_numpy(np.stack([sample.frames[0] for sample in samples])),
         seeds=torch.from_numpy(np.stack([sample.seeds[0] for sample in samples])),

@@ -1,6 +1,7 @@
 """A run's own folder: what was asked of it is written first, and a second run must ask for the same."""
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -16,20 +17,34 @@ import kinema
 from kinema.datasets.media import MediaItem
 from kinema.errors import ConfigError
 from kinema.recipes.recipe import Recipe
+from kinema.settings import flat
 from kinema.train.checkpoint import full_disk_stops
 
 RECIPE = "recipe.json"
 _PARTIAL = f".{RECIPE}.partial"
 _OWN = (RECIPE, "metrics.jsonl", "skipped.jsonl", "encoder.safetensors", "config.json")
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "pictures", "encoders")
-_CHANGES_NOTHING = tuple(
-    f"settings.{name}" for name in ("data.num_workers", "train.log_every_steps", "train.keep_checkpoints")
+_PERIODS = ("log", "checkpoint", "export", "pictures", "evaluate")
+_CHANGES_NOTHING = (
+    "settings.data.num_workers",
+    "settings.data.max_unreadable_share",
+    *(f"settings.train.{what}_every_steps" for what in _PERIODS),
+    "settings.train.checkpoint_every_s",
+    "settings.train.keep_checkpoints",
 )
 
+_log = logging.getLogger(__name__)
 
-def described(name: str, recipe: Recipe, items: Sequence[MediaItem], init_from: str | None) -> dict[str, Any]:
-    """Everything that shapes the weights, in plain values: what two runs must share for one to go on from the other."""
-    listing = "\n".join(str(item.path) for item in items)
+
+def described(
+    name: str, recipe: Recipe, items: Sequence[MediaItem], sources: Sequence[Path], init_from: str | None
+) -> dict[str, Any]:
+    """Everything that shapes the weights, in plain values: what two runs must share for one to go on from the other.
+
+    Of the files their order and their paths below `sources` count, so that the data may be moved.
+    """
+    roots = [source if source.is_dir() else source.parent for source in sources]
+    listing = "\n".join(_below(item.path, roots) for item in items)
     return {
         "recipe": name,
         "settings": json.loads(json.dumps(asdict(recipe))),
@@ -38,15 +53,21 @@ def described(name: str, recipe: Recipe, items: Sequence[MediaItem], init_from: 
     }
 
 
+def _below(path: Path, roots: Sequence[Path]) -> str:
+    root = next((root for root in roots if path.is_relative_to(root)), None)
+    return str(path.relative_to(root) if root is not None else path)
+
+
 def fingerprint(description: dict[str, Any]) -> str:
     """A short hash of a description, without the settings that change no weight."""
-    kept = {name: value for name, value in _flat(description).items() if name not in _CHANGES_NOTHING}
+    kept = {name: value for name, value in flat(description).items() if name not in _CHANGES_NOTHING}
     return blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def open_run_folder(out: Path, description: dict[str, Any], *, fresh: bool) -> None:
+def open_run_folder(out: Path, description: dict[str, Any], *, runs_on: dict[str, str], fresh: bool) -> None:
     """Makes the folder and writes `recipe.json`; or leaves it as it is where a run of the same description began there.
 
+    runs_on: the resolved `device` and `precision`; a run may go on with others, but is then not the same bit for bit.
     fresh: remove what an earlier run wrote there. Raises ConfigError where the folder cannot be made, holds something
     else, or a run of another description; TrainingError where the disk is full.
     """
@@ -54,12 +75,13 @@ def open_run_folder(out: Path, description: dict[str, Any], *, fresh: bool) -> N
         earlier = _read(out)
         if not fresh:
             _require_same(earlier, description, out)
+            _compare_precision(earlier, runs_on)
             return
         _remove_run(out)
     try:
         with full_disk_stops(0, out):
             out.mkdir(parents=True, exist_ok=True)
-            _write(out, description)
+            _write(out, {**description, "runs_on": runs_on})
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigError("a file is in the way of the run folder", where=f"--out {out}", fix="name another") from error
     except OSError as error:
@@ -91,12 +113,17 @@ def _read(out: Path) -> dict[str, Any]:
 
 
 def _require_same(earlier: dict[str, Any], description: dict[str, Any], out: Path) -> None:
-    before, now = _flat({name: earlier.get(name) for name in description}), _flat(description)
+    before, now = flat({name: earlier.get(name) for name in description}), flat(description)
+    differing = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     changed = [
         f"{name.removeprefix('settings.')} was {before.get(name)}, now {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name) and name not in _CHANGES_NOTHING
+        for name in differing
+        if name not in _CHANGES_NOTHING and not name.startswith("files.")
     ]
+    if "files.count" in differing:
+        changed.append(f"files: {before.get('files.count')} before, {now.get('files.count')} now")
+    elif "files.hash" in differing:
+        changed.append("other files")
     if changed:
         raise ConfigError(
             f"a run with another configuration is there: {'; '.join(changed)}",
@@ -105,15 +132,17 @@ def _require_same(earlier: dict[str, Any], description: dict[str, Any], out: Pat
         )
 
 
+def _compare_precision(earlier: dict[str, Any], runs_on: dict[str, str]) -> None:
+    before = earlier.get("runs_on")
+    if isinstance(before, dict) and before.get("precision") != runs_on["precision"]:
+        _log.warning(
+            "the run began in %s on %s and goes on in %s on %s",
+            *(before.get("precision"), before.get("device"), runs_on["precision"], runs_on["device"]),
+        )
+
+
 def _remove_run(out: Path) -> None:
     for name in _OWN_FOLDERS:
         shutil.rmtree(out / name, ignore_errors=True)
     for name in _OWN:
         (out / name).unlink(missing_ok=True)
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

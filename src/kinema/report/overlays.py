@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from kinema.errors import ConfigError
-from kinema.video.palette import voc_palette
+from kinema.palette import voc_palette
 
 BACKGROUND_ID, VOID_ID = 0, 255
 PAPER, INK = 255, 50  # grey levels of a sheet and of the words on it

@@ -1,6 +1,5 @@
 """A synthetic set on disk: seeded clips in the layouts of the benchmarks, complete or absent."""
 
-import difflib
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kinema.draws import seed_of
-from kinema.errors import ConfigError
+from kinema.errors import ConfigError, nearest
 from kinema.synthetic.render import render_clip
 from kinema.synthetic.scene import SceneConfig
 from kinema.synthetic.writers import WRITERS, NamedClip, encode_jpeg
@@ -93,8 +92,8 @@ def _check(clips: int, seed: int, layouts: Sequence[str]) -> None:
         raise ConfigError("no layout", where="synthetic set", fix=f"choose from {', '.join(LAYOUTS)}")
     for layout in layouts:
         if layout not in WRITERS:
-            nearest = difflib.get_close_matches(layout, LAYOUTS, n=1, cutoff=0)[0]
-            raise ConfigError(f"unknown layout {layout!r}", where="synthetic set", fix=f"did you mean {nearest}?")
+            fix = f"{nearest(layout, LAYOUTS)}choose from {', '.join(LAYOUTS)}"
+            raise ConfigError(f"unknown layout {layout!r}", where="synthetic set", fix=fix)
 
 
 def _versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kinema.layouts import DavisLayout, JhmdbClip, JhmdbLayout, VipLayout, YouTubeVosLayout
+from kinema.palette import encode_palette_png
 from kinema.synthetic.actors import ANNOTATION_STRIDE
 from kinema.synthetic.render import RenderedClip
 
@@ -158,22 +159,6 @@ def encode_jpeg(image: UInt8[np.ndarray, "H W 3"]) -> bytes:
     import cv2
 
     return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-
-
-def encode_palette_png(mask: UInt8[np.ndarray, "H W"]) -> bytes:
-    """The mask as a PNG whose values are indices into DAVIS's palette, which spreads an id's bits over the colours."""
-    from PIL import Image
-
-    ids = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(mask))
-    image.putpalette(palette.tobytes())
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
 
 
 def encode_mat(arrays: dict[str, np.ndarray]) -> bytes:

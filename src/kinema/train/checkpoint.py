@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 
 from kinema.errors import ConfigError, TrainingError, WeightsError
 from kinema.methods.method import Method
+from kinema.ops.collectives import gather_objects
 
 _BESIDE = ".beside-"
 _UNREADABLE = (
@@ -118,6 +119,21 @@ def load_checkpoint(folder: Path, method: Method, optimizer: torch.optim.Optimiz
         method.load_state_dict(load_file(folder / "method.safetensors"))
         optimizer.load_state_dict(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
     return state
+
+
+def resume(run_folder: Path, method: Method, optimizer: torch.optim.Optimizer, *, fingerprint: str) -> TrainState:
+    """Puts the newest checkpoint of a run in place, on every rank the same; a fresh state where there is none.
+
+    Raises the errors of `load_checkpoint`, and ConfigError on all ranks where their disks hold different checkpoints.
+    """
+    newest = newest_checkpoint(run_folder)
+    if len(set(gather_objects(newest.name if newest is not None else None))) > 1:
+        raise ConfigError(
+            "ranks see different checkpoints", where=f"--out {run_folder}", fix="use one folder that all machines share"
+        )
+    if newest is None:
+        return TrainState(step=0, fingerprint=fingerprint, clips_seen=0, cpu_s=0.0)
+    return load_checkpoint(newest, method, optimizer, fingerprint=fingerprint)
 
 
 def remove_unfinished(run_folder: Path) -> None:

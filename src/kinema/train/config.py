@@ -1,9 +1,7 @@
 """How long, how fast and how carefully to train. Free of torch, so that `--help` can show it."""
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from kinema.errors import ConfigError
 
@@ -130,12 +128,6 @@ def resolve_steps(config: TrainConfig, clips_per_epoch: int) -> Schedule:
     option = "warmup_steps" if config.warmup_epochs is None else "warmup_epochs"
     _check(warmup_steps < steps, option, f"{warmup_steps} steps", f"give fewer than the {steps} steps of the run")
     return Schedule(steps=steps, warmup_steps=warmup_steps)
-
-
-def fingerprint(settings: Any) -> str:
-    """A short hash of a dataclass of settings, equal only when every field is equal."""
-    text = json.dumps({"type": type(settings).__name__, **asdict(settings)}, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _check(accepted: bool, name: str, value: object, fix: str) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from kinema.methods.method import Method
-from kinema.ops.collectives import any_over_ranks, mean_over_ranks
-from kinema.train.checkpoint import TrainState, full_disk_stops, load_checkpoint, newest_checkpoint, save_checkpoint
+from kinema.ops.collectives import any_over_ranks, gather_objects, mean_over_ranks
+from kinema.train.checkpoint import TrainState, full_disk_stops, resume, save_checkpoint
 from kinema.train.config import Schedule, TrainConfig
 from kinema.train.log import RunLog, StepClock
 from kinema.train.parallel import Ranks
@@ -38,12 +38,14 @@ class LoadedBatch(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Hook:
-    """Something done every so many steps and after the last, e.g. pictures or an evaluation.
+    """Something the first rank does every so many steps and after the last, e.g. pictures or an evaluation.
 
-    function: called as function(method, step, log) on every rank, with the method in evaluation mode and no gradients.
+    function: called as function(method, step, log), with the method in evaluation mode and no gradients, while other
+    ranks wait: it must not talk to them.
     """
 
-    every_steps: int
+    every_steps: int | None
+    """None: just before every checkpoint."""
     function: Callable[[Method, int, RunLog], None]
 
 
@@ -73,31 +75,29 @@ def fit(
     """Trains the method to its last step, from the newest checkpoint of the run folder where there is one.
 
     batches: this rank's, beginning with the step after that checkpoint (`checkpoint.finished_steps`).
-    fingerprint: hash of the whole configuration; a checkpoint with another is refused.
-    Raises TrainingError at a loss that is not finite or a full disk, DatasetError at too many unreadable files,
-    ConfigError or WeightsError for a checkpoint that does not fit or cannot be read. Older checkpoints stay intact.
+    hooks: the first rank's; other ranks have none. fingerprint: hash of the whole configuration; a checkpoint with
+    another is refused.
+    Raises TrainingError at a loss that is not finite, a full disk or too little memory, DatasetError at too many
+    unreadable files, ConfigError or WeightsError for a checkpoint that does not fit or cannot be read. Older
+    checkpoints stay intact.
     """
     stepper = Stepper(method, config, schedule, ranks)
-    state = TrainState(step=0, fingerprint=fingerprint, clips_seen=0, cpu_s=0.0)
-    newest = newest_checkpoint(run_folder)
-    if newest is not None:
-        state = load_checkpoint(newest, method, stepper.optimizer, fingerprint=fingerprint)
+    state = resume(run_folder, method, stepper.optimizer, fingerprint=fingerprint)
     cpu_before_s = state.cpu_s if ranks.is_first else 0.0
     log = RunLog(
         run_folder, steps=schedule.steps, start_step=state.step, cpu_before_s=cpu_before_s, writes=ranks.is_first
     )
     with log:
-        run = _Run(stepper=stepper, config=config, folder=run_folder, log=log, skips=skips, state=state)
+        run = _Run(stepper=stepper, config=config, folder=run_folder, log=log, skips=skips, state=state, hooks=hooks)
         for step in range(state.step + 1, schedule.steps + 1):
             last = step == schedule.steps
             measured = run.take_step(step, batches)
             stopping = any_over_ranks(stop.requested)
+            saving = last or stopping or run.owes_checkpoint(step)
             if last or step % config.log_every_steps == 0:
                 run.record(step, measured)
-            for hook in hooks:
-                if last or step % hook.every_steps == 0:
-                    run.call(hook, step)
-            if last or stopping or run.owes_checkpoint(step):
+            run.call_hooks(step, last=last, saving=saving)
+            if saving:
                 run.save(step)
             if stopping:
                 break
@@ -117,8 +117,11 @@ class _Run:
         log: RunLog,
         skips: SkippedFiles,
         state: TrainState,
+        hooks: Sequence[Hook],
     ) -> None:
         self.state = state
+        self._hooks = hooks
+        self._periods = gather_objects([hook.every_steps for hook in hooks])[0]
         self._stepper, self._config, self._folder = stepper, config, folder
         self._log, self._skips = log, skips
         self._clock = StepClock()
@@ -143,11 +146,19 @@ class _Run:
         values = {**dict(zip(measured, means, strict=True)), "lr": self._stepper.lr(step), **self._clock.read()}
         self._log.record(step, values, routine=True)
 
-    def call(self, hook: Hook, step: int) -> None:
+    def call_hooks(self, step: int, *, last: bool, saving: bool) -> None:
+        def due(every_steps: int | None) -> bool:
+            return last or (saving if every_steps is None else step % every_steps == 0)
+
+        if not any(due(every_steps) for every_steps in self._periods):
+            return
+        self._stepper.watch.settle()  # on all ranks: no hook may export or measure what is not finite
         method = self._stepper.method
         method.eval()
         with torch.no_grad():
-            hook.function(method, step, self._log)
+            for hook in self._hooks:
+                if due(hook.every_steps):
+                    hook.function(method, step, self._log)
         method.train()
 
     def owes_checkpoint(self, step: int) -> bool:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import torch
@@ -16,6 +17,9 @@ from kinema.errors import ConfigError
 from kinema.methods.method import Method
 from kinema.ops.precision import resolve_device
 from kinema.train.config import TrainConfig
+
+_LONGEST_WAIT = timedelta(hours=12)
+"""For the first rank, which alone draws pictures and evaluates; torchrun ends the others where one has failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,11 @@ class Ranks:
         return self.rank == 0
 
 
+def is_first_process() -> bool:
+    """Whether this process will be, or was, the first rank; without torchrun it is."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
 def joined_ranks(device: str = "auto") -> Iterator[Ranks]:
     """This process's `Ranks`; under torchrun, inside a process group that lasts as long as the context.
@@ -50,7 +59,7 @@ def joined_ranks(device: str = "auto") -> Iterator[Ranks]:
         yield Ranks(device=chosen)
         return
     # gloo beside nccl: what ranks agree on host side (a stop request) must not wait for the device
-    dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
     try:
         yield Ranks(rank=dist.get_rank(), world_size=world_size, local_rank=local_rank, device=chosen)
     finally:

@@ -71,7 +71,7 @@ class SkippedFiles:
             raise DatasetError(
                 f"{self}, which is more than {self._max_share:.1%}",
                 where=str(self.path),
-                fix="repair or exclude the files listed there with their reasons",
+                fix="repair or exclude the files listed there, or raise --data.max-unreadable-share",
             )
 
     def write(self) -> None:

@@ -1,11 +1,14 @@
 """One optimiser step: forward, backward, clip, step, on one rank of those that train together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from kinema.draws import seed_of
+from kinema.errors import TrainingError
 from kinema.methods.method import Method, MethodOutput
 from kinema.ops.precision import allow_tf32, autocast, resolve_precision
 from kinema.train.config import Schedule, TrainConfig
@@ -33,7 +36,8 @@ class Stepper:
         """Takes step number `step`, counted from 1; gives the loss, its terms and the gradient norm, on the device.
 
         Generators of devices (drop path, dropout) are seeded from the seed, the step and the rank, so that a step is
-        the same whatever was done before it. Raises TrainingError at a loss or gradient that is not finite.
+        the same whatever was done before it. Raises TrainingError at a loss or gradient that is not finite, and where
+        memory does not suffice.
         """
         if len(batch) != self._num_clips:
             raise ValueError(f"the loader gave {len(batch)} clips a step; the configuration asks for {self._num_clips}")
@@ -41,10 +45,11 @@ class Stepper:
         progress = (step - 1) / self._schedule.steps
         lr, weight_decay = self.lr(step), self._config.weight_decay
         set_rates(self.optimizer, self.method, progress, lr=lr, weight_decay=weight_decay)
-        output = self._backward(batch.to(self._ranks.device), progress)
-        norm = clip_gradients(self.method, self._config.clip_grad_norm)
-        self.watch.see(step, batch.ids, loss=output.loss, norm=norm)
-        self.optimizer.step()
+        with _enough_memory(step, self._ranks.device):
+            output = self._backward(batch.to(self._ranks.device), progress)
+            norm = clip_gradients(self.method, self._config.clip_grad_norm)
+            self.watch.see(step, batch.ids, loss=output.loss, norm=norm)
+            self.optimizer.step()
         self.optimizer.zero_grad()
         self.method.after_step(progress)
         terms = {f"terms/{name}": value for name, value in output.terms.items()}
@@ -67,6 +72,20 @@ class Stepper:
             loss=_mean([output.loss for output in outputs]),
             terms={name: _mean([output.terms[name] for output in outputs]) for name in outputs[0].terms},
         )
+
+
+@contextmanager
+def _enough_memory(step: int, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # the processor's allocator has no class of its own
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"out of memory at step {step}",
+            where=str(device),
+            fix="raise --train.accumulate or lower --train.batch-size; the last checkpoint is intact",
+        ) from error
 
 
 def _mean(values: list[Tensor]) -> Tensor:

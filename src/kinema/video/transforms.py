@@ -56,17 +56,6 @@ def transform_clip(
     return np.ascontiguousarray(resized[:, :, ::-1]) if is_flipped else resized
 
 
-def resize_centre(frames: UInt8[np.ndarray, "T H W 3"], *, height: int, width: int) -> UInt8[np.ndarray, "T h w 3"]:
-    """The largest centred part of the wanted shape, resized (bicubic, antialiased): no randomness."""
-    full_height, full_width = frames.shape[1:3]
-    scale = min(full_height / height, full_width / width)
-    crop_height = min(max(round(height * scale), 1), full_height)
-    crop_width = min(max(round(width * scale), 1), full_width)
-    top, left = (full_height - crop_height) // 2, (full_width - crop_width) // 2
-    cropped = frames[:, top : top + crop_height, left : left + crop_width]
-    return np.stack([_resize(frame, height, width, "bicubic") for frame in cropped])
-
-
 def resize_short_side(frame: UInt8[np.ndarray, "H W 3"], short_side: int) -> UInt8[np.ndarray, "h w 3"]:
     """The frame reduced (bicubic, antialiased) so that its shorter side has `short_side` pixels; never enlarged."""
     scale = short_side / min(frame.shape[:2])

@@ -1,4 +1,4 @@
-"""Video and masks out: H.264 in MP4, palette PNG. A file appears complete or not at all."""
+"""Video out: H.264 in MP4. A file appears complete or not at all."""
 
 import os
 import tempfile
@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
 
 from kinema.errors import ConfigError, DatasetError
-from kinema.video.palette import voc_palette
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -31,7 +28,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: int | float
     if not 0 < fps < float("inf"):
         raise ConfigError(f"fps of {fps}", where=str(path), fix="give a positive number of frames a second")
     count = 0
-    with _replacing(Path(path)) as beside, av.open(str(beside), "w", format="mp4") as container:
+    with replacing(Path(path)) as beside, av.open(str(beside), "w", format="mp4") as container:
         stream: VideoStream | None = None
         for count, frame in enumerate(frames, start=1):
             even = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
@@ -62,16 +59,8 @@ def _video_stream(container: "OutputContainer", first: np.ndarray, fps: int | fl
     return stream
 
 
-def write_mask(path: str | Path, ids: UInt8[np.ndarray, "H W"]) -> None:
-    """Writes object ids as a palette PNG in the colours of DAVIS and VOC; reading it back gives the ids."""
-    image = Image.fromarray(ids, mode="P")
-    image.putpalette(voc_palette().tobytes())
-    with _replacing(Path(path)) as beside:
-        image.save(beside, format="PNG")
-
-
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to; it becomes `path` at the end, or is removed where something fails."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)

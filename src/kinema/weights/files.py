@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from kinema.errors import ConfigError, WeightsError
@@ -23,9 +23,11 @@ _DTYPES = {"F64", "F32", "F16", "BF16"}
 
 
 def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Writes `encoder.safetensors` and `config.json` into `folder`; a reader sees the old files or the new ones.
+    """Writes `encoder.safetensors` and `config.json`, which holds the SHA-256 of the first, into `folder`.
 
     config: what rebuilds the network, `encoder` holding the fields of `ViTConfig`; anything else is kept as it is.
+    A reader sees the old files or the new ones. Killed between the two, it leaves the new config beside the old
+    tensors, which `load_encoder` refuses; new tensors never stand beside an old config.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     partial, partial_config = folder / f".{TENSORS}.partial", folder / f".{CONFIG}.partial"
@@ -34,8 +36,12 @@ def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any
         partial.write_bytes(save(contiguous, metadata={"format": FORMAT}))
         described = {"format": FORMAT, **config, "sha256": sha256_of(partial)}
         partial_config.write_text(json.dumps(described, indent=2) + "\n")
-        os.replace(partial, folder / TENSORS)
+        _sync(partial)
+        _sync(partial_config)
         os.replace(partial_config, folder / CONFIG)
+        _sync(folder)
+        os.replace(partial, folder / TENSORS)
+        _sync(folder)
     finally:
         partial.unlink(missing_ok=True)
         partial_config.unlink(missing_ok=True)
@@ -44,22 +50,45 @@ def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any
 def load_encoder(source: Path) -> tuple[ViT, str]:
     """The network of a run folder, of a folder with the two files, or of its `.safetensors` file; and its SHA-256.
 
-    Raises WeightsError where there is none, where config and tensors do not fit, or where values are not finite.
+    Raises WeightsError where there is none, where config and tensors do not fit or do not belong together, or where
+    values are not finite.
     """
     file, config = _find(source), read_config(source)
+    content = file.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    _check_sha256(sha256, file)
     encoder = ViT(config)
-    tensors = load_file(file)
+    tensors = load(content)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"tensor {name} holds values that are not finite", where=str(file), fix="train again")
     encoder.load_state_dict(tensors)
-    return encoder.eval(), sha256_of(file)
+    return encoder.eval(), sha256
 
 
 def sha256_of(file: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_sha256(found: str, file: Path) -> None:
+    stated = json.loads((file.parent / CONFIG).read_text()).get("sha256")
+    if stated != found:
+        raise WeightsError(
+            f"{CONFIG} was written for other tensors: it says SHA-256 {stated}, they have {found}",
+            where=str(file),
+            fix="go on with the training run, which writes both anew, or copy both again",
+        )
+
+
+def _sync(path: Path) -> None:
+    """Returns when a file's bytes, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _find(source: Path) -> Path:

@@ -1,4 +1,6 @@
-"""The colours that DAVIS and PASCAL VOC write object ids in."""
+"""The colours that DAVIS and PASCAL VOC write object ids in, and masks as PNG files of them."""
+
+import io
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,3 +18,14 @@ def voc_palette() -> UInt8[np.ndarray, "256 3"]:
             bit = (ids >> (3 * place + channel)) & 1
             colors[:, channel] |= (bit << (7 - place)).astype(np.uint8)
     return colors
+
+
+def encode_palette_png(ids: UInt8[np.ndarray, "H W"]) -> bytes:
+    """A PNG file whose values are the ids and whose palette is `voc_palette`; the same bytes for the same ids."""
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(ids))
+    image.putpalette(voc_palette().tobytes())
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
