@@ -72,7 +72,6 @@ class TinySkip:
 class TinyLoaded:
     batch: ClipBatch
     skipped: list[TinySkip] = field(default_factory=list)
-    decode_s: float = 0.0
 
 
 def tiny_batch(step: int, size: int = 8, rows: slice = slice(None)) -> ClipBatch:

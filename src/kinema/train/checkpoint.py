@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save
 from kinema.errors import ConfigError, TrainingError, WeightsError
 from kinema.methods.method import Method
 from kinema.ops.collectives import gather_objects
+from kinema.weights.files import sync_to_disk
 
 _BESIDE = ".beside-"
 _UNREADABLE = (
@@ -91,9 +92,9 @@ def save_checkpoint(
             _write(beside / "method.safetensors", save(_tensors(method)))
             _write(beside / "optimizer.pt", _pickled(optimizer.state_dict()))
             _write(beside / "state.json", json.dumps(asdict(state)).encode())
-            _sync_folder(beside)
+            sync_to_disk(beside)
             os.rename(beside, final)
-            _sync_folder(root)
+            sync_to_disk(root)
             _point_latest(root, final.name)
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
@@ -182,19 +183,11 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _point_latest(root: Path, name: str) -> None:
     beside = root / f"{_BESIDE}latest"
     os.symlink(name, beside)
     os.replace(beside, root / "latest")
-    _sync_folder(root)
+    sync_to_disk(root)
 
 
 def _remove(folder: Path) -> None:

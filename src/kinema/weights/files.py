@@ -36,12 +36,12 @@ def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any
         partial.write_bytes(save(contiguous, metadata={"format": FORMAT}))
         described = {"format": FORMAT, **config, "sha256": sha256_of(partial)}
         partial_config.write_text(json.dumps(described, indent=2) + "\n")
-        _sync(partial)
-        _sync(partial_config)
+        sync_to_disk(partial)
+        sync_to_disk(partial_config)
         os.replace(partial_config, folder / CONFIG)
-        _sync(folder)
+        sync_to_disk(folder)
         os.replace(partial, folder / TENSORS)
-        _sync(folder)
+        sync_to_disk(folder)
     finally:
         partial.unlink(missing_ok=True)
         partial_config.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def _check_sha256(found: str, file: Path) -> None:
         )
 
 
-def _sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Returns when a file's bytes, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
