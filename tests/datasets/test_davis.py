@@ -52,12 +52,33 @@ def test_unknown_name_is_refused_with_the_nearest(root: Path) -> None:
 
 
 def test_not_a_root_says_what_is_missing(tmp_path: Path, root: Path) -> None:
-    missing = "no ImageSets/2017/val.txt, no Annotations/480p, no JPEGImages/480p"
+    missing = "no ImageSets/2017, no Annotations/480p, no JPEGImages/480p .*: its folder DAVIS looks like one"
     with pytest.raises(DatasetError, match=missing) as caught:
         read_sequences(tmp_path)
     assert caught.value.exit_code == 3
-    with pytest.raises(DatasetError, match=r"not a DAVIS root: no ImageSets/2017/test-dev.txt \("):
+    with pytest.raises(DatasetError, match=r"no ImageSets/2017/test-dev.txt.*: choose from val"):
         read_sequences(root, "test-dev")
+
+
+def test_the_first_mask_alone_is_a_withheld_truth(root: Path) -> None:
+    layout = DavisLayout(root)
+    for frame in (1, 2):
+        layout.mask_file("camel", frame).unlink()
+    camel, breakdance = read_sequences(root)
+    assert (camel.has_truth, breakdance.has_truth) == (False, True)
+    assert [path.name for path in camel.mask_paths] == ["00000.png"]
+    assert len(camel.frame_paths) == 3
+
+
+def test_a_gap_in_the_numbers(root: Path) -> None:
+    layout = DavisLayout(root)
+    layout.frame_file("camel", 1).unlink()
+    layout.mask_file("camel", 1).unlink()
+    with pytest.raises(DatasetError, match=r"a gap in the masks: 00001.png is missing, 00002.png is there \(.*camel"):
+        read_sequences(root)
+    layout.mask_file("camel", 2).rename(layout.masks_dir("camel") / "last.png")
+    with pytest.raises(DatasetError, match=r"last.png among the masks"):
+        read_sequences(root)
 
 
 def test_empty_list(root: Path) -> None:
@@ -68,11 +89,11 @@ def test_empty_list(root: Path) -> None:
 
 def test_missing_sequence_masks_and_frames(root: Path) -> None:
     layout = DavisLayout(root)
-    layout.frame_file("camel", 1).unlink()
-    with pytest.raises(DatasetError, match=r"2 frames but 3 masks: 00001 has not both \(sequence camel\)"):
+    layout.frame_file("camel", 2).unlink()
+    with pytest.raises(DatasetError, match=r"2 frames but 3 masks: 00002 has not both \(sequence camel\)"):
         read_sequences(root)
     assert len(read_sequences(root, masks_only=True)) == 2
-    for frame in (0, 2):
+    for frame in (0, 1):
         layout.frame_file("camel", frame).unlink()
     with pytest.raises(DatasetError, match="sequence camel has no frames"):
         read_sequences(root)

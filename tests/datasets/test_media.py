@@ -1,4 +1,5 @@
-import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,13 +7,14 @@ import pytest
 from PIL import Image
 
 from kinema.datasets.config import DataConfig
-from kinema.datasets.media import MAX_ATTEMPTS, MediaDataset, MediaItem, Sample, scan
+from kinema.datasets.media import MAX_ATTEMPTS, MediaDataset, Sample
+from kinema.datasets.scan import MediaItem, scan
 from kinema.errors import ConfigError, DatasetError
 from kinema.types import ClipSpec
-from kinema.video.sampling import FramePairs
+from kinema.video import reader
+from kinema.video.sampling import Clips, FramePairs
 from kinema.video.transforms import ClipTransform
-from tests.realdata import real_data
-from tests.video.encode import encode
+from tests.video.encode import encode, moving_frames
 
 CLIP = ClipSpec(num_frames=2, height=16, width=16)
 AS_THEY_ARE = DataConfig(
@@ -34,84 +36,6 @@ def write_folder(folder: Path, video: int = 0, num_frames: int = 8) -> Path:
     for index, frame in enumerate(numbered_frames(video, num_frames)):
         Image.fromarray(frame).save(folder / f"{index}.png")
     return folder
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """videos a, b/c (named in capitals), frames f; a lone picture, a text file, a hidden video, a link back up."""
-    root = tmp_path / "tree"
-    write_folder(root / "f")
-    (root / "b").mkdir()
-    for name in ("a.mp4", "b/c.AVI", ".hidden.mp4", "notes.text"):
-        (root / name).touch()
-    Image.new("RGB", (8, 8)).save(root / "b" / "lone.png")
-    (root / "b" / "up").symlink_to(root, target_is_directory=True)
-    return root
-
-
-def found(items: list[MediaItem], root: Path) -> list[tuple[str, str]]:
-    return [(str(item.path.relative_to(root)), item.kind) for item in items]
-
-
-def test_folders_are_searched_through(tree: Path) -> None:
-    assert found(scan([tree]), tree) == [("a.mp4", "video"), ("b/c.AVI", "video"), ("f", "frames")]
-    assert found(scan([tree / "f", tree / "a.mp4"]), tree) == [("a.mp4", "video"), ("f", "frames")]
-
-
-def test_each_file_counts_once_however_it_is_named(tree: Path) -> None:
-    (tree / "again.mp4").symlink_to(tree / "a.mp4")
-    items = scan([tree, tree / "b" / ".." / "a.mp4", tree / "b"])
-    assert len(items) == 3
-    assert {os.path.realpath(item.path) for item in items} == {str(tree / n) for n in ("a.mp4", "b/c.AVI", "f")}
-
-
-def test_lists(tree: Path) -> None:
-    (tree / "b" / "list.txt").write_text("# comment\n\n../a.mp4 7\nc.AVI\n")
-    assert found(scan([tree / "b" / "list.txt"]), tree / "b") == [("../a.mp4", "video"), ("c.AVI", "video")]
-    (tree / "with space.mp4").touch()
-    (tree / "list.csv").write_text('a.mp4,3\n"with space.mp4",4\nf,0\n', encoding="utf-8-sig")
-    assert found(scan([tree / "list.csv"]), tree) == [
-        ("a.mp4", "video"),
-        ("f", "frames"),
-        ("with space.mp4", "video"),
-    ]
-    (tree / "list.txt").write_text("a.mp4\ngone.mp4\n")
-    with pytest.raises(DatasetError, match=r"no such file: gone\.mp4 \(.*list\.txt, line 2\)"):
-        scan([tree / "list.txt"])
-    for line in (",3", f"{'word' * 200} and more"):
-        (tree / "list.csv").write_text(line)
-        with pytest.raises(DatasetError, match=r"no such file: .*list\.csv, line 1"):
-            scan([tree / "list.csv"])
-    (tree / "list.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DatasetError, match="not a text file"):
-        scan([tree / "list.txt"])
-
-
-def test_exclusions(tree: Path) -> None:
-    (tree / "out.txt").write_text("a.mp4\n")
-    assert found(scan([tree], exclude=[tree / "out.txt", tree / "b"]), tree) == [("f", "frames")]
-    assert found(scan([tree], exclude=[tree / "f"]), tree) == [("a.mp4", "video"), ("b/c.AVI", "video")]
-    with pytest.raises(DatasetError, match="3 videos excluded"):
-        scan([tree], exclude=[tree])
-    with pytest.raises(DatasetError, match=r"no such file or folder .*gone"):
-        scan([tree], exclude=[tree / "gone"])
-
-
-def test_nothing_found_says_what_was_seen(tree: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match=r"no video found, saw nothing \(.*empty\)") as caught:
-        scan([tmp_path / "empty"])
-    assert caught.value.exit_code == 3
-    (tmp_path / "empty" / "a.text").touch()
-    Image.new("RGB", (8, 8)).save(tmp_path / "empty" / "one.png")
-    with pytest.raises(DatasetError, match="saw 1 single images, 1 other files"):
-        scan([tmp_path / "empty"])
-
-
-def test_the_list_of_real_clips() -> None:
-    items = scan([real_data("pretrain.txt")])
-    assert len(items) == 81
-    assert {item.kind for item in items} == {"video"}
 
 
 def dataset(root: Path, *, seed: int = 5, data: DataConfig = AS_THEY_ARE, num_videos: int = 4) -> MediaDataset:
@@ -190,20 +114,101 @@ def test_nothing_readable_ends_in_an_error(tmp_path: Path) -> None:
 
 
 def test_each_frame_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kinema.video import reader
-
     clips = dataset(tmp_path, data=DataConfig(sampling=FramePairs(gap_min=1, gap_max=2), repeats=40))
     read: list[Path] = []
-    original = reader.read_image
-    monkeypatch.setattr(reader, "read_image", lambda path: read.append(path) or original(path))
+    original = reader.image_bytes
+    monkeypatch.setattr(reader, "image_bytes", lambda path: read.append(path) or original(path))
     clips.sample(0, 0)
     assert len(read) == len(set(read)) == 8
 
 
-def test_clips_that_are_not_pairs_are_refused(tmp_path: Path) -> None:
+def test_clips_of_another_length_than_the_methods_are_refused(tmp_path: Path) -> None:
     items = [MediaItem(path=tmp_path, kind="frames")]
-    with pytest.raises(ConfigError, match="3 frames"):
+    with pytest.raises(ConfigError, match="clips of 2 frames for a method of 3"):
         MediaDataset(items, data=AS_THEY_ARE, clip=ClipSpec(num_frames=3, height=16, width=16), seed=0)
+
+
+def test_clips_of_many_frames(tmp_path: Path) -> None:
+    write_folder(tmp_path / "0", num_frames=12)
+    write_folder(tmp_path / "1", num_frames=5)
+    data = replace(AS_THEY_ARE, sampling=Clips(num_frames=4, stride=2))
+    clips = MediaDataset(scan([tmp_path]), data=data, clip=ClipSpec(num_frames=4, height=16, width=16), seed=1)
+    starts = set()
+    for epoch in range(30):
+        shown = clips.sample(epoch, 0).frames[:, :, 0, 0, 0].astype(int) // 20
+        assert (np.diff(shown, axis=1) == 2).all()
+        starts |= set(shown[:, 0].tolist())
+    assert starts == {0, 1, 2, 3, 4}
+    sample = clips.sample(0, 1)
+    assert (sample.frames[:, :, 0, 0, 0] == [0, 40, 40, 40]).all()
+    np.testing.assert_allclose(sample.times_s[0] * 30, [0, 2, 2, 2])
+
+
+def test_images_stand_still(tmp_path: Path) -> None:
+    write_folder(tmp_path / "clip")
+    (tmp_path / "clip" / "frames.json").write_text('{"fps": 10}')
+    for number in range(3):
+        Image.fromarray(numbered_frames(3)[number]).save(tmp_path / f"{number}.png")
+    data = replace(AS_THEY_ARE, images=True)
+    clips = MediaDataset(scan([tmp_path], images=True), data=data, clip=CLIP, seed=1)
+    assert [item.kind for item in clips.items] == ["image"] * 3 + ["frames"]
+    for number in range(3):
+        sample = clips.sample(0, number)
+        assert sample.is_image
+        assert (sample.frames[:, :, 0] == 20 * number).all()
+    assert not clips.sample(0, 3).is_image
+    single = ClipSpec(num_frames=1, height=16, width=16)
+    of_one = MediaDataset(clips.items, data=replace(data, sampling=Clips(num_frames=1, stride=1)), clip=single, seed=1)
+    assert [of_one.sample(0, index).frames.shape[1] for index in (0, 3)] == [1, 1]
+
+
+@pytest.mark.parametrize(("scale", "reduction"), [((1.0, 1.0), 4), ((0.26, 0.9), 2), ((0.01, 0.04), 1)])
+def test_jpegs_are_decoded_at_the_scale_that_every_crop_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: tuple[float, float], reduction: int
+) -> None:
+    """128 × 128 frames to 32 × 32: a crop of half the side may be halved, the whole quartered."""
+    transform = ClipTransform(scale=scale, ratio=(1.0, 1.0), flip=0.0)
+    for kind, options in (("jpg", {"quality": 98, "subsampling": 0}), ("png", {})):
+        (tmp_path / kind).mkdir()
+        for index, frame in enumerate(moving_frames(4, 128, 128)):
+            Image.fromarray(frame).save(tmp_path / kind / f"{index}.{kind}", **options)
+    clip = ClipSpec(num_frames=2, height=32, width=32)
+    data = DataConfig(sampling=FramePairs(gap_min=1, gap_max=2), transform=transform)
+    jpegs, pngs = (MediaDataset(scan([tmp_path / k]), data=data, clip=clip, seed=3) for k in ("jpg", "png"))
+    asked: list[int] = []
+    original = reader.decode_image
+
+    def noting(data: bytes, *, where: str, reduction: int) -> np.ndarray:
+        asked.append(reduction)
+        return original(data, where=where, reduction=reduction)
+
+    monkeypatch.setattr(reader, "decode_image", noting)
+    for epoch in range(6):
+        asked.clear()
+        seen = jpegs.sample(epoch, 0).frames.astype(float)
+        assert set(asked) == {reduction}
+        expected = pngs.sample(epoch, 0).frames.astype(float)
+        shifted = np.roll(expected, 1, axis=-1)
+        assert np.abs(seen - expected).mean() < 0.3 * np.abs(shifted - expected).mean()
+
+
+def test_a_frame_of_another_size_is_no_part_of_the_video(tmp_path: Path) -> None:
+    for index in range(3):
+        Image.new("RGB", (32, 32) if index else (64, 64)).save(tmp_path / f"{index}.jpg")
+    data = DataConfig(sampling=FramePairs(gap_min=1, gap_max=1))
+    clips = MediaDataset(scan([tmp_path]), data=data, clip=CLIP, seed=0)
+    with pytest.raises(DatasetError, match="differ in size"):
+        clips.sample(0, 0)
+
+
+def test_stages_add_up_to_the_time_a_sample_takes(tmp_path: Path) -> None:
+    encode(tmp_path / "a.mp4", moving_frames(30, 256, 256))
+    clips = MediaDataset(scan([tmp_path]), data=DataConfig(), clip=CLIP, seed=0)
+    started = time.perf_counter()
+    stages_s = clips.sample(0, 0).stages_s
+    assert set(stages_s) == {"read", "decode", "transform"}
+    assert min(stages_s.values()) > 0
+    assert sum(stages_s.values()) <= time.perf_counter() - started
 
 
 @pytest.mark.parametrize("options", [{"repeats": 0}, {"num_workers": -1}, {"max_unreadable_share": 2.0}])

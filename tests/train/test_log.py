@@ -8,7 +8,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kinema.train import log as log_module
-from kinema.train.log import RunLog, StepClock, cpu_seconds
+from kinema.train.log import RunLog, cpu_seconds
 
 
 def _rows(folder):
@@ -28,6 +28,13 @@ def test_records_go_to_the_file_to_tensorboard_and_to_the_person(tmp_path, capsy
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.splitlines()[0].startswith("step 10/50  loss 0.5  lr 0.25  ETA 0:00:0")
+
+
+def test_stages_are_shown_as_one_group(tmp_path, capsys):
+    with RunLog(tmp_path, steps=50) as log:
+        log.record(10, {"loss": 0.5, "stage_ms/read": 0.25, "stage_ms/compute": 12.0, "wait_share": 0.5})
+    assert "loss 0.5  wait_share 0.5  ms a clip: read 0.25, compute 12  ETA" in capsys.readouterr().err
+    assert _rows(tmp_path)[0]["stage_ms/compute"] == 12.0
 
 
 def test_going_on_removes_the_lines_of_steps_that_are_done_again(tmp_path):
@@ -76,15 +83,6 @@ def test_a_terminal_gets_a_bar_with_the_numbers_and_the_time_left(tmp_path, monk
     assert "loss 0.125" in shown
     assert "step 2/4  J&F 0.75" in shown
     assert "step 1/4  loss" not in shown
-
-
-def test_the_clock_reads_speed_and_waiting_since_the_last_reading():
-    clock = StepClock()
-    clock.add(waited_s=1.0, worked_s=2.0, clips=8)
-    clock.add(waited_s=0.0, worked_s=1.0, clips=8)
-    assert clock.read() == {"clips_per_s": 4.0, "wait_share": 0.25}
-    clock.add(waited_s=0.0, worked_s=2.0, clips=8)
-    assert clock.read() == {"clips_per_s": 4.0, "wait_share": 0.0}
 
 
 def test_processor_time_counts_this_process():

@@ -31,6 +31,14 @@ def test_the_loop_takes_the_steps_of_the_plain_loop(uninterrupted):
     assert list((folder / "tensorboard").iterdir())
 
 
+def test_every_record_says_what_each_stage_takes_and_the_end_of_a_short_run_its_pace(tmp_path, capsys):
+    tiny_fit(tmp_path)
+    for row in metrics(tmp_path):
+        assert (row["stage_ms/read"], row["stage_ms/decode"]) == (1000 * 0.25 / 8, 1000 * 0.75 / 8)
+        assert row["stage_ms/compute"] > 0
+    assert capsys.readouterr().err.splitlines()[-2:-1] == ["pace of ['compute', 'decode', 'read']"]
+
+
 def test_training_lowers_the_loss(uninterrupted):
     rows = metrics(uninterrupted[0])
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]

@@ -72,6 +72,7 @@ class TinySkip:
 class TinyLoaded:
     batch: ClipBatch
     skipped: list[TinySkip] = field(default_factory=list)
+    stages_s: dict[str, float] = field(default_factory=lambda: {"read": 0.25, "decode": 0.75})
 
 
 def tiny_batch(step: int, size: int = 8, rows: slice = slice(None)) -> ClipBatch:
@@ -116,6 +117,7 @@ def tiny_fit(run_folder: Path, *, after: int = 0, config: TrainConfig | None = N
         "stop": StopRequest(),
         "skips": SkippedFiles(run_folder, num_files=100, max_share=0.05),
         "fingerprint": FINGERPRINT,
+        "describe_pace": lambda pace: f"pace of {sorted(pace.stage_ms)}",
     }
     return fit(config=config, run_folder=run_folder, **{**options, **parts})
 

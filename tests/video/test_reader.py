@@ -1,16 +1,19 @@
 """Frames by index and in order, from files, folders and arrays: equal to decoding from the start."""
 
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kinema.errors import DatasetError, DecodeError
+from kinema.errors import ConfigError, DatasetError, DecodeError
 from kinema.video.container import ContainerReader
+from kinema.video.images import read_image
 from kinema.video.packets import Key
 from kinema.video.reader import extract_frames, open_video
 from tests.realdata import real_data
@@ -79,14 +82,18 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
         assert np.array_equal(list(video)[19], np.rot90(upright[19], -1))
 
 
-def test_only_what_is_needed_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = encode(tmp_path / "a.mp4", moving_frames(200, 48, 64), gop=20)
+@pytest.mark.parametrize(("b_frames", "most"), [(0, 8 + 6), (3, 6 + 5)])
+def test_only_what_is_needed_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, b_frames: int, most: int
+) -> None:
+    """From the keyframes 20 and 160 on; between the wanted ones only the frames that others refer to."""
+    path = encode(tmp_path / "a.mp4", moving_frames(200, 48, 64), gop=20, b_frames=b_frames)
     decoded = 0
     original = ContainerReader._decoded
 
-    def counting(reader: ContainerReader, key: Key | None):
+    def counting(reader: ContainerReader, key: Key | None, shown: Collection[int] | None):
         nonlocal decoded
-        for frame in original(reader, key):
+        for frame in original(reader, key, shown):
             decoded += 1
             yield frame
 
@@ -94,7 +101,7 @@ def test_only_what_is_needed_is_decoded(tmp_path: Path, monkeypatch: pytest.Monk
     with open_video(path, num_threads=1) as video:
         assert decoded == 0
         video.frames([25, 27, 165])
-    assert decoded <= 8 + 6
+    assert decoded <= most
 
 
 def test_a_long_video_passes_in_bounded_memory(tmp_path: Path) -> None:
@@ -120,6 +127,41 @@ def test_reading_in_order_and_at_random_do_not_disturb_each_other(tmp_path: Path
         for index, frame in enumerate(video):
             assert np.array_equal(frame, expected[index])
             assert np.array_equal(video.frames([29 - index])[0], expected[29 - index])
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+def test_an_open_file_is_read_like_a_path(tmp_path: Path, name: str) -> None:
+    path = encode(tmp_path / name, moving_frames(30, 48, 64), gop=10, b_frames=2)
+    expected = sequential_frames(path)
+    with path.open("rb") as file, ContainerReader(file, name="inside#a", num_threads=1) as video:
+        assert video.name == "inside#a"
+        for index, frame in enumerate(video):  # a second place in the same file
+            assert np.array_equal(frame, expected[index])
+            assert np.array_equal(video.frames([29 - index])[0], expected[29 - index])
+    with pytest.raises(DecodeError, match=r"not a readable video.*\(inside#b\)"):
+        ContainerReader(io.BytesIO(b"no video"), name="inside#b")
+
+
+def test_a_folder_of_jpegs_can_be_reduced_and_one_of_pngs_not(tmp_path: Path) -> None:
+    for kind in ("jpg", "png"):
+        (tmp_path / kind).mkdir()
+        for index, frame in enumerate(moving_frames(3, 45, 70)):
+            Image.fromarray(frame).save(tmp_path / kind / f"{index}.{kind}")
+    with open_video(tmp_path / "jpg") as video:
+        assert (video.reductions, video.height, video.width) == ((1, 2, 4, 8), 45, 70)
+        assert video.frames([2, 0, 2], reduction=4).shape == (3, 12, 18, 3)
+        assert video.frames([], reduction=4).shape == (0, 12, 18, 3)
+        assert np.array_equal(video.frames([1], reduction=2)[0], read_image(tmp_path / "jpg" / "1.jpg", reduction=2))
+        assert video.read_s > 0
+    with open_video(tmp_path / "png") as video, pytest.raises(ConfigError, match="a reduction of 2"):
+        video.frames([0], reduction=2)
+
+
+def test_an_image_is_a_video_of_one_frame(tmp_path: Path) -> None:
+    Image.fromarray(moving_frames(1, 45, 70)[0]).save(tmp_path / "a.png")
+    with open_video(tmp_path / "a.png") as video:
+        assert (video.num_frames, video.height, video.width) == (1, 45, 70)
+        assert np.array_equal(video.frames([0, 0])[1], read_image(tmp_path / "a.png"))
 
 
 def test_asking_for_frames_that_are_not_there(tmp_path: Path) -> None:

@@ -1,16 +1,35 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kinema.errors import ConfigError
-from kinema.video.transforms import ClipTransform, _draw_crop, resize_short_side, transform_clip
+from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
+from kinema.video.rand_augment import RandAugment, augment_frame
+from kinema.video.transforms import (
+    ClipTransform,
+    Erased,
+    View,
+    _draw_crop,
+    apply_view,
+    draw_view,
+    largest_reduction,
+    resize_short_side,
+)
 from tests.reference.video import antialiased_bicubic, jittered
 from tests.video.encode import moving_frames
 
 STILL = ClipTransform(flip=0.0, scale=(1.0, 1.0), ratio=(1.5, 1.5))
+
+
+def transform_clip(
+    frames: np.ndarray, config: ClipTransform, *, height: int, width: int, rng: np.random.Generator
+) -> np.ndarray:
+    view = draw_view(rng, *frames.shape[1:3], config)
+    return apply_view(frames, view, height=height, width=width, interpolation=config.interpolation)
 
 
 def gradients(height: int, width: int) -> np.ndarray:
@@ -123,3 +142,74 @@ def test_impossible_settings_are_refused(options: dict) -> None:
 def test_settings_come_without_torch() -> None:
     program = "import sys, kinema.datasets.config, kinema.video.sampling\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_view_of_reduced_frames_is_the_same_view() -> None:
+    rows, columns = np.mgrid[:120, :160]
+    frame = np.stack([columns, rows, columns // 2 + rows // 2], axis=-1).astype(np.uint8)[None]
+    halved = frame.reshape(1, 60, 2, 80, 2, 3).mean(axis=(2, 4)).astype(np.uint8)
+    for left in (10, 11):  # from the middle of a reduced pixel, too
+        view = View(top=7, left=left, height=81, width=101, is_flipped=True)
+        whole = apply_view(frame, view, height=30, width=40)
+        reduced = apply_view(halved, view, height=30, width=40, reduction=2)
+        assert np.abs(whole.astype(int) - reduced).max() <= 2
+
+
+def test_a_reduction_leaves_enough_pixels() -> None:
+    view = View(top=0, left=0, height=448, width=900, is_flipped=False)
+    sizes = {1: (449, 10), 2: (224, 450), 4: (112, 225)}
+    for reduction, (height, width) in sizes.items():
+        assert largest_reduction(view, (1, 2, 4, 8), height=height, width=width) == reduction
+    assert largest_reduction(view, (1,), height=8, width=8) == 1
+
+
+def test_new_draws_come_after_the_old_ones() -> None:
+    """With the same generator, what was drawn before RandAugment and erasing were there is drawn still."""
+    config = ClipTransform(scale=(0.2, 1.0), color_jitter=0.3)
+    more = replace(config, rand_augment=RandAugment(num_ops=4), erasing=1.0)
+    plain, full = (draw_view(np.random.default_rng(5), 90, 120, each) for each in (config, more))
+    assert full.operations
+    assert full.erased is not None
+    assert replace(full, operations=(), erased=None) == plain
+
+
+def test_rand_augment_is_the_same_for_every_frame_and_before_the_crop() -> None:
+    frames = np.repeat(moving_frames(1, 40, 60), 3, axis=0)
+    operations = (("rotate", 20.0), ("solarize", 100.0))
+    view = View(top=4, left=6, height=30, width=40, is_flipped=True, operations=operations)
+    found = apply_view(frames, view, height=30, width=40)
+    expected = augment_frame(frames[0], operations)[4:34, 6:46][:, ::-1]
+    for frame in found:
+        np.testing.assert_array_equal(frame, expected)
+
+
+def test_erasing_fills_one_box_with_fresh_noise_in_each_frame() -> None:
+    frames = np.zeros((40, 32, 64, 3), np.uint8)
+    erased = Erased(top=0.25, left=0.5, height=0.5, width=0.25, seed=3)
+    view = View(top=0, left=0, height=32, width=64, is_flipped=False, erased=erased)
+    found = apply_view(frames, view, height=32, width=64)
+    np.testing.assert_array_equal(found, apply_view(frames, view, height=32, width=64))
+    hole = found[:, 8:24, 32:48]
+    assert (hole > 0).mean() > 0.9
+    assert not np.array_equal(hole[0], hole[1])
+    np.testing.assert_allclose(hole.reshape(-1, 3).mean(axis=0) / 255, IMAGENET_MEAN, atol=0.01)
+    np.testing.assert_allclose(hole.reshape(-1, 3).std(axis=0) / 255, IMAGENET_STD, rtol=0.08)
+    found[:, 8:24, 32:48] = 0
+    assert not found.any()
+
+
+def test_boxes_are_drawn_as_often_and_as_large_as_said() -> None:
+    rng = np.random.default_rng(0)
+    config = ClipTransform(erasing=0.25)
+    boxes = [draw_view(rng, 90, 120, config).erased for _ in range(2000)]
+    there = [box for box in boxes if box is not None]
+    assert len(there) == pytest.approx(500, rel=0.15)
+    areas = np.array([box.height * box.width for box in there])
+    assert 0.02 <= areas.min() < 0.04
+    assert 0.3 < areas.max() <= 1 / 3
+    assert all(box.top + box.height <= 1 and box.left + box.width <= 1 for box in there)
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="erasing"):
+        ClipTransform(erasing=1.2)

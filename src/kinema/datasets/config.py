@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from kinema.errors import ConfigError
-from kinema.video.sampling import FramePairs
+from kinema.video.base import Decoder
+from kinema.video.sampling import FramePairs, Sampling
 from kinema.video.transforms import ClipTransform
 
 
@@ -11,10 +12,15 @@ from kinema.video.transforms import ClipTransform
 class DataConfig:
     """How clips are drawn from videos and delivered."""
 
-    sampling: FramePairs = FramePairs()
+    sampling: Sampling = FramePairs()
     transform: ClipTransform = ClipTransform()
     repeats: int = 2
     """Clips drawn from each decoded video (repeated sampling: SiamMAE, Table 4a). A batch holds a multiple of it."""
+    images: bool = False
+    """Learn from single images as well: a clip of one repeats it."""
+    decoder: Decoder = "pyav"
+    """Of video files. torchcodec has to be installed beside an FFmpeg of the system; PyAV brings its own, so that data
+    never differ by machine."""
     num_workers: int = 2
     """Processes that read and decode; 0 reads in the training process. Changes no batch."""
     max_unreadable_share: float = 0.01

@@ -7,6 +7,7 @@ the batch that one rank would have. Starting at step s needs no replay.
 
 import atexit
 import signal
+import time
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset
 
 from kinema import draws
@@ -37,6 +39,8 @@ class LoadedBatch:
     batch: ClipBatch
     skipped: list[SkippedFile]
     """Files that could not be read while it was made."""
+    stages_s: dict[str, float]
+    """Seconds that one worker spent on it, by stage: read, decode, transform, collate."""
 
 
 class Loader:
@@ -82,7 +86,7 @@ class Loader:
             sampler=_Steps(self),
             batch_size=None,
             num_workers=self.num_workers,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             generator=torch.Generator(),  # else it would take a number from the generator that resuming restores
         )
         for loaded in batches:
@@ -131,9 +135,14 @@ class _Batches(Dataset):
             samples = [self._dataset.sample(epoch, index) for epoch, index in keys]
         except KinemaError as fault:
             return fault
+        made_s = time.perf_counter()
+        batch = _join(samples)
+        collated_s = time.perf_counter() - made_s
+        stages_s = {stage: sum(sample.stages_s[stage] for sample in samples) for stage in samples[0].stages_s}
         return LoadedBatch(
-            batch=_join(samples),
+            batch=batch,
             skipped=[file for sample in samples for file in sample.skipped],
+            stages_s={**stages_s, "collate": collated_s},
         )
 
 
@@ -143,7 +152,14 @@ def _join(samples: Sequence[Sample]) -> ClipBatch:
         seeds=torch.from_numpy(np.concatenate([sample.seeds for sample in samples])),
         times_s=torch.from_numpy(np.concatenate([sample.times_s for sample in samples])),
         ids=tuple(name for sample in samples for name in sample.ids),
+        is_image=torch.tensor([sample.is_image for sample in samples for _ in sample.ids]),
+        labels=_labels(samples),
     )
+
+
+def _labels(samples: Sequence[Sample]) -> Int64[torch.Tensor, " B"] | None:
+    labels = [sample.label for sample in samples for _ in sample.ids]
+    return None if None in labels else torch.tensor(labels)
 
 
 def _close(batches: weakref.ReferenceType) -> None:
@@ -151,7 +167,8 @@ def _close(batches: weakref.ReferenceType) -> None:
         unfinished.close()
 
 
-def _start_worker(worker: int) -> None:
-    for stop in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group: what they mean is the parent's business
+def start_worker(worker: int) -> None:
+    """How every process that reads data begins: signals are its parent's business, and one thread is its share."""
+    for stop in (signal.SIGINT, signal.SIGTERM):  # they are sent to the whole group
         signal.signal(stop, signal.SIG_IGN)
     torch.set_num_threads(1)

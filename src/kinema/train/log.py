@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kinema.ops.collectives import gather_objects
 from kinema.train.checkpoint import full_disk_stops
+from kinema.train.clock import STAGE
 
 
 class RunLog:
@@ -78,7 +79,7 @@ class RunLog:
                 file.write(json.dumps(row) + "\n")
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        shown = _shown(values)
         if routine and self._console.is_terminal:
             self._bar.update(self._task, status=shown)
         else:
@@ -109,27 +110,6 @@ class RunLog:
         return f"ETA {timedelta(seconds=int(step_s * (self._steps - step)))}"
 
 
-class StepClock:
-    """How fast the run is between two records, and how much of the time it waits for data."""
-
-    def __init__(self) -> None:
-        self._waited_s = self._worked_s = 0.0
-        self._clips = 0
-
-    def add(self, *, waited_s: float, worked_s: float, clips: int) -> None:
-        """Counts one step: seconds without a batch, seconds with one, and clips over all ranks."""
-        self._waited_s += waited_s
-        self._worked_s += worked_s
-        self._clips += clips
-
-    def read(self) -> dict[str, float]:
-        """Clips a second and the share of time spent waiting, in [0, 1], since the last reading."""
-        total_s = self._waited_s + self._worked_s
-        speed = {"clips_per_s": self._clips / total_s, "wait_share": self._waited_s / total_s}
-        self.__init__()
-        return speed
-
-
 def cpu_seconds() -> float:
     """Processor seconds of this process and its children; on Linux also of children that still run."""
     own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -146,6 +126,13 @@ def _running_children_s() -> float:
                 continue
             ticks += sum(map(int, after_name[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _shown(values: dict[str, float]) -> str:
+    """Names and numbers for a person, the stages as one group."""
+    stages = [f"{name.removeprefix(STAGE)} {value:.3g}" for name, value in values.items() if name.startswith(STAGE)]
+    others = [f"{name} {value:.4g}" for name, value in values.items() if not name.startswith(STAGE)]
+    return "  ".join(others + ([f"ms a clip: {', '.join(stages)}"] if stages else []))
 
 
 def _cut(metrics: Path, last_step: int) -> None:

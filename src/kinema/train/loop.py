@@ -5,7 +5,7 @@ that was killed goes on from its newest checkpoint to the same weights, bit for 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -16,8 +16,9 @@ from torch import Tensor
 from kinema.methods.method import Method
 from kinema.ops.collectives import any_over_ranks, gather_objects, mean_over_ranks
 from kinema.train.checkpoint import TrainState, full_disk_stops, resume, save_checkpoint
+from kinema.train.clock import Pace, StepClock
 from kinema.train.config import Schedule, TrainConfig
-from kinema.train.log import RunLog, StepClock
+from kinema.train.log import RunLog
 from kinema.train.parallel import Ranks
 from kinema.train.skips import Skipped, SkippedFiles
 from kinema.train.step import Stepper
@@ -34,6 +35,9 @@ class LoadedBatch(Protocol):
 
     @property
     def skipped(self) -> Sequence[Skipped]: ...
+
+    @property
+    def stages_s(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +75,13 @@ def fit(
     stop: StopRequest,
     skips: SkippedFiles,
     fingerprint: str,
+    describe_pace: Callable[[Pace], str],
 ) -> FitResult:
     """Trains the method to its last step, from the newest checkpoint of the run folder where there is one.
 
     batches: this rank's, beginning with the step after that checkpoint (`checkpoint.finished_steps`).
     hooks: the first rank's; other ranks have none. fingerprint: hash of the whole configuration; a checkpoint with
-    another is refused.
+    another is refused. describe_pace: what to tell the person, once, in the first minute.
     Raises TrainingError at a loss that is not finite, a full disk or too little memory, DatasetError at too many
     unreadable files, ConfigError or WeightsError for a checkpoint that does not fit or cannot be read. Older
     checkpoints stay intact.
@@ -96,6 +101,8 @@ def fit(
             saving = last or stopping or run.owes_checkpoint(step)
             if last or step % config.log_every_steps == 0:
                 run.record(step, measured)
+            if pace := run.clock.first_pace(last=last):
+                log.say(describe_pace(pace))
             run.call_hooks(step, last=last, saving=saving)
             if saving:
                 run.save(step)
@@ -124,7 +131,7 @@ class _Run:
         self._periods = gather_objects([hook.every_steps for hook in hooks])[0]
         self._stepper, self._config, self._folder = stepper, config, folder
         self._log, self._skips = log, skips
-        self._clock = StepClock()
+        self.clock = StepClock()
         self._saved_s = time.monotonic()
         stepper.method.train()
         skips.restore(state.skipped)
@@ -135,7 +142,13 @@ class _Run:
         got_s = time.monotonic()
         measured = self._stepper.take(step, loaded.batch)
         worked_s = time.monotonic() - got_s
-        self._clock.add(waited_s=got_s - asked_s, worked_s=worked_s, clips=self._config.batch_size)
+        self.clock.add(
+            waited_s=got_s - asked_s,
+            worked_s=worked_s,
+            clips=self._config.batch_size,
+            own_clips=len(loaded.batch),
+            stages_s=loaded.stages_s,
+        )
         self._skips.add(loaded.skipped)
         self._log.advance(step)
         return measured
@@ -143,7 +156,11 @@ class _Run:
     def record(self, step: int, measured: dict[str, Tensor]) -> None:
         self._settle()
         means = mean_over_ranks(torch.stack([value.float() for value in measured.values()])).tolist()
-        values = {**dict(zip(measured, means, strict=True)), "lr": self._stepper.lr(step), **self._clock.read()}
+        values = {
+            **dict(zip(measured, means, strict=True)),
+            "lr": self._stepper.lr(step),
+            **self.clock.read().as_values(),
+        }
         self._log.record(step, values, routine=True)
 
     def call_hooks(self, step: int, *, last: bool, saving: bool) -> None:

@@ -2,13 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from kinema.errors import DecodeError
+from kinema.errors import ConfigError, DecodeError
 
+Decoder = Literal["pyav", "torchcodec"]
+"""Of video files."""
 MAX_SIDE = 16384
 """Pixels a side."""
 MAX_PIXELS = 8192 * 8192
@@ -33,24 +37,33 @@ class VideoReader(ABC):
     num_frames: int
     fps: float
     """Frames a second; the mean rate where it varies."""
+    reductions: tuple[int, ...] = (1,)
+    """What `frames` can divide the sides by while it decodes, at less cost than the whole; ascending from 1."""
+    read_s: float = 0.0
+    """Seconds that `frames` has spent on fetching bytes, where the source can tell that from decoding."""
 
     @property
-    @abstractmethod
     def height(self) -> int:
         """Pixels, as displayed: after the rotation that the file asks for."""
+        return self._shape[0]
 
     @property
-    @abstractmethod
     def width(self) -> int:
         """Pixels, as displayed."""
+        return self._shape[1]
+
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:
+        """(height, width, 3), by decoding a frame; sources that know it without override this."""
+        return next(frame for _, frame in self._decode([0], 1)).shape
 
     @abstractmethod
     def __iter__(self) -> Iterator[np.ndarray]:
         """Every frame in order, uint8 (H, W, 3) RGB, in bounded memory; independent of calls to `frames`."""
 
     @abstractmethod
-    def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """(index, frame) for each of the ascending, distinct, existing `wanted`."""
+    def _decode(self, wanted: list[int], reduction: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(index, frame at 1/reduction) for each of the ascending, distinct, existing `wanted`."""
 
     def close(self) -> None:
         """Gives back files and memory; the reader cannot be used afterwards."""
@@ -60,19 +73,22 @@ class VideoReader(ABC):
         """Presentation time of each frame in seconds, counted from the first frame."""
         return np.asarray(self._existing(indices), np.float64) / self.fps
 
-    def frames(self, indices: Sequence[int] | np.ndarray) -> UInt8[np.ndarray, "T H W 3"]:
+    def frames(self, indices: Sequence[int] | np.ndarray, *, reduction: int = 1) -> UInt8[np.ndarray, "T H W 3"]:
         """The frames asked for, RGB, in the order asked for, repeats allowed; only they are decoded.
 
+        reduction: one of `reductions`; sides are divided by it and rounded up.
         DecodeError names the file and the frame that does not exist or does not decode.
         """
+        if reduction not in self.reductions:
+            raise ConfigError(f"a reduction of {reduction}", where=self.name, fix=f"it has {self.reductions}")
         asked = self._existing(indices)
         if not asked:
-            return np.empty((0, self.height, self.width, 3), np.uint8)
+            return np.empty((0, -(-self.height // reduction), -(-self.width // reduction), 3), np.uint8)
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(asked):
             slots.setdefault(index, []).append(slot)
         clip: np.ndarray | None = None
-        for index, frame in self._decode(sorted(slots)):
+        for index, frame in self._decode(sorted(slots), reduction):
             if clip is None:
                 clip = np.empty((len(asked), *frame.shape), np.uint8)
             self._check_same_size(index, frame, clip.shape[1:])

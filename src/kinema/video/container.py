@@ -6,11 +6,12 @@ presentation times, so random access gives what sequential decoding gives. Where
 presentation times (raw streams, B-frames in AVI), frames are numbered by decoding from the start.
 """
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -31,14 +32,28 @@ _OPTIONS = {
 }
 
 
-class ContainerReader(VideoReader):
-    """A video file. `fps` overrides the file's own timing; `num_threads` 0 lets FFmpeg choose."""
+@runtime_checkable
+class ByteFile(Protocol):
+    """An open, seekable file of bytes."""
 
-    def __init__(self, path: Path, *, fps: float | None = None, num_threads: int = 0) -> None:
-        self.name = str(path)
-        self._path = path
+    def read(self, size: int, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int, /) -> int: ...
+
+
+class ContainerReader(VideoReader):
+    """A video file. `fps` overrides the file's own timing; `num_threads` 0 lets FFmpeg choose.
+
+    source: a path, or an open, seekable file of bytes, which stays open; `name` is then what messages call it.
+    """
+
+    def __init__(
+        self, source: Path | ByteFile, *, name: str | None = None, fps: float | None = None, num_threads: int = 0
+    ) -> None:
+        self.name = name or str(source)
+        self._source = source
         self._num_threads = num_threads
-        self._container, self._stream = _open(path, num_threads)
+        self._container, self._stream = self._open()
         try:
             self._index = self._scan()
             counted = None if self._index else sum(1 for _ in self._decoded(None))
@@ -55,18 +70,6 @@ class ContainerReader(VideoReader):
     def close(self) -> None:
         self._container.close()
 
-    @property
-    def height(self) -> int:
-        return self._shape[0]
-
-    @property
-    def width(self) -> int:
-        return self._shape[1]
-
-    @cached_property
-    def _shape(self) -> tuple[int, ...]:  # the rotation to display at is known only from a decoded frame
-        return next(frame for _, frame in self._decode([0])).shape
-
     def times_s(self, indices: Sequence[int] | np.ndarray) -> Float64[np.ndarray, " T"]:
         if self._index is None or self._fps_is_given:
             return super().times_s(indices)
@@ -74,7 +77,7 @@ class ContainerReader(VideoReader):
         return ticks.astype(np.float64) * float(self._stream.time_base or 0)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        own = ContainerReader(self._path, num_threads=self._num_threads)
+        own = ContainerReader(self._source, name=self.name, num_threads=self._num_threads)
         with own:
             shape: tuple[int, ...] | None = None
             for index, frame in own._collect(own._start, range(own.num_frames)):
@@ -82,13 +85,13 @@ class ContainerReader(VideoReader):
                 own._check_same_size(index, frame, shape)
                 yield frame
 
-    def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def _decode(self, wanted: list[int], reduction: int) -> Iterator[tuple[int, np.ndarray]]:
         if self._index is None:
             yield from self._collect(None, wanted)
             return
         for key, run in plan_runs(self._index, wanted):
             missing = list(run)
-            for index, frame in self._collect(key, run):
+            for index, frame in self._collect(key, run, only_needed=True):
                 missing.remove(index)
                 yield index, frame
             if missing:  # not every keyframe lets what follows it be decoded: then all from the start
@@ -98,11 +101,17 @@ class ContainerReader(VideoReader):
     def _start(self) -> Key | None:
         return self._index.keys[0] if self._index else None
 
-    def _collect(self, key: Key | None, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """The wanted frames up to the first that fails; DecodeError for that one if decoding began at the start."""
+    def _collect(
+        self, key: Key | None, wanted: Sequence[int], *, only_needed: bool = False
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """The wanted frames up to the first that fails; DecodeError for that one if all was decoded from the start.
+
+        only_needed: pass over frames that are neither wanted nor referred to by others.
+        """
         awaited = iter(wanted)
         index = next(awaited)
-        for number, frame in self._numbered(key):
+        shown = {int(self._index.pts[number]) for number in wanted} if self._index and only_needed else None
+        for number, frame in self._numbered(key, shown):
             if number < index:
                 continue
             if number > index or frame.is_corrupt:
@@ -112,18 +121,18 @@ class ContainerReader(VideoReader):
             if following is None:
                 return
             index = following
-        if key is self._start:
+        if key is self._start and not only_needed:
             raise DecodeError(
                 f"frame {index} of {self.num_frames} is damaged", where=self.name, fix="re-encode it or leave it out"
             )
 
-    def _numbered(self, key: Key | None) -> Iterator[tuple[int, "VideoFrame"]]:
+    def _numbered(self, key: Key | None, shown: Collection[int] | None) -> Iterator[tuple[int, "VideoFrame"]]:
         """Decoded frames from `key` on with their index; none where `key` turns out to be no good place to start."""
         if key is None:
             yield from enumerate(self._decoded(None))
             return
         is_trusted = key is self._start
-        for frame in self._decoded(key):
+        for frame in self._decoded(key, shown):
             if frame.pts not in self._numbers or frame.pts < key.pts:
                 continue
             # a keyframe that is not shown, or not intra-coded, only begins a gradual refresh (H.264 recovery points)
@@ -132,10 +141,16 @@ class ContainerReader(VideoReader):
                 return
             yield self._numbers[frame.pts], frame
 
-    def _decoded(self, key: Key | None) -> Iterator["VideoFrame"]:
-        """What the decoder gives from `key` on, or from the start; ends where the data stop making sense."""
+    def _decoded(self, key: Key | None, shown: Collection[int] | None = None) -> Iterator["VideoFrame"]:
+        """What the decoder gives from `key` on, or from the start; ends where the data stop making sense.
+
+        shown: times that are wanted; of other frames the decoder may leave out those that no frame refers to.
+        """
         try:
             for packet in self._packets_from(key):
+                if self._skips_exactly:
+                    is_needed = shown is None or packet.pts in shown
+                    self._stream.codec_context.skip_frame = "DEFAULT" if is_needed else "NONREF"
                 yield from packet.decode()
         except _faults():
             pass  # the frames before the damage are still inside the decoder; those that never come are named later
@@ -143,6 +158,10 @@ class ContainerReader(VideoReader):
             yield from self._stream.codec_context.decode(None)
         except _faults():
             return
+
+    @property
+    def _skips_exactly(self) -> bool:  # every H.264 slice says whether others refer to it
+        return self._stream.codec_context.name == "h264"
 
     def _packets_from(self, key: Key | None) -> Iterator["Packet"]:
         for target in (key.pts, key.dts) if key else ():
@@ -156,7 +175,7 @@ class ContainerReader(VideoReader):
             if packets is not None:
                 return packets
         self.close()
-        self._container, self._stream = _open(self._path, self._num_threads)
+        self._container, self._stream = self._open()
         return self._skip_to(key) or iter(())
 
     def _skip_to(self, key: Key | None) -> Iterator["Packet"] | None:
@@ -193,6 +212,29 @@ class ContainerReader(VideoReader):
         guessed_times = self._container.format.name == "avi" and self._stream.codec_context.has_b_frames
         return None if guessed_times else index_packets(stamps)
 
+    def _open(self) -> tuple["InputContainer", "VideoStream"]:
+        import av
+
+        source = f"file:{self._source}" if isinstance(self._source, Path) else _Handle(self._source)
+        try:
+            container = av.open(source, mode="r", options=_OPTIONS)
+        except _faults() as fault:
+            reason = getattr(fault, "strerror", None) or str(fault)
+            raise DecodeError(
+                f"not a readable video: {reason}", where=self.name, fix="re-encode it or leave it out"
+            ) from fault
+        stream = next((stream for stream in container.streams.video if not _is_picture(stream)), None)
+        if stream is None or stream.codec_context is None:
+            container.close()
+            raise DecodeError(
+                "no video stream that can be decoded", where=self.name, fix="give a file with pictures in it"
+            )
+        check_size(stream.codec_context.height, stream.codec_context.width, where=self.name)
+        stream.codec_context.options = {"max_pixels": _OPTIONS["max_pixels"]}
+        stream.codec_context.thread_count = self._num_threads
+        stream.thread_type = "SLICE" if self._num_threads == 1 else "AUTO"
+        return container, stream
+
     def _own_fps(self) -> float:
         """The container's mean rate where the frames' times bear it out within 1 %, else what those times say."""
         stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
@@ -203,24 +245,26 @@ class ContainerReader(VideoReader):
         return stated if abs(stated - measured) <= 0.01 * measured else measured
 
 
-def _open(path: Path, num_threads: int) -> tuple["InputContainer", "VideoStream"]:
-    import av
+class _Handle:
+    """A place of its own in a file that several containers read."""
 
-    where = str(path)
-    try:
-        container = av.open(f"file:{path}", mode="r", options=_OPTIONS)
-    except _faults() as fault:
-        reason = getattr(fault, "strerror", None) or str(fault)
-        raise DecodeError(f"not a readable video: {reason}", where=where, fix="re-encode it or leave it out") from fault
-    stream = next((stream for stream in container.streams.video if not _is_picture(stream)), None)
-    if stream is None or stream.codec_context is None:
-        container.close()
-        raise DecodeError("no video stream that can be decoded", where=where, fix="give a file with pictures in it")
-    check_size(stream.codec_context.height, stream.codec_context.width, where=where)
-    stream.codec_context.options = {"max_pixels": _OPTIONS["max_pixels"]}
-    stream.codec_context.thread_count = num_threads
-    stream.thread_type = "SLICE" if num_threads == 1 else "AUTO"
-    return container, stream
+    def __init__(self, file: ByteFile) -> None:
+        self._file = file
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        self._file.seek(self._position, io.SEEK_SET)
+        data = self._file.read(size)
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
+        self._position = offset + start if start is not None else self._file.seek(offset, whence)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
 
 
 def _faults() -> tuple[type[Exception], ...]:

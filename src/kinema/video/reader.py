@@ -3,35 +3,45 @@
 import json
 import re
 import shutil
-import struct
 import tempfile
-import zlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from kinema.errors import ConfigError, DatasetError, DecodeError
-from kinema.video.base import VideoReader, check_size
+from kinema.video.base import Decoder, VideoReader
 from kinema.video.container import ContainerReader
+from kinema.video.images import (
+    IMAGE_SUFFIXES,
+    JPEG_REDUCTIONS,
+    JPEG_SUFFIXES,
+    decode_image,
+    image_bytes,
+    image_size,
+)
 from kinema.video.transforms import resize_short_side
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 FRAMES_FILE = "frames.json"
 """Beside the frames of a folder, where present: {"fps": …}, as `extract_frames` writes it."""
 DEFAULT_FPS = 30.0
 """Rate of frames that carry none: arrays, folders without `frames.json`."""
 
-_IMAGE_FAULTS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
+def open_video(
+    source: str | Path | np.ndarray,
+    *,
+    fps: int | float | None = None,
+    num_threads: int = 0,
+    decoder: Decoder = "pyav",
+) -> VideoReader:
+    """A reader of a video file, a folder of frames (natural numeric order), an image or an array uint8 (T, H, W, 3).
 
-def open_video(source: str | Path | np.ndarray, *, fps: int | float | None = None, num_threads: int = 0) -> VideoReader:
-    """A reader of a video file, a folder of frames (natural numeric order) or an array uint8 (T, H, W, 3).
-
-    fps: overrides the source's own rate and times. num_threads: of the decoder, 0 lets it choose.
+    fps: overrides the source's own rate and times. num_threads: of the decoder, 0 lets it choose. decoder: of video
+    files; torchcodec only where asked for, so that frames never differ by machine.
     DecodeError where the source is not there or holds no frame.
     """
     if fps is not None and not 0 < fps < float("inf"):
@@ -41,9 +51,15 @@ def open_video(source: str | Path | np.ndarray, *, fps: int | float | None = Non
         return ArrayReader(source, fps=rate)
     path = Path(source)
     if path.is_dir():
-        return FolderReader(path, fps=rate)
+        return ImagesReader(_frame_files(path), name=str(path), fps=rate or _stated_fps(path / FRAMES_FILE))
     if not path.is_file():
         raise DecodeError("no such video", where=str(path), fix="check the path")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImagesReader([path], name=str(path), fps=rate)
+    if decoder == "torchcodec":
+        from kinema.video.torchcodec import TorchCodecReader
+
+        return TorchCodecReader(path, fps=rate, num_threads=num_threads)
     return ContainerReader(path, fps=rate, num_threads=num_threads)
 
 
@@ -60,74 +76,57 @@ class ArrayReader(VideoReader):
         self.fps = fps or DEFAULT_FPS
         self._frames = frames
 
-    @property
-    def height(self) -> int:
-        return self._frames.shape[1]
-
-    @property
-    def width(self) -> int:
-        return self._frames.shape[2]
-
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self._frames)
 
-    def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def _decode(self, wanted: list[int], reduction: int) -> Iterator[tuple[int, np.ndarray]]:
         return ((index, self._frames[index]) for index in wanted)
 
 
-class FolderReader(VideoReader):
-    """A folder that holds one image a frame, in natural numeric order of the names (2 before 10)."""
+class ImagesReader(VideoReader):
+    """Frames that are image files, in the order given; JPEGs also at reduced size."""
 
-    def __init__(self, folder: Path, *, fps: float | None = None) -> None:
-        self.name = str(folder)
-        try:
-            paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-        except OSError as fault:
-            raise DecodeError(f"unreadable folder: {fault.strerror}", where=self.name, fix="check the path") from fault
-        self._files = sorted((path for path in paths if path.name[0] != "."), key=lambda path: natural_order(path.name))
-        if not self._files:
-            raise DecodeError(
-                "no images in the folder", where=self.name, fix=f"it may hold {', '.join(sorted(IMAGE_SUFFIXES))}"
-            )
-        self.num_frames = len(self._files)
-        self.fps = fps or _stated_fps(folder / FRAMES_FILE) or DEFAULT_FPS
-
-    @property
-    def height(self) -> int:
-        return self._shape[0]
-
-    @property
-    def width(self) -> int:
-        return self._shape[1]
+    def __init__(self, files: Sequence[Path], *, name: str, fps: float | None = None) -> None:
+        self.name = name
+        self.num_frames = len(files)
+        self.fps = fps or DEFAULT_FPS
+        self._files = files
+        if all(file.suffix.lower() in JPEG_SUFFIXES for file in files):
+            self.reductions = JPEG_REDUCTIONS
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:
-        return read_image(self._files[0]).shape
+        return (*image_size(self._files[0]), 3)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for index, frame in self._decode(list(range(self.num_frames))):
+        for index, frame in self._decode(list(range(self.num_frames)), 1):
             self._check_same_size(index, frame, self._shape)
             yield frame
 
-    def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        return ((index, read_image(self._files[index])) for index in wanted)
+    def _decode(self, wanted: list[int], reduction: int) -> Iterator[tuple[int, np.ndarray]]:
+        for index in wanted:
+            file = self._files[index]
+            started_s = time.perf_counter()
+            data = image_bytes(file)
+            self.read_s += time.perf_counter() - started_s
+            yield index, decode_image(data, where=str(file), reduction=reduction)
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    except OSError as fault:
+        raise DecodeError(f"unreadable folder: {fault.strerror}", where=str(folder), fix="change its rights") from fault
+    if files := sorted((path for path in paths if path.name[0] != "."), key=lambda path: natural_order(path.name)):
+        return files
+    fix = f"it may hold {', '.join(sorted(IMAGE_SUFFIXES))}"
+    raise DecodeError("no images in the folder", where=str(folder), fix=fix)
 
 
 def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
     """A sort key that puts numbers inside names in numeric order."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
     return tuple((0, int(part)) if part[0] in "0123456789" else (1, part) for part in parts)
-
-
-def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """One image as RGB, turned as its EXIF data ask; DecodeError where it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            check_size(image.height, image.width, where=str(path))
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except _IMAGE_FAULTS as fault:
-        reason = "not an image" if isinstance(fault, Image.UnidentifiedImageError) else str(fault)
-        raise DecodeError(f"unreadable image: {reason}", where=str(path), fix="replace it or leave it out") from fault
 
 
 def _stated_fps(file: Path) -> float | None:

@@ -4,6 +4,7 @@ Free of torch until colours are changed.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,13 +13,15 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from kinema.errors import ConfigError
+from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
+from kinema.video.rand_augment import Operation, RandAugment, augment_frame
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTransform:
-    """Random resized crop, flip and colour, the same for every frame of a clip (SiamMAE, Table 4a: no colour)."""
+    """Random resized crop, flip and changes, the same for every frame of a clip (SiamMAE, Table 4a: crop and flip)."""
 
     scale: tuple[float, float] = (0.5, 1.0)
     """Share of the frame's area that the crop covers, lowest and highest, in (0, 1]."""
@@ -31,6 +34,11 @@ class ClipTransform:
     is turned by up to s / 4 of the circle, in this order. 0 leaves colours alone; at most 1."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """Of the crop to its final size; antialiased either way."""
+    rand_augment: RandAugment = RandAugment()
+    """Random changes of the whole frames, before they are cropped."""
+    erasing: float = 0.0
+    """Probability that a box of the crop becomes noise (random erasing, Zhong et al. 2020): 2 % to a third of its area,
+    the same place in every frame of the clip, fresh noise in each."""
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
@@ -41,19 +49,115 @@ class ClipTransform:
             raise ConfigError(f"flip probability {self.flip}", where="flip", fix="give a number in [0, 1]")
         if not 0 <= self.color_jitter <= 1:
             raise ConfigError(f"colour jitter {self.color_jitter}", where="color_jitter", fix="give a number in [0, 1]")
+        if not 0 <= self.erasing <= 1:
+            raise ConfigError(f"erasing probability {self.erasing}", where="erasing", fix="give a number in [0, 1]")
 
 
-def transform_clip(
-    frames: UInt8[np.ndarray, "T H W 3"], config: ClipTransform, *, height: int, width: int, rng: np.random.Generator
-) -> UInt8[np.ndarray, "T h w 3"]:
-    """The clip after one random resized crop, flip and colour change, (T, height, width, 3)."""
-    top, left, crop_height, crop_width = _draw_crop(rng, frames.shape[1], frames.shape[2], config)
-    is_flipped = rng.random() < config.flip
-    cropped = frames[:, top : top + crop_height, left : left + crop_width]
-    resized = np.stack([_resize(frame, height, width, config.interpolation) for frame in cropped])
+@dataclass(frozen=True, kw_only=True)
+class Erased:
+    """A box of noise; places as shares of the crop's sides."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+    seed: int
+    """Of the noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What one draw does to every frame of a clip; places in pixels of the whole frame."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    is_flipped: bool
+    color: tuple[float, float, float, float] | None = None
+    """Factors of brightness, contrast and saturation, and the turn of the hue in circles."""
+    operations: tuple[Operation, ...] = ()
+    """RandAugment's changes, of the whole frames."""
+    erased: Erased | None = None
+    """The box that becomes noise, in the crop as it is delivered."""
+
+
+def draw_view(rng: np.random.Generator, height: int, width: int, config: ClipTransform) -> View:
+    """One random resized crop, flip and change of frames of `height` × `width` pixels."""
+    top, left, crop_height, crop_width = _draw_crop(rng, height, width, config)
+    is_flipped = bool(rng.random() < config.flip)
+    color = None
     if config.color_jitter > 0:
-        resized = _change_colors(resized, config.color_jitter, rng)
-    return np.ascontiguousarray(resized[:, :, ::-1]) if is_flipped else resized
+        factors = rng.uniform(1 - config.color_jitter, 1 + config.color_jitter, 3).tolist()
+        color = (*factors, rng.uniform(-config.color_jitter / 4, config.color_jitter / 4))
+    return View(
+        top=top,
+        left=left,
+        height=crop_height,
+        width=crop_width,
+        is_flipped=is_flipped,
+        color=color,
+        operations=config.rand_augment.draw(rng),
+        erased=_draw_erased(rng) if config.erasing > 0 and rng.random() < config.erasing else None,
+    )
+
+
+def largest_reduction(view: View, reductions: Sequence[int], *, height: int, width: int) -> int:
+    """The largest of the ascending `reductions` that leaves the view's crop at least `height` × `width` pixels."""
+    fits = [k for k in reductions if view.height >= k * height and view.width >= k * width]
+    return fits[-1] if fits else reductions[0]
+
+
+def apply_view(
+    frames: UInt8[np.ndarray, "T H W 3"],
+    view: View,
+    *,
+    height: int,
+    width: int,
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic",
+    reduction: int = 1,
+) -> UInt8[np.ndarray, "T h w 3"]:
+    """The view of every frame, (T, height, width, 3). reduction: what the frames' sides were divided by already."""
+    if view.operations:
+        frames = np.stack([augment_frame(frame, view.operations) for frame in frames])
+    resized = np.stack([_cut(frame, view, height, width, interpolation, reduction) for frame in frames])
+    if view.color is not None:
+        resized = _change_colors(resized, *view.color)
+    if view.is_flipped:
+        resized = np.ascontiguousarray(resized[:, :, ::-1])
+    return resized if view.erased is None else _erase(resized, view.erased)
+
+
+def _erase(frames: np.ndarray, box: Erased) -> np.ndarray:
+    """Frames with the box filled by noise that is standard normal once pixels are standardised."""
+    height, width = frames.shape[1:3]
+    top, left = int(box.top * height), int(box.left * width)
+    bottom, right = top + max(round(box.height * height), 1), left + max(round(box.width * width), 1)
+    hole = frames[:, top:bottom, left:right]
+    noise = np.random.default_rng(box.seed).standard_normal(hole.shape, dtype=np.float32)
+    erased = frames.copy()
+    erased[:, top:bottom, left:right] = np.rint(255 * (noise * IMAGENET_STD + IMAGENET_MEAN)).clip(0, 255)
+    return erased
+
+
+def _draw_erased(rng: np.random.Generator) -> Erased | None:
+    """The first of ten boxes that fits; None where none does. Area 2 % to a third, sides 0.3 to 3.3 of each other."""
+    for _ in range(10):
+        area = rng.uniform(0.02, 1 / 3)
+        ratio = math.exp(rng.uniform(math.log(0.3), math.log(1 / 0.3)))
+        height, width = math.sqrt(area * ratio), math.sqrt(area / ratio)
+        if height < 1 and width < 1:
+            top, left = rng.uniform(0, 1 - height), rng.uniform(0, 1 - width)
+            return Erased(top=top, left=left, height=height, width=width, seed=int(rng.integers(2**63)))
+    return None
+
+
+def _cut(frame: np.ndarray, view: View, height: int, width: int, interpolation: str, reduction: int) -> np.ndarray:
+    top, left, bottom, right = view.top, view.left, view.top + view.height, view.left + view.width
+    if reduction == 1:
+        return _resize(frame[top:bottom, left:right], height, width, interpolation)
+    box = (left / reduction, top / reduction, right / reduction, bottom / reduction)  # may lie between pixels
+    return np.asarray(Image.fromarray(frame).resize((width, height), _FILTERS[interpolation], box=box))
 
 
 def resize_short_side(frame: UInt8[np.ndarray, "H W 3"], short_side: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -86,12 +190,10 @@ def _draw_crop(rng: np.random.Generator, height: int, width: int, config: ClipTr
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
-def _change_colors(frames: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+def _change_colors(frames: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float) -> np.ndarray:
     from kornia import enhance
     from kornia.image import image_to_tensor  # torch only comes in with kornia: importing this module stays cheap
 
-    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3).tolist()
-    hue = rng.uniform(-strength / 4, strength / 4)
     clip = image_to_tensor(frames).float() / 255  # (T, 3, H, W)
     clip = enhance.adjust_brightness_accumulative(clip, brightness)
     clip = enhance.adjust_contrast_with_mean_subtraction(clip, contrast)
