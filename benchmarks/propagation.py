@@ -1,120 +1,285 @@
 """Label propagation here against the dense masked procedure (all tokens against all tokens), in one run.
 
-    python benchmarks/propagation.py                                   # ViT-S/8 at 480x832, DINO's settings
-    python benchmarks/propagation.py --grid 60 110 --context 20 --radius 20 --no-dense
+    python benchmarks/propagation.py                       # all settings
+    python benchmarks/propagation.py dino_vits8 --rounds 3
+    python benchmarks/propagation.py dino_vits8 --device cuda --precision half
 
-Prints seconds a frame, peak memory beyond the context's features, their ratios, and the largest difference of the
-labels. Each procedure runs in a process of its own; features are random, so their extraction is not part of it.
+Prints seconds a frame, peak memory beyond the features, and the ratios of both. Each procedure runs in processes of its
+own, by turns; features are made up, so their extraction is not part of it: `random` ones, and `smooth` ones, which like
+a network's differ little from token to token and from frame to frame.
+
+Labels are compared over one step from the same context, and must agree to 1e-5 at every token, with one exception.
+Where the k-th and the next candidate are nearer than two fp32 sums of the same products in another order, the two
+procedures may keep one of them each, and a label then differs by as much as the two candidates' labels do. Such tokens
+are told by comparing both candidates in double precision, and are counted apart. If any other token differs, both maps
+are saved, and the command fails.
 """
 
 import argparse
 import multiprocessing
 import resource
-import statistics
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 from kinema.propagation.config import PropagationConfig
 from kinema.propagation.propagate import Propagator
 
 NUM_CHANNELS = 4
+NEAR_TIE = 1e-6
+DINO = PropagationConfig(
+    context=7,
+    window="square",
+    radius=12,
+    window_covers_first=True,
+    top_k=5,
+    temperature=0.1,
+    normalization="exp_divide",
+)
+CRW = PropagationConfig(
+    context=20,
+    padding="first_frame",
+    window="disc",
+    radius=20,
+    window_covers_first=False,
+    top_k=7,
+    temperature=0.7,
+)
 
 
-def frames(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """Features of the first frame, a full context, and the frames to be timed; soft labels of the first."""
+@dataclass(frozen=True)
+class Setting:
+    """What is propagated, and how."""
+
+    grid: tuple[int, int]
+    config: PropagationConfig
+    smooth: bool = False
+    dim: int = 384
+
+
+SETTINGS = {
+    "dino_vits8": Setting((60, 104), DINO),
+    "dino_vits8_smooth": Setting((60, 104), DINO, smooth=True),
+    "cropmae_vits16": Setting((30, 55), CRW),
+    "ino_vits8": Setting((60, 106), replace(DINO, context=10, radius=40)),
+    "dino_vits16_1080p": Setting((68, 120), DINO),
+    "catmae_vits8": Setting((60, 110), replace(CRW, radius=32, top_k=12, temperature=0.5)),
+    "no_window_vits8": Setting((60, 110), replace(CRW, radius=110)),
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one procedure in one process."""
+
+    seconds: float
+    """The fastest frame."""
+    megabytes: float
+    """The peak, less what the process had and the features of the context."""
+    labels: Tensor
+    """After the first step."""
+
+
+def frame(setting: Setting, index: int) -> Tensor:
+    """The features of one frame, made when they are needed: nobody else holds them."""
+    (h, w), dim = setting.grid, setting.dim
+    features = torch.randn(h, w, dim, generator=torch.Generator().manual_seed(1 + index))
+    if not setting.smooth:
+        return features
     generator = torch.Generator().manual_seed(0)
-    number = 1 + options.context + options.steps
-    features = torch.randn(number, *options.grid, options.dim, generator=generator)
-    return features, torch.rand(*options.grid, NUM_CHANNELS, generator=generator).softmax(dim=-1)
+    coarse = torch.randn(1, dim, -(-h // 4), -(-w // 4), generator=generator)
+    scene = F.interpolate(coarse, size=(h, w), mode="bilinear")[0].permute(1, 2, 0)
+    scene += torch.randn(dim, generator=generator)
+    return features.mul_(0.2).add_(scene.roll(index, dims=1))
 
 
-def run(name: str, options: argparse.Namespace) -> tuple[list[float], float, Tensor]:
-    """Seconds of each timed frame, peak MB beyond the features, and the labels of the last frame."""
-    features, labels = frames(options)
-    step = {"tiled": tiled, "dense": dense}[name](features, labels, options)
-    before = peak_mb()
-    seconds = []
-    for index in range(options.steps):
+def first_labels(setting: Setting) -> Tensor:
+    return torch.rand(*setting.grid, NUM_CHANNELS, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
+
+
+def run(procedure: str, setting: Setting, steps: int, threads: int, device: str) -> Measured:
+    """Runs in a process of its own, so that the peak is the procedure's."""
+    torch.set_num_threads(threads)
+    context = 1 + setting.config.context
+    features = (frame(setting, index).to(device) for index in range(context + steps))
+    before = peak_mb(device)
+    step = {"kinema": kinema, "dense": dense}[procedure](features, first_labels(setting).to(device), setting)
+    seconds, results = [], []
+    for query in features:
+        synchronize(device)
         started = time.perf_counter()
-        labels = step(features[1 + options.context + index])
+        results.append(step(query))
+        synchronize(device)
         seconds.append(time.perf_counter() - started)
-    return seconds, peak_mb() - before, labels
+    held = context * setting.grid[0] * setting.grid[1] * setting.dim * 4 / 2**20
+    return Measured(min(seconds), peak_mb(device) - before - held, results[0].cpu())
 
 
-def tiled(features: Tensor, labels: Tensor, options: argparse.Namespace):
-    """Ours, with a full context whose labels are set rather than predicted, so that filling it takes no time."""
-    config = PropagationConfig(
-        context=options.context,
-        window="square",
-        radius=options.radius,
-        window_covers_first=True,
-        top_k=options.top_k,
-        temperature=options.temperature,
-    )
-    propagator = Propagator(config)
+def kinema(features: Iterator[Tensor], labels: Tensor, setting: Setting) -> Callable[[Tensor], Tensor]:
+    """Ours, with a full context whose labels are set rather than predicted, as the other has it."""
+    propagator = Propagator(setting.config, device=labels.device)
+    propagator.start(next(features), labels)
     propagator._predict = lambda query: labels
-    propagator.start(features[0], labels)
-    for frame in features[1 : 1 + options.context]:
-        propagator.step(frame)
+    for _ in range(setting.config.context):
+        propagator.step(next(features))
     del propagator._predict
     return propagator.step
 
 
-def dense(features: Tensor, labels: Tensor, options: argparse.Namespace):
-    """DINO's procedure: exp(cosine / T) of all pairs, a 0/1 window mask, top-k by threshold, divided by the sum."""
-    (h, w), tokens = options.grid, options.grid[0] * options.grid[1]
-    rows, columns = torch.arange(h).repeat_interleave(w), torch.arange(w).repeat(h)
-    far = torch.maximum((rows[:, None] - rows).abs(), (columns[:, None] - columns).abs())
-    mask = (far <= options.radius).float()
-    unit = F.normalize(features[: 1 + options.context], dim=-1).flatten(1, 2)
-    context = list(unit)
-    votes = [labels.flatten(0, 1)] * len(context)
+def dense(features: Iterator[Tensor], labels: Tensor, setting: Setting) -> Callable[[Tensor], Tensor]:
+    """The published procedure: all pairs, a window over them, top-k, a weighted mean.
 
-    def step(frame: Tensor) -> Tensor:
-        query = F.normalize(frame, dim=-1).flatten(0, 1)
+    DINO's script: exp(cosine / T) times a window of 0 and 1, a threshold at the k-th value, divided by the sum. CRW's:
+    cosine / T plus a window of 0 and -1e10, top-k, softmax.
+    """
+    config, (h, w) = setting.config, setting.grid
+    covers = config.window_covers_first
+    context = [F.normalize(next(features), dim=-1).flatten(0, 1) for _ in range(1 + config.context)]
+    votes = [labels.flatten(0, 1)] * len(context)
+    inside = window(setting).to(labels)
+    if not covers:
+        inside = (1 - inside) * -1e10
+
+    def step(features: Tensor) -> Tensor:
+        query = F.normalize(features, dim=-1).flatten(0, 1)
         affinity = torch.bmm(torch.stack(context), query.T.expand(len(context), -1, -1))  # (F, keys, queries)
-        affinity = ((affinity / options.temperature).exp_() * mask).view(-1, tokens)
-        threshold = affinity.topk(options.top_k, dim=0).values[-1]
-        affinity[affinity < threshold] = 0
-        affinity /= affinity.sum(dim=0)
-        predicted = affinity.T @ torch.cat(votes)
+        affinity = affinity / config.temperature
+        if covers:
+            affinity = (affinity.exp() * inside).flatten(0, 1)
+            threshold = affinity.topk(config.top_k, dim=0).values[-1]
+            affinity[affinity < threshold] = 0
+            predicted = (affinity / affinity.sum(dim=0)).T @ torch.cat(votes)
+        else:
+            affinity[1:] += inside
+            values, chosen = affinity.flatten(0, 1).topk(config.top_k, dim=0)
+            predicted = (values.softmax(dim=0)[..., None] * torch.cat(votes)[chosen]).sum(dim=0)
         context[1:], votes[1:] = [*context[2:], query], [*votes[2:], predicted]
         return predicted.view(h, w, -1)
 
     return step
 
 
-def peak_mb() -> float:
-    """The most memory this process has held so far."""
+def window(setting: Setting) -> Tensor:
+    """Which keys each query's window covers: bool (keys, queries), which is the same (queries, keys)."""
+    (h, w), radius = setting.grid, setting.config.radius
+    rows, columns = torch.arange(h).repeat_interleave(w), torch.arange(w).repeat(h)
+    dy, dx = (rows[:, None] - rows).abs(), (columns[:, None] - columns).abs()
+    return torch.maximum(dy, dx) <= radius if setting.config.window == "square" else dy**2 + dx**2 < radius**2
+
+
+def explained(setting: Setting, differ: Tensor) -> Tensor:
+    """Which of the tokens that differ (indices) have a k-th and a next candidate that fp32 cannot order."""
+    config = setting.config
+    features = torch.stack([frame(setting, index) for index in range(2 + config.context)])
+    unit = F.normalize(features.double(), dim=-1).flatten(1, 2)
+    inside = window(setting)[differ]
+    near = []
+    for token, covered in zip(differ.tolist(), inside, strict=True):
+        cosines = unit[: 1 + config.context] @ unit[1 + config.context, token]
+        cosines[0 if config.window_covers_first else 1 :].masked_fill_(~covered, -torch.inf)
+        kth, following = cosines.flatten().topk(config.top_k + 1).values[-2:]
+        near.append(bool(kth - following < NEAR_TIE))
+    return torch.tensor(near)
+
+
+def difference(name: str, setting: Setting, ours: Tensor, peer: Tensor, options: argparse.Namespace) -> str:
+    """The largest difference of the labels, near ties apart; both maps are saved where it is more than rounding."""
+    distance = (ours - peer).abs().amax(dim=-1).flatten()
+    differ = (distance > 1e-5).nonzero().squeeze(1)
+    ties = differ[explained(setting, differ)] if len(differ) else differ
+    distance[ties] = 0
+    told = f"{distance.max():.0e}" + (f" ({len(ties)} near ties)" if len(ties) else "")
+    if distance.max() <= 1e-5 or setting.config.precision == "half":
+        return told
+    options.save.mkdir(parents=True, exist_ok=True)
+    torch.save({"kinema": ours, "dense": peer}, options.save / f"{name}.pt")
+    return f"[red]{told}, see {options.save / name}.pt"
+
+
+def peak_mb(device: str) -> float:
+    """The most memory this process has held so far, on the device where it has its own."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def synchronize(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+def dense_mb(setting: Setting) -> float:
+    """What the dense procedure takes at least: the affinity, what top-k makes of it, and the window."""
+    tokens = setting.grid[0] * setting.grid[1]
+    return 4 * tokens**2 * (2 * (1 + setting.config.context) + 1) / 2**20
+
+
+def measured(name: str, setting: Setting, options: argparse.Namespace) -> dict[str, Measured]:
+    """The fastest frame and the highest peak of each procedure over all rounds."""
+    results: dict[str, Measured] = {}
+    runs_dense = not options.no_dense and dense_mb(setting) < options.dense_limit_gb * 1024
+    for _ in range(options.rounds):
+        for procedure in ("kinema", "dense") if runs_dense else ("kinema",):
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+                arguments = (procedure, setting, options.steps, options.threads, options.device)
+                now = pool.submit(run, *arguments).result()
+            best = results.get(procedure, now)
+            megabytes = max(best.megabytes, now.megabytes)
+            results[procedure] = replace(now, seconds=min(best.seconds, now.seconds), megabytes=megabytes)
+    return results
+
+
+def row(name: str, setting: Setting, results: dict[str, Measured], options: argparse.Namespace) -> list[str]:
+    ours, peer = results["kinema"], results.get("dense")
+    grid = "x".join(map(str, setting.grid))
+    cells = [grid, str(1 + setting.config.context), f"{ours.seconds:.3f}", f"{ours.megabytes:.0f}"]
+    if peer is None:
+        return [*cells, "-", f"> {dense_mb(setting):.0f}"]
+    faster, leaner = peer.seconds / ours.seconds, peer.megabytes / ours.megabytes
+    told = difference(name, setting, ours.labels, peer.labels, options)
+    return [*cells, f"{peer.seconds:.2f}", f"{peer.megabytes:.0f}", f"{faster:.0f}x", f"{leaner:.0f}x", told]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--grid", type=int, nargs=2, default=(60, 104), metavar=("H", "W"), help="tokens")
-    parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--context", type=int, default=7, help="recent frames besides the first")
-    parser.add_argument("--radius", type=int, default=12)
-    parser.add_argument("--top-k", type=int, default=5)
-    parser.add_argument("--temperature", type=float, default=0.1)
-    parser.add_argument("--steps", type=int, default=3, help="timed frames; the median is printed")
+    parser = argparse.ArgumentParser(description="Label propagation here against the dense masked procedure")
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help=f"of {', '.join(SETTINGS)}; default: all")
+    parser.add_argument("--steps", type=int, default=3, help="timed frames a round; the fastest counts")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "half"])
     parser.add_argument("--no-dense", action="store_true")
+    parser.add_argument("--dense-limit-gb", type=float, default=12, help="no dense run that takes more memory")
+    parser.add_argument("--save", type=Path, default=Path("propagation_differences"), metavar="FOLDER")
     options = parser.parse_args()
-    results = {}
-    for name in ["tiled"] if options.no_dense else ["tiled", "dense"]:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            results[name] = pool.submit(run, name, options).result()
-        seconds, megabytes, _ = results[name]
-        print(f"{name}: {statistics.median(seconds):.3f} s a frame (best {min(seconds):.3f}), {megabytes:.0f} MB")
-    if not options.no_dense:
-        (ours, ours_mb, labels), (peer, peer_mb, peer_labels) = results["tiled"], results["dense"]
-        print(f"dense / tiled: {statistics.median(peer) / statistics.median(ours):.1f}x the time, ", end="")
-        print(f"{peer_mb / ours_mb:.1f}x the memory; largest difference {(labels - peer_labels).abs().max():.1e}")
+    unknown = set(options.settings) - set(SETTINGS)
+    if unknown:
+        parser.error(f"no setting {', '.join(sorted(unknown))}: choose from {', '.join(SETTINGS)}")
+    if options.device != "cpu" and not torch.cuda.is_available():
+        parser.error(f"no device {options.device} on this machine: use cpu")
+
+    table = Table(title=f"{options.threads} threads, {options.device}, precision {options.precision}")
+    for heading in ("setting", "grid", "frames", "kinema s", "MB", "dense s", "MB", "faster", "leaner", "difference"):
+        table.add_column(heading, justify="left" if heading == "setting" else "right")
+    for name in options.settings or SETTINGS:
+        setting = SETTINGS[name]
+        setting = replace(setting, config=replace(setting.config, precision=options.precision))
+        results = measured(name, setting, options)
+        cells = row(name, setting, results, options)
+        print(name, *cells, file=sys.stderr)
+        table.add_row(name, *cells)
+    Console(width=140).print(table)
+    if any("[red]" in str(cell) for cell in table.columns[-1].cells):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from kinema.errors import ConfigError
-from kinema.features import Backbone, FeatureExtractor, PixelPatches, WeightsSource
+from kinema.features import Backbone, FeatureExtractor, PixelPatches, WeightsSource, resize_frame
 from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
 from kinema.settings import FeatureSettings, InputSize
@@ -81,7 +82,13 @@ def test_mean_and_deviation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resize", "flag"), [("bilinear", cv2.INTER_LINEAR), ("bicubic", cv2.INTER_CUBIC), ("area", cv2.INTER_AREA)]
+    ("resize", "flag"),
+    [
+        ("nearest", cv2.INTER_NEAREST_EXACT),
+        ("bilinear", cv2.INTER_LINEAR),
+        ("bicubic", cv2.INTER_CUBIC),
+        ("area", cv2.INTER_AREA),
+    ],
 )
 def test_resize(resize: str, flag: int) -> None:
     frame = moving_square(1)[0]
@@ -89,6 +96,40 @@ def test_resize(resize: str, flag: int) -> None:
     small = cv2.resize(frame, (64, 32), interpolation=flag)
     expected = _standardized(small[None])[0, :, :16, :16]
     torch.testing.assert_close(found[0, 0, 0].sort().values, expected.flatten().sort().values, atol=1e-5, rtol=1e-5)
+
+
+def test_pillow_s_ways_to_resize() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    for height, width in ((16, 32), (64, 80)):
+        nearest = Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST)
+        assert np.array_equal(resize_frame(frame, (height, width), "nearest"), np.asarray(nearest))
+        bicubic = Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
+        assert np.array_equal(resize_frame(frame, (height, width), "pillow_bicubic"), np.asarray(bicubic))
+    mask = frame[..., 0]
+    assert resize_frame(mask, (16, 32), "nearest").shape == (16, 32)
+    assert np.array_equal(resize_frame(mask, (37, 53), "pillow_bicubic"), mask)
+
+
+def test_tubelets(vit: ViT) -> None:
+    torch.manual_seed(1)
+    config = ViTConfig(
+        width=48, depth=1, num_heads=3, image_size=64, num_frames=4, tubelet_size=2, positions="sincos_3d"
+    )
+    video = ViT(config).eval()
+    frames = moving_square(3)
+    pixels = _standardized(frames)
+    clips = torch.stack([pixels[[0, 0]], pixels[[0, 1]], pixels[[1, 2]]])  # before the first frame, the first
+    with torch.no_grad():
+        expected = video.dense_clips(clips, positions="interpolated_offset").squeeze(1)
+    slides = _dense(video, frames, tubelet="slide")
+    torch.testing.assert_close(slides, expected, atol=1e-5, rtol=1e-5)
+    repeats = _dense(video, frames)
+    torch.testing.assert_close(repeats[0], slides[0])
+    assert not torch.allclose(repeats[1], slides[1], atol=1e-3)
+    assert torch.equal(_dense(vit, frames, tubelet="slide"), _dense(vit, frames))
+    changing = [frames[0], frames[0, :, :64], frames[1, :, :64]]
+    read = FeatureExtractor(video, replace(SETTINGS, tubelet="slide"), source=SOURCE)
+    assert [tuple(features.shape) for features in read.stream(iter(changing))] == [(3, 5, 48), (3, 4, 48), (3, 4, 48)]
 
 
 def test_positions(vit: ViT) -> None:
@@ -123,6 +164,12 @@ def test_precision(vit: ViT) -> None:
         (InputSize(long_side=480, multiple=16), (854, 480), (480, 256)),
         (InputSize(fixed=(224, 320)), (480, 854), (224, 320)),
         (InputSize(short_side=32, multiple=64), (100, 110), (32, 64)),  # never nothing
+        (InputSize(native=True, multiple=16), (480, 854), (480, 848)),
+        (InputSize(native=True, multiple=16, round_up=True), (470, 854), (480, 864)),
+        (InputSize(native=True, multiple=16), (9, 9), (16, 16)),
+        (InputSize(native=True, multiple=16, large_as_720p=True), (1080, 1920), (720, 1280)),
+        (InputSize(native=True, multiple=16, large_as_720p=True), (1088, 1920), (1088, 1920)),
+        (InputSize(short_side=960, multiple=16, round_up=True), (480, 848), (960, 1696)),
     ],
 )
 def test_input_size(size: InputSize, frame: tuple[int, int], expected: tuple[int, int]) -> None:
@@ -137,6 +184,8 @@ def test_input_size(size: InputSize, frame: tuple[int, int], expected: tuple[int
         {},
         {"short_side": 480, "long_side": 480},
         {"short_side": 480, "fixed": (32, 32)},
+        {"native": True, "fixed": (32, 32)},
+        {"native": True, "multiple": 0},
         {"short_side": 0},
         {"long_side": -16},
         {"fixed": (0, 32)},
@@ -152,6 +201,22 @@ def test_sizes_that_cannot_be(given: dict[str, Any]) -> None:
 def test_a_size_that_patches_do_not_divide() -> None:
     with pytest.raises(ConfigError, match="48x80 does not divide into patches of 7"):
         _dense(PixelPatches(7))
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "fix"),
+    [
+        (InputSize(short_side=480, multiple=64), 14, "short_side to 476 and features.size.multiple to 70"),
+        (InputSize(long_side=880, multiple=64), 14, "long_side to 882 and features.size.multiple to 70"),
+        (InputSize(fixed=(480, 880)), 14, "set features.size.fixed to 476 882"),
+        (InputSize(native=True, multiple=8), 14, "set features.size.multiple to 14"),
+        (InputSize(native=True, multiple=14, large_as_720p=True), 14, "set features.size.large_as_720p to False"),
+    ],
+)
+def test_the_error_names_a_size_that_fits(size: InputSize, patch: int, fix: str) -> None:
+    extractor = FeatureExtractor(PixelPatches(patch), FeatureSettings(size=size), source=SOURCE)
+    with pytest.raises(ConfigError, match=f"{fix}$"):
+        extractor.input_size(1080, 1920)
 
 
 def test_other_settings_share_the_network(vit: ViT) -> None:

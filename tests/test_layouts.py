@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import ConfigError, DatasetError
-from kinema.layouts import DavisLayout, JhmdbClip, JhmdbLayout, VipLayout, YouTubeVosLayout
+from kinema.layouts import (
+    DATASETS,
+    DavisLayout,
+    JhmdbClip,
+    JhmdbLayout,
+    VipLayout,
+    YouTubeVosLayout,
+    dataset_at,
+    require_root,
+)
 from tests.realdata import real_data
 
 
@@ -93,6 +102,19 @@ def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
     YouTubeVosLayout(tmp_path).meta_file("valid").mkdir(parents=True)
     with pytest.raises(DatasetError, match=r"YouTube-VOS list is not readable: .*meta\.json"):
         YouTubeVosLayout(tmp_path).videos("valid")
+
+
+def test_what_a_folder_looks_like(tmp_path: Path) -> None:
+    write(DavisLayout(tmp_path / "a").list_file("val"), "")
+    write(YouTubeVosLayout(tmp_path / "b").meta_file("train"), "{}")
+    write(VipLayout(tmp_path / "c").list_file("val"), "")
+    write(JhmdbLayout(tmp_path / "d").frame_file(JhmdbClip("run", "one"), 0), "")
+    assert [dataset_at(tmp_path / name) for name in "abcd"] == list(DATASETS)
+    assert dataset_at(tmp_path) is None
+    for root, hint in ((tmp_path / "c", "looks like VIP, which is called vip here"), (tmp_path, "its folder a looks")):
+        with pytest.raises(DatasetError, match=f"not a DAVIS-2017 root: no masks .*{hint}"):
+            require_root(root, "davis", [root / "masks"])
+    require_root(tmp_path, "davis", [tmp_path])
 
 
 def test_layouts_and_scoring_import_no_torch() -> None:

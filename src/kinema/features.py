@@ -1,5 +1,6 @@
 """Frozen features: frames in, a grid of vectors out, exactly as the settings say."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -7,16 +8,23 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.models.vit import Positions
+from kinema.models.positions import Positions
+from kinema.models.vit import ViT
 from kinema.ops.pixels import standardize
 from kinema.ops.precision import autocast, resolve_precision
 from kinema.ops.tokens import patchify
-from kinema.settings import FeatureSettings
+from kinema.settings import FeatureSettings, InputSize, Interpolation
 
-INTERPOLATION = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
+OPENCV_FLAGS = {
+    "nearest": "INTER_NEAREST_EXACT",
+    "bilinear": "INTER_LINEAR",
+    "bicubic": "INTER_CUBIC",
+    "area": "INTER_AREA",
+}
 
 DEFAULT_SETTINGS = FeatureSettings()
 
@@ -85,7 +93,7 @@ class FeatureExtractor:
             raise ConfigError(
                 f"input size {size[0]}x{size[1]} does not divide into patches of {patch} pixels",
                 where=f"frames of {height}x{width}",
-                fix="choose a size, or a rounding, that is a multiple of the patch",
+                fix=f"set {_fitting(self.settings.size, patch)}",
             )
         return size
 
@@ -94,28 +102,93 @@ class FeatureExtractor:
         return torch.stack(list(self.stream(frames)))
 
     def stream(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Float[Tensor, "h w D"]]:
-        """Features frame by frame, one frame in memory at a time."""
+        """Features frame by frame, one frame (or tubelet) in memory at a time."""
         mean = None
+        clip: deque[Tensor] = deque(maxlen=self._frames_at_once)
         for frame in frames:
-            features = self._one(frame)
+            pixels = self._standardized(frame)
+            if clip and clip[-1].shape != pixels.shape:  # no tubelet has two sizes
+                clip.clear()
+            clip.extend([pixels] * (1 if clip else self._frames_at_once))
+            features = self._last_of(clip)
             if self.settings.centred:
                 mean = features.mean(dim=(0, 1)) if mean is None else mean
                 features = features - mean
             yield features
 
     @torch.inference_mode()
-    def _one(self, frame: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "h w D"]:
-        settings = self.settings
-        pixels = torch.from_numpy(self._resize(frame)).permute(2, 0, 1)[None].to(self.device)
-        standardized = standardize(pixels, settings.mean, settings.std)
+    def clip(self, frames: UInt8[np.ndarray, "T H W 3"]) -> Float[Tensor, "t h w D"]:
+        """Features of a clip as one: an encoder of tubelets sees them together, one of single frames each by itself.
+
+        A clip that is shorter than a tubelet repeats its last frame; ConfigError where another does not divide.
+        """
+        pixels = torch.cat([self._standardized(frame) for frame in frames])  # (T, 3, h, w)
+        settings, backbone = self.settings, self.backbone
         with autocast(resolve_precision(settings.precision, self.device), self.device):
-            features = self.backbone.dense(standardized, layer=settings.layer, positions=settings.positions)
+            if not isinstance(backbone, ViT) or backbone.config.num_frames == 1:
+                return backbone.dense(pixels, layer=settings.layer, positions=settings.positions).float()
+            tubelet = backbone.config.tubelet_size
+            if len(pixels) < tubelet:
+                pixels = torch.cat([pixels, pixels[-1:].expand(tubelet - len(pixels), -1, -1, -1)])
+            if len(pixels) % tubelet:
+                fix = f"read a multiple of {tubelet}"
+                raise ConfigError(f"{len(pixels)} frames and tubelets of {tubelet}", where="the clip", fix=fix)
+            read = backbone.dense_clips(pixels[None], layer=settings.layer, positions=settings.positions)
+        return read[0].float()
+
+    @property
+    def _frames_at_once(self) -> int:
+        if self.settings.tubelet == "slide" and isinstance(self.backbone, ViT):
+            return self.backbone.config.tubelet_size
+        return 1
+
+    def _standardized(self, frame: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "1 3 h w"]:
+        pixels = torch.from_numpy(self._resize(frame)).permute(2, 0, 1)[None].to(self.device)
+        return standardize(pixels, self.settings.mean, self.settings.std)
+
+    @torch.inference_mode()
+    def _last_of(self, clip: deque[Tensor]) -> Float[Tensor, "h w D"]:
+        """The features of a clip's last frame: of that frame alone, or of the tubelet that ends with it."""
+        settings, backbone = self.settings, self.backbone
+        read = {"layer": settings.layer, "positions": settings.positions}
+        with autocast(resolve_precision(settings.precision, self.device), self.device):
+            if len(clip) > 1 and isinstance(backbone, ViT):
+                features = backbone.dense_clips(torch.stack(list(clip), dim=1), **read).squeeze(1)
+            else:
+                features = backbone.dense(clip[-1], **read)
         return features[0].float()
 
     def _resize(self, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        import cv2
+        return resize_frame(frame, self.input_size(*frame.shape[:2]), self.settings.resize)
 
-        height, width = self.input_size(*frame.shape[:2])
-        if frame.shape[:2] == (height, width):
-            return np.ascontiguousarray(frame)
-        return cv2.resize(frame, (width, height), interpolation=getattr(cv2, INTERPOLATION[self.settings.resize]))
+
+def resize_frame(
+    frame: UInt8[np.ndarray, "H W *channels"], size: tuple[int, int], interpolation: Interpolation
+) -> UInt8[np.ndarray, "h w *channels"]:
+    """A frame or mask at another (height, width); itself where it has that size."""
+    if frame.shape[:2] == size:
+        return np.ascontiguousarray(frame)
+    height, width = size
+    if interpolation == "pillow_bicubic":
+        smooth = Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
+        return np.array(smooth)  # a copy: Pillow's own memory cannot become a tensor
+    import cv2
+
+    return cv2.resize(frame, (width, height), interpolation=getattr(cv2, OPENCV_FLAGS[interpolation]))
+
+
+def _fitting(size: InputSize, patch: int) -> str:
+    """The options that change a size, as little as may be, to one of whole patches."""
+    sides = {"short_side": size.short_side, "long_side": size.long_side}
+    changed = [f"{name} to {_nearest_multiple(side, patch)}" for name, side in sides.items() if side and side % patch]
+    if size.fixed:
+        changed.append(f"fixed to {' '.join(str(_nearest_multiple(side, patch)) for side in size.fixed)}")
+    if not size.fixed and size.multiple % patch:
+        changed.append(f"multiple to {_nearest_multiple(size.multiple, patch)}")
+    if not changed:
+        changed.append("large_as_720p to False")
+    return " and ".join(f"features.size.{change}" for change in changed)
+
+
+def _nearest_multiple(pixels: int, patch: int) -> int:
+    return max(round(pixels / patch), 1) * patch

@@ -4,10 +4,47 @@ Frames are counted from zero in every argument, whatever number the dataset puts
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.errors import ConfigError, DatasetError
+
+DATASETS = {"davis": "DAVIS-2017", "ytvos": "YouTube-VOS", "vip": "VIP", "jhmdb": "JHMDB"}
+"""The data sets by the names that `kinema benchmark` and `kinema score` know them by."""
+_SIGNS = {
+    "davis": ("ImageSets/2017",),
+    "ytvos": ("*/meta.json",),
+    "vip": ("Annotations/Category_ids", "lists/*_videos.txt"),
+    "jhmdb": ("Rename_Images", "joint_positions"),
+}
+
+
+def dataset_at(root: Path) -> str | None:
+    """Which of `DATASETS` has its folders under `root`; None where none has."""
+    return next((name for name, signs in _SIGNS.items() if any(_exists(root, sign) for sign in signs)), None)
+
+
+def require_root(root: Path, name: str, needed: Sequence[Path]) -> None:
+    """DatasetError where any of `needed` is not there; it says what `root` is instead, where that can be told."""
+    missing = [str(path.relative_to(root)) for path in needed if not path.exists()]
+    if not missing:
+        return
+    what = f"not a {DATASETS[name]} root: no {', no '.join(missing)}"
+    found = dataset_at(root)
+    inside = [folder.name for folder in sorted(root.glob("*/")) if dataset_at(folder) == name]
+    fix = f"give the folder that holds {', '.join(sorted({path.split('/')[0] for path in missing}))}"
+    if found == name:
+        fix = "unpack the data set again"
+    elif found is not None:
+        fix = f"it looks like {DATASETS[found]}, which is called {found} here"
+    elif inside:
+        fix = f"its folder {inside[0]} looks like one"
+    raise DatasetError(what, where=str(root), fix=fix)
+
+
+def _exists(root: Path, sign: str) -> bool:
+    return next(root.glob(sign), None) is not None
 
 
 @dataclass(frozen=True)
@@ -16,6 +53,10 @@ class DavisLayout:
 
     root: Path
     resolution: str = "480p"
+
+    def splits(self) -> list[str]:
+        """Names of the lists there are."""
+        return sorted(path.stem for path in (self.root / "ImageSets" / "2017").glob("*.txt"))
 
     def list_file(self, split: str) -> Path:
         """The text file that names the sequences of a split, one a line."""
@@ -43,6 +84,16 @@ class DavisLayout:
 
 
 @dataclass(frozen=True)
+class YouTubeVosObject:
+    """What meta.json says of one object."""
+
+    category: str | None
+    """None where the file keeps it to itself."""
+    frames: tuple[int, ...]
+    """Numbers of the annotated frames that show it; the first is where its mask is given."""
+
+
+@dataclass(frozen=True)
 class YouTubeVosLayout:
     """YouTube-VOS 2018/2019: `<split>/{JPEGImages,Annotations}/<video>/00000.*` and `<split>/meta.json`.
 
@@ -56,16 +107,25 @@ class YouTubeVosLayout:
         """JSON: `videos` -> video -> `objects` -> object id as text -> {`category`, `frames`: names of 5 digits}."""
         return self.root / split / "meta.json"
 
+    def splits(self) -> list[str]:
+        """Names of the splits that have a meta.json."""
+        return sorted(path.parent.name for path in self.root.glob("*/meta.json"))
+
     def videos(self, split: str) -> list[str]:
         """Names of the videos of a split, sorted. DatasetError where its meta.json is missing or has another form."""
+        return list(self.objects(split))
+
+    def objects(self, split: str) -> dict[str, dict[int, YouTubeVosObject]]:
+        """What meta.json says of every video, by name, sorted: its objects by id. Errors as `videos`."""
         meta = self.meta_file(split)
         try:
-            return sorted(json.loads(meta.read_text(encoding="utf-8"))["videos"])
+            videos = json.loads(meta.read_text(encoding="utf-8"))["videos"]
+            return {name: _objects(videos[name].get("objects", {})) for name in sorted(videos)}
         except FileNotFoundError:
             raise _no_list(meta, "YouTube-VOS") from None
         except OSError as error:
             raise _unreadable_list(meta, "YouTube-VOS", error) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             fix = 'expected {"videos": {...}}; unpack the archive again'
             raise DatasetError("meta.json is not YouTube-VOS's", where=str(meta), fix=fix) from error
 
@@ -81,6 +141,11 @@ class YouTubeVosLayout:
         """Folder of a video's palette PNGs, whose values are object ids."""
         return self.root / split / "Annotations" / video
 
+    def truth_dir(self, split: str, video: str) -> Path:
+        """Folder of the masks to score by: in `train` those that are given; else beside the split, in
+        `<split>_truth`, which the public set withholds."""
+        return self.masks_dir(split if split == "train" else f"{split}_truth", video)
+
     def frame_file(self, split: str, video: str, frame: int) -> Path:
         """Path of one frame of the split."""
         return self.frames_dir(split, video) / f"{frame:05d}.jpg"
@@ -95,6 +160,10 @@ class VipLayout:
     """VIP, the folder `VIP_Fine`: `Images/<video>/000000000001.jpg`, category ids (20 classes) beside, `lists/`."""
 
     root: Path
+
+    def splits(self) -> list[str]:
+        """Names of the lists there are."""
+        return sorted(path.stem.removesuffix("_videos") for path in (self.root / "lists").glob("*_videos.txt"))
 
     def list_file(self, split: str) -> Path:
         """The text file that names the videos of a split, one a line."""
@@ -127,6 +196,9 @@ class JhmdbClip:
 
     action: str
     name: str
+
+    def __str__(self) -> str:
+        return f"{self.action}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -174,6 +246,13 @@ class JhmdbLayout:
 
 
 _JHMDB_MARKS = {"train": "1", "test": "2"}
+
+
+def _objects(described: dict[str, dict]) -> dict[int, YouTubeVosObject]:
+    return {
+        int(key): YouTubeVosObject(value.get("category"), tuple(int(frame) for frame in value.get("frames", ())))
+        for key, value in sorted(described.items(), key=lambda item: int(item[0]))
+    }
 
 
 def _read_lines(path: Path, *, dataset: str) -> list[str]:

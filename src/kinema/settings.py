@@ -12,11 +12,15 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_INPUT_SIDE = 16384
 """Pixels a side of what a network is shown; more is refused before memory is taken for it."""
+Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "pillow_bicubic"]
+"""As OpenCV resizes, without antialiasing but for `area`; `nearest` takes the pixel under the new one's centre.
+`pillow_bicubic` is Pillow's: antialiased, and another cubic."""
+_SIZES_FOR_720P = ((1080, 1920), (816, 1920))
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputSize:
-    """The size frames are resized to before the network sees them. Exactly one of the three rules is set."""
+    """The size frames are resized to before the network sees them. Exactly one of the first four rules is set."""
 
     short_side: int | None = None
     """Pixels of the shorter side; the longer follows the aspect ratio, then is rounded down to `multiple`."""
@@ -24,32 +28,45 @@ class InputSize:
     """Pixels of the longer side; the shorter follows the aspect ratio, then is rounded down to `multiple`."""
     fixed: tuple[int, int] | None = None
     """(height, width) in pixels, whatever the aspect ratio."""
+    native: bool = False
+    """The frame's own size, both sides rounded down to `multiple`."""
     multiple: int = 1
-    """The free side is rounded to a multiple of this many pixels."""
+    """The free side, or both of `native`, are rounded to a multiple of this many pixels."""
     round_up: bool = False
-    """Round the free side up instead of down."""
+    """Round up instead of down."""
+    large_as_720p: bool = False
+    """Frames of exactly 1080x1920 and 816x1920 become 720x1280, against running out of memory, as in INO's code."""
 
     def __post_init__(self) -> None:
-        sides = [side for side in (self.short_side, self.long_side, *(self.fixed or ())) if side is not None]
-        if len(sides) != (2 if self.fixed else 1):
-            raise ConfigError(f"{self} names not exactly one size", fix="set one of short_side, long_side, fixed")
-        for pixels in (*sides, self.multiple):
-            if not 1 <= pixels <= MAX_INPUT_SIDE:
+        if [self.short_side, self.long_side, self.fixed, self.native or None].count(None) != 3:
+            raise ConfigError(
+                f"{self} names not exactly one size", fix="set one of short_side, long_side, fixed, native"
+            )
+        for pixels in (self.short_side, self.long_side, *(self.fixed or ()), self.multiple):
+            if pixels is not None and not 1 <= pixels <= MAX_INPUT_SIDE:
                 raise ConfigError(f"a size of {pixels} pixels", where="size", fix=f"use 1 to {MAX_INPUT_SIDE}")
 
     def of(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) in pixels that a frame of the given size is resized to."""
+        if self.large_as_720p and (height, width) in _SIZES_FOR_720P:
+            return 720, 1280
         if self.fixed is not None:
             return self.fixed
+        if self.native:
+            return self._rounded(height, 1), self._rounded(width, 1)
         if self.short_side is not None:
             kept, kept_is_height = self.short_side, height <= width
         else:
             assert self.long_side is not None
             kept, kept_is_height = self.long_side, height > width
-        free = kept * (width / height if kept_is_height else height / width)
-        steps = -int(-free // self.multiple) if self.round_up else int(free // self.multiple)
-        free_side = max(steps, 1) * self.multiple
-        return (kept, free_side) if kept_is_height else (free_side, kept)
+        if kept_is_height:
+            return kept, self._rounded(kept * width, height)
+        return self._rounded(kept * height, width), kept
+
+    def _rounded(self, pixels: int, share: int) -> int:
+        """A side of pixels / share, in whole numbers because a float may fall on the wrong side of a multiple."""
+        step = share * self.multiple
+        return max(-(-pixels // step) if self.round_up else pixels // step, 1) * self.multiple
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +74,15 @@ class FeatureSettings:
     """What a frozen `FeatureExtractor` obeys; part of every result made with it."""
 
     size: InputSize = InputSize(short_side=480, multiple=64)
-    resize: Literal["bilinear", "bicubic", "area"] = "bilinear"
-    """Interpolation of frames, as OpenCV does it (no antialiasing but for `area`)."""
+    resize: Interpolation = "bilinear"
+    """Interpolation of frames."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     layer: int = -1
     """Block whose output is read: 1 is the first, -1 the last. The encoder's final norm is applied to it."""
+    tubelet: Literal["repeat", "slide"] = "repeat"
+    """What fills a tubelet of an encoder that embeds several frames at once (VideoMAE): the frame repeated, or the
+    frames up to it (before the first, the first). Means nothing to an encoder of single frames."""
     centred: bool = False
     """Subtract the mean feature before the cosine (streaming: the mean over the first labelled frame)."""
     positions: Literal["interpolated", "interpolated_offset", "recomputed"] = "interpolated_offset"

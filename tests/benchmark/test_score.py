@@ -106,6 +106,22 @@ def test_missing_prediction_is_named_before_scoring(root: Path, results: Path) -
     assert caught.value.exit_code == 3
 
 
+def test_truth_resized_to_the_size_that_a_protocol_scores_at(root: Path, results: Path) -> None:
+    for name in ("one", "two"):
+        write_masks(results / name, masks()[:, ::2, ::2])
+    score = score_davis(root, results, size=(6, 8))
+    assert score["J&F-Mean"] == 1.0
+    with pytest.raises(DatasetError, match="the truth is 16x12"):
+        score_davis(root, results)
+
+
+def test_withheld_truth_is_no_score(root: Path, results: Path) -> None:
+    for frame in (1, 2, 3):
+        DavisLayout(root).mask_file("one", frame).unlink()
+    with pytest.raises(DatasetError, match="the truth is withheld"):
+        score_davis(root, results)
+
+
 def test_wrong_size_is_named(root: Path, results: Path) -> None:
     write_masks(results / "two", masks()[:, :6])
     with pytest.raises(DatasetError, match=r"the prediction is 16x6 \(.*two/00001.png\): the truth is 16x12"):

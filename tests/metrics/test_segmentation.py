@@ -7,6 +7,8 @@ from kinema.errors import DatasetError
 from kinema.metrics.segmentation import (
     ObjectScores,
     boundary_f,
+    class_iou,
+    confusion_matrix,
     decay,
     recall,
     region_similarity,
@@ -136,3 +138,26 @@ def test_summary_weighs_objects_not_frames() -> None:
     summary = summarize([long, short])
     assert list(summary) == ["J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay"]
     assert [*summary.values()] == pytest.approx([0.45, 0.5, 0.5, 0.0, 0.4, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mean_iou_of_several_frames(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = [tuple(rng.integers(0, 5, (2, 11, 13), dtype=np.uint8)) for _ in range(3)]
+    pairs[0][0][:3] = 255  # void
+    summed = np.sum([confusion_matrix(*pair, num_classes=6) for pair in pairs], axis=0)
+    assert np.isnan(class_iou(summed)[5])
+    assert np.nanmean(class_iou(summed)) == pytest.approx(reference.mean_iou(pairs, 6))
+
+
+def test_a_class_that_does_not_exist() -> None:
+    mask = np.full((2, 2), 6, np.uint8)
+    with pytest.raises(DatasetError, match=r"class 6 does not exist \(there\)"):
+        confusion_matrix(mask * 0, mask, num_classes=6, where="there")
+
+
+def test_objects_that_open_later_may_be_predicted() -> None:
+    mask = np.full((4, 4), 3, np.uint8)
+    assert score_frame(mask, mask, [1], highest=3).shape == (1, 2)
+    with pytest.raises(DatasetError, match="object id 3 does not exist"):
+        score_frame(mask, mask, [1])

@@ -97,8 +97,17 @@ def test_a_late_object_opens_and_a_known_one_is_corrected(pixels: FeatureExtract
     assert all(set(np.unique(mask)) == {0, 2} for mask in masks[:3])
     assert np.array_equal(masks[3], late)
     assert set(np.unique(masks[5])) == {0, 2, 5}
-    gone = list(propagate(frames, {0: _truth(0, 2), 2: 0 * late}, pixels, PROTOCOL))
-    assert not gone[2].any()
+
+
+def test_a_label_of_one_object_leaves_the_others_where_they_are(pixels: FeatureExtractor) -> None:
+    frames = moving_square()
+    frames[3:, 16:32, 62:78] = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    alone = list(propagate(frames, _truth(0, 2), pixels, PROTOCOL))[3]
+    late = square(value=5, left=62)
+    joined = list(propagate(frames, {0: _truth(0, 2), 3: late}, pixels, PROTOCOL))[3]
+    assert np.array_equal(joined == 5, late == 5)
+    np.testing.assert_array_equal(joined == 2, (alone == 2) & (late == 0))
+    assert (joined == 2).sum() > 30
 
 
 def test_backward_is_forward_through_the_video_turned_round(pixels: FeatureExtractor) -> None:

@@ -14,11 +14,18 @@ def dense_propagation(
     window_covers_first: bool,
     top_k: int,
     temperature: float,
+    keep_ties: bool = False,
+    keys: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Soft labels of frames 1, 2, ... as float64 (T - 1, h, w, C), from features (T, h, w, D)."""
+    """Soft labels of frames 1, 2, ... as float64 (T - 1, h, w, C), from features (T, h, w, D).
+
+    keys: what the features are compared with, both as they are; by default the features, both of unit length.
+    """
     _, h, w, _ = features.shape
-    unit = features.astype(np.float64)
-    unit = unit / np.linalg.norm(unit, axis=-1, keepdims=True)
+    queries = features.astype(np.float64)
+    if keys is None:
+        queries = queries / np.linalg.norm(queries, axis=-1, keepdims=True)
+    found_by = queries if keys is None else keys
     labels = [first_labels.astype(np.float64)]
     for target in range(1, len(features)):
         if padded:
@@ -34,9 +41,44 @@ def dense_propagation(
                 values, votes = [], []
                 for frame, limit in zip(frames, limited, strict=True):
                     chosen = inside if limit else np.ones((h, w), dtype=bool)
-                    values.append(unit[frame][chosen] @ unit[target, y, x])
+                    values.append(found_by[frame][chosen] @ queries[target, y, x])
                     votes.append(labels[frame][chosen])
-                out[y, x] = vote(np.concatenate(values), np.concatenate(votes), top_k, temperature)
+                out[y, x] = vote(np.concatenate(values), np.concatenate(votes), top_k, temperature, keep_ties)
+        labels.append(out)
+    return np.stack(labels[1:])
+
+
+def own_context_propagation(
+    features: np.ndarray, given: dict[int, np.ndarray], *, context: int, radius: float, top_k: int, temperature: float
+) -> np.ndarray:
+    """Soft labels (T - 1, h, w, C) where objects appear late, DUL's and INO's way: each labelled frame and the recent
+    frames after it vote for the objects that it shows first, frame 0 for the background too; the votes are summed.
+
+    given: labels (h, w, C) by frame number, all with the channels of all objects.
+    """
+    _, h, w, _ = features.shape
+    unit = features.astype(np.float64)
+    unit = unit / np.linalg.norm(unit, axis=-1, keepdims=True)
+    labels = [given[0].astype(np.float64)]
+    shown = [c for c in range(1, given[0].shape[-1]) if given[0][..., c].any()]
+    contexts = {0: [0, *shown]}
+    for target in range(1, len(features)):
+        out = np.zeros_like(labels[0])
+        for start, channels in contexts.items():
+            frames = [start, *list(range(start + 1, target))[-context:]]
+            for y in range(h):
+                for x in range(w):
+                    inside = inside_window(h, w, y, x, "square", radius)
+                    values = np.concatenate([unit[frame][inside] @ unit[target, y, x] for frame in frames])
+                    votes = np.concatenate([labels[frame][inside] for frame in frames])
+                    out[y, x, channels] += vote(values, votes, top_k, temperature)[channels]
+        if target in given:
+            new = [c for c in range(1, out.shape[-1]) if given[target][..., c].any() and c not in shown]
+            told = given[target][..., new]
+            out *= 1 - told.sum(axis=-1, keepdims=True)
+            out[..., new] += told
+            contexts[target] = new
+            shown += new
         labels.append(out)
     return np.stack(labels[1:])
 
@@ -46,11 +88,19 @@ def inside_window(h: int, w: int, y: int, x: int, window: str, radius: float) ->
     rows, columns = np.mgrid[:h, :w]
     if window == "square":
         return np.maximum(abs(rows - y), abs(columns - x)) <= radius
-    return np.hypot(rows - y, columns - x) < radius
+    squared = (rows - y) ** 2 + (columns - x) ** 2
+    return squared < radius**2 if window == "disc" else squared <= radius**2
 
 
-def vote(affinity: np.ndarray, labels: np.ndarray, top_k: int, temperature: float) -> np.ndarray:
-    """The mean label (C) of the top-k candidates, weighted by the softmax of their affinities."""
+def vote(
+    affinity: np.ndarray, labels: np.ndarray, top_k: int, temperature: float, keep_ties: bool = False
+) -> np.ndarray:
+    """The mean label (C) of the top-k candidates, weighted by the softmax of their affinities.
+
+    keep_ties: with all that equal the k-th.
+    """
     best = np.argsort(-affinity, kind="stable")[:top_k]
+    if keep_ties:
+        best = np.flatnonzero(affinity >= affinity[best[-1]] - 1e-12)
     weights = np.exp((affinity[best] - affinity.max()) / temperature)
     return weights @ labels[best] / weights.sum()

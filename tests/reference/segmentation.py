@@ -1,4 +1,4 @@
-"""J and F of two masks pixel by pixel, from the description of the measure."""
+"""J, F and mean IoU of masks pixel by pixel, from the description of the measures."""
 
 import math
 
@@ -49,3 +49,18 @@ def decay(scores: list[float]) -> float:
     ends = [math.floor(1 + quarter * (last - 1) / 4 + 0.5) for quarter in range(5)]
     first_bin, last_bin = scores[ends[0] - 1 : ends[1]], scores[ends[3] - 1 : ends[4]]
     return sum(first_bin) / len(first_bin) - sum(last_bin) / len(last_bin)
+
+
+def mean_iou(pairs: list[tuple[np.ndarray, np.ndarray]], num_classes: int) -> float:
+    """Over the pixels of all (truth, predicted) pairs together; classes that neither has do not count."""
+    scores = []
+    for number in range(num_classes):
+        both = either = 0
+        for truth, predicted in pairs:
+            for true, guess in zip(truth.flat, predicted.flat, strict=True):
+                if true < num_classes:
+                    both += true == number and guess == number
+                    either += true == number or guess == number
+        if either:
+            scores.append(both / either)
+    return sum(scores) / len(scores)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kinema.errors import ConfigError
-from kinema.report.overlays import caption, contact_sheet, overlay
+from kinema.report.overlays import caption, contact_sheet, overlay, overlay_maps, overlay_points
 
 COLORS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (255, 255, 0)}
 
@@ -127,3 +127,45 @@ def test_long_captions_are_shortened():
 def test_sheets_that_cannot_be_made_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         contact_sheet(**{"frames": [random_frame(4, 5)] * 2, "columns": 2, **changes})
+
+
+def test_points_have_dots_names_and_lines() -> None:
+    frame, nowhere = np.full((200, 240, 3), 90, np.uint8), [np.nan, np.nan]
+    points = np.array([[40.0, 50.0], [40.0, 150.0], nowhere])
+    shown = overlay_points(frame, points, names=["a", "b", "c"], lines=[(0, 1), (1, 2)])
+    assert shown[50, 40].tolist() == [255, 25, 25]
+    assert shown[150, 40].tolist() == [25, 255, 25]
+    assert (shown[70:130, 40] == 255).all()  # the line between them
+    assert (shown[60:140, 60:] == 90).all()
+    assert (shown[45:56, 42:60] != 90).any()  # a name to the right of its dot
+    assert (frame == 90).all()
+    assert np.array_equal(overlay_points(frame, np.array([nowhere]), names=["c"]), frame)
+
+
+def test_a_name_never_covers_another() -> None:
+    frame = np.full((200, 240, 3), 90, np.uint8)
+    apart, close = np.array([[40.0, 50.0], [40.0, 90.0]]), np.array([[40.0, 50.0], [40.0, 52.0]])
+    ink = [
+        (overlay_points(frame, points, names=["shoulder", "shoulder"])[:, 48:] != 90).any(axis=2).sum()
+        for points in (apart, close)
+    ]
+    assert 0.4 < ink[1] / ink[0] < 0.6
+
+
+def test_the_heat_of_maps() -> None:
+    frame = random_frame(5, 6)
+    ramp = np.linspace(-1, 3, 30, dtype=np.float32).reshape(5, 6, 1)
+    low, high = np.zeros(1, np.float32), np.full(1, 2, np.float32)
+    shown = overlay_maps(frame, ramp, low=low, high=high, opacity=1.0)
+    assert np.array_equal(shown[ramp[..., 0] <= 0], frame[ramp[..., 0] <= 0])
+    assert len(np.unique(shown[ramp[..., 0] >= 2], axis=0)) == 1  # beyond the range, the brightest colour
+    two = np.zeros((5, 6, 2), np.float32)
+    two[0, 0, 0], two[0, 1, 1], two[0, 2] = 1, 1, 1
+    zero, one = np.zeros(2, np.float32), np.ones(2, np.float32)
+    shown = overlay_maps(frame, two, low=zero, high=one, opacity=1.0)
+    assert shown[0, 0].tolist() == [255, 25, 25]
+    assert shown[0, 1].tolist() == [25, 255, 255]
+    assert np.abs(shown[0, 2].astype(int) - [140, 140, 140]).max() <= 1
+    assert np.array_equal(shown[1:], frame[1:])
+    flat = overlay_maps(frame, two, low=one, high=one)  # no range: nothing to show
+    assert np.array_equal(flat, frame)

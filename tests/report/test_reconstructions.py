@@ -1,5 +1,7 @@
 """The reconstruction sheet: what stands in which column, at which size."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -95,3 +97,24 @@ def test_many_frames_show_the_last_past_and_the_middle_future():
 def test_no_past_no_column():
     pictures = tiles(reconstruction_sheet(made_up(past=0)), rows=3, columns=4, height=192, width=192)
     assert (pictures[0, 3] == 204).all()
+    bar = caption("seen, 75 % hidden", width=192)
+    assert np.array_equal(reconstruction_sheet(made_up(past=0))[GAP : GAP + len(bar), GAP : GAP + 192], bar)
+
+
+def test_a_clip_takes_four_rows_of_frames():
+    example = made_up(clips=2, past=0, future=16, height=32, width=32)
+    sheet = reconstruction_sheet(example)
+    across, down = GAP + 8 * (96 + GAP), GAP + 96 + GAP
+    bar = len(caption("", width=across))
+    assert sheet.shape == (2 * 4 * (bar + down), across, 3)
+    texts = ("truth", "seen, 75 % hidden", "prediction", "with true patch statistics")
+    for clip, (row, text) in product(range(2), enumerate(texts)):
+        top = (4 * clip + row) * (bar + down)
+        assert np.array_equal(sheet[top : top + bar], caption(text, width=across)), text
+        strip = sheet[top + bar + GAP : top + bar + GAP + 96]
+        for column, frame in enumerate((0, 2, 4, 6, 9, 11, 13, 15)):
+            tile = strip[:, GAP + column * (96 + GAP) :][:, :96]
+            darker = 0.01 * clip + 0.001 * frame
+            level = {"prediction": 0.4, "with true patch statistics": 0.6}.get(text, 0.8) - darker
+            assert (tile[:, 24:] == (128 if row == 1 else round(255 * level))).all()
+            assert (tile[:, :24] == round(255 * level)).all()

@@ -16,13 +16,20 @@ _PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "av")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkResult:
-    """The summary and the row of every object or sequence, with protocol, weights and versions."""
+    """The summary and the row of every object or sequence, with protocol, weights and versions.
+
+    Summary and rows are empty where the truth is withheld.
+    """
 
     benchmark: str
+    split: str
+    """Name of the list of sequences."""
     summary: dict[str, float]
     rows: list[dict[str, Any]]
     protocol: Protocol
     weights: WeightsSource
+    submission: str | None = None
+    """The zip for the server that scores, where there is one."""
     seconds: float
     """Wall time of the call that finished it; sequences kept from an interrupted one are not in it."""
 

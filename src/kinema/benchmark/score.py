@@ -1,85 +1,69 @@
-"""The semi-supervised DAVIS-2017 score of a folder of predictions, equal to davis2017-evaluation's. Needs no torch."""
+"""The score of predictions that are already on disk, for each benchmark. Needs no torch."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from jaxtyping import Float64
+from kinema.benchmark.scoring.base import Size, score_items
+from kinema.benchmark.scoring.davis import DavisScoring
+from kinema.benchmark.scoring.jhmdb import JhmdbScoring
+from kinema.benchmark.scoring.vip import VipScoring
+from kinema.benchmark.scoring.youtube_vos import YouTubeVosScoring
+from kinema.datasets import davis, jhmdb, vip, youtube_vos
 
-from kinema.datasets.davis import DavisSequence, read_sequences
-from kinema.errors import DatasetError
-from kinema.metrics.segmentation import ObjectScores, by_object, score_frame, summarize
-from kinema.video.masks import read_mask
-
-_VOID = 255
+DEFAULT_SPLITS = {"davis": "val", "ytvos": "valid", "vip": "val", "jhmdb": "test"}
+"""The list that papers report, by benchmark."""
 
 
-def score_davis(root: Path, results: Path, *, split: str = "val", sequences: Sequence[str] | None = None) -> dict:
+def score_davis(
+    root: Path, results: Path, *, split: str = "val", sequences: Sequence[str] | None = None, size: Size | None = None
+) -> dict[str, Any]:
     """J, F and J&F of `results/<sequence>/<frame>.png` against the masks of a DAVIS-2017 root, fractions in [0, 1].
 
-    Keys: the seven of `metrics.segmentation.summarize`, and `rows`, one per object: `sequence`, `object` (its id),
-    `J-Mean`, `F-Mean`. The objects are the ids 1 to the highest in the first true mask; the first and last frame of
-    every sequence are left out, and their predictions need not exist. sequences: only these of the split. DatasetError
-    for a prediction that is missing, of another size than the truth, or with an object the truth does not have.
+    Gives the seven values of `metrics.segmentation.summarize`, and `rows`, one an object: `sequence`, `object` (its
+    id), `J-Mean`, `F-Mean`.
+    The objects are the ids 1 to the highest in the first true mask; the first and last frame of every sequence are left
+    out, and their predictions need not exist. sequences: only these of the split. size: (height, width) that the truth
+    is resized to. DatasetError for a prediction that is missing, of another size than the truth, or with an object the
+    truth does not have.
     """
-    chosen = read_sequences(root, split, sequences, masks_only=True)
-    frames = [_frames(sequence, results) for sequence in chosen]
-    rows, objects = [], []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # reading and morphology leave the interpreter lock
-        scored = pool.map(_score, [frame for of_sequence in frames for frame in of_sequence])
-        for sequence, of_sequence in zip(chosen, frames, strict=True):
-            of_objects = by_object(list(islice(scored, len(of_sequence))))
-            objects += of_objects
-            rows += [_row(sequence.name, object_id, scores) for object_id, scores in enumerate(of_objects, start=1)]
-    return {**summarize(objects), "rows": rows}
+    items = davis.read_sequences(root, split, sequences, masks_only=True)
+    return score_items(DavisScoring(size), items, results).as_json()
 
 
-@dataclass(frozen=True)
-class _Frame:
-    truth: Path
-    predicted: Path
-    num_objects: int
+def score_youtube_vos(
+    root: Path,
+    results: Path,
+    *,
+    split: str = "valid",
+    sequences: Sequence[str] | None = None,
+    size: Size | None = None,
+    unseen: Sequence[str] = (),
+) -> dict[str, Any]:
+    """J and F of `results/Annotations/<video>/<frame>.png`, for categories seen and unseen in training.
+
+    unseen: categories to count as unseen beside those that the training split does not have.
+    """
+    items = youtube_vos.read_videos(root, split, sequences, masks_only=True)
+    return score_items(youtube_vos_scoring(root, size=size, unseen=unseen), items, results).as_json()
 
 
-def _frames(sequence: DavisSequence, results: Path) -> list[_Frame]:
-    num_objects = count_objects(sequence)
-    scored = sequence.mask_paths[1:-1]
-    return [_Frame(path, _prediction(results / sequence.name / path.name), num_objects) for path in scored]
+def youtube_vos_scoring(root: Path, *, size: Size | None, unseen: Sequence[str]) -> YouTubeVosScoring:
+    """The measure, with the categories that a root's training split shows, less `unseen`."""
+    return YouTubeVosScoring(youtube_vos.seen_categories(root) - set(unseen), size)
 
 
-def count_objects(sequence: DavisSequence) -> int:
-    """Objects that a sequence is scored on; DatasetError where it has none, or no frame that counts."""
-    first = sequence.mask_paths[0]
-    if len(sequence.mask_paths) < 3:
-        fix = "at least 3 masks are needed: the first and the last do not count"
-        raise DatasetError(f"sequence {sequence.name} is too short to score", where=str(first.parent), fix=fix)
-    mask = read_mask(first)
-    highest = int(np.max(mask, where=mask != _VOID, initial=0))
-    if not highest:
-        raise DatasetError("no object", where=str(first), fix="the first mask must show the objects to follow")
-    return highest
+def score_vip(
+    root: Path, results: Path, *, split: str = "val", sequences: Sequence[str] | None = None, size: Size | None = None
+) -> dict[str, Any]:
+    """mIoU of `results/<video>/<frame>.png` against the part masks of a VIP root."""
+    items = vip.read_videos(root, split, sequences, masks_only=True)
+    return score_items(VipScoring(size), items, results).as_json()
 
 
-def _prediction(path: Path) -> Path:
-    if not path.is_file():
-        fix = "write RESULTS/<sequence>/<frame>.png for every frame, named as the annotations are"
-        raise DatasetError("no prediction", where=str(path), fix=fix)
-    return path
-
-
-def _score(frame: _Frame) -> Float64[np.ndarray, "K 2"]:
-    truth, predicted = read_mask(frame.truth), read_mask(frame.predicted)
-    if predicted.shape != truth.shape:
-        (height, width), (true_height, true_width) = predicted.shape, truth.shape
-        fix = f"the truth is {true_width}x{true_height}; resize it to that, nearest"
-        raise DatasetError(f"the prediction is {width}x{height}", where=str(frame.predicted), fix=fix)
-    return score_frame(truth, predicted, range(1, frame.num_objects + 1), where=str(frame.predicted))
-
-
-def _row(sequence: str, object_id: int, scores: ObjectScores) -> dict[str, str | int | float]:
-    means = {"J-Mean": float(scores.region.mean()), "F-Mean": float(scores.boundary.mean())}
-    return {"sequence": sequence, "object": object_id, **means}
+def score_jhmdb(
+    root: Path, results: Path, *, split: str = "test", sequences: Sequence[str] | None = None, fold: int = 1
+) -> dict[str, Any]:
+    """PCK of `results/<clip>.csv`, or of one `.npz` with an array (2, 15, T) for each clip, of a JHMDB root."""
+    items = jhmdb.read_clips(root, split, sequences, fold=fold, points_only=True)
+    return score_items(JhmdbScoring(), items, results).as_json()

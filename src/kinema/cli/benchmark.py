@@ -3,46 +3,64 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from kinema.benchmark.grid import SweepGrid, require_tuning_split
+from kinema.cli.score import require_options
 from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, changed, protocol_settings
-from kinema.cli.tables import score_table
+from kinema.cli.tables import compared_table, score_table, sweep_table
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
-from kinema.errors import KinemaError
+from kinema.errors import ConfigError, KinemaError
+from kinema.layouts import DATASETS
 from kinema.propagation.config import PropagationConfig
-from kinema.propagation.protocols import protocol_named
+from kinema.propagation.protocols import Protocol, protocol_named
 from kinema.settings import FeatureSettings
+
+if TYPE_CHECKING:
+    from kinema.benchmark.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(Common):
-    """Carry the first masks of every sequence through it, and score the result."""
+    """Carry the first labels of every sequence through it, and score the result."""
 
-    benchmark: tyro.conf.Positional[Literal["davis"]]
-    """DAVIS-2017, semi-supervised: J, F and J&F."""
+    benchmark: tyro.conf.Positional[Literal["davis", "ytvos", "vip", "jhmdb"]]
+    """DAVIS-2017 (J, F), YouTube-VOS (J and F of seen and unseen categories), VIP (mIoU), JHMDB (PCK)."""
     root: Path
     """The data set."""
-    weights: str
+    weights: str | None = None
     """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, pixels:16, for comparison."""
+    compare: tuple[str, ...] = ()
+    """Several networks in place of --weights: one table, with the published rows beside them."""
     out: Path
-    """A new folder for the predicted masks and result.json."""
+    """A new folder for the predictions, pictures of the worst and best sequences, and result.json."""
     features: tyro.conf.FlagConversionOff[FeatureSettings]
     propagation: tyro.conf.FlagConversionOff[PropagationConfig]
     protocol: ProtocolName = DEFAULT_PROTOCOL
-    """The published settings to evaluate under; the options below start from them."""
-    set: str = "val"
-    """Which list of sequences: val, train, or another that the data set has."""
+    set: str | None = None
+    """Which list of sequences: val, train, or another that the data set has; by default val, for ytvos valid, for jhmdb
+    test, and train for --sweep."""
     sequences: tuple[str, ...] = ()
     """Only these of the list."""
+    fold: int = 1
+    """Of JHMDB's three lists."""
+    unseen: tuple[str, ...] = ()
+    """Categories of YouTube-VOS to count as unseen beside those that its train split does not have."""
+    sweep: bool = False
+    """Try every combination of the values under --grid, and say which is best and what each dial is worth."""
+    grid: SweepGrid = SweepGrid()
+    tune_on_val: bool = False
+    """Let --sweep choose on a list that papers report; such a number is not to be reported beside theirs."""
     device: Device = "auto"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the benchmark and prints its table; gives the exit code."""
+    named = next((word for word in arguments if word in DATASETS), "davis")
     try:
-        settings = protocol_settings(arguments)
+        settings = protocol_settings(arguments, named)
     except KinemaError as error:
         return fail(error, debug="--debug" in arguments)
     given = parse(Arguments, arguments, command="benchmark", **settings)
@@ -50,20 +68,75 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _benchmark(given: Arguments) -> None:
-    from kinema.benchmark.davis import benchmark_davis
+    _check(given)
+    from kinema.benchmark.run import open_task
+
+    protocol = changed(protocol_named(given.protocol, given.benchmark), given.features, given.propagation)
+    task = open_task(
+        given.benchmark,
+        given.root,
+        protocol,
+        split=given.set or ("train" if given.sweep else None),
+        sequences=given.sequences or None,
+        fold=given.fold,
+        unseen=given.unseen,
+    )
+    if given.sweep:
+        result, text = _sweep(task, given)
+    else:
+        result, text = _compare(task, given) if given.compare else _run(task, given)
+    answer(result, f"{text}\nprotocol: {_described(protocol)}", as_json=given.json)
+
+
+def _check(given: Arguments) -> None:
+    require_options(given.benchmark, fold=given.fold, unseen=given.unseen)
+    if (given.weights is None) == (not given.compare):
+        raise ConfigError("not one of --weights and --compare", where="benchmark", fix="give one network, or several")
+    if given.sweep:
+        if given.compare:
+            raise ConfigError("--sweep with --compare", where="benchmark", fix="sweep one network at a time")
+        require_tuning_split(given.set or "train", allowed=given.tune_on_val)
+
+
+def _run(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
+    from kinema.benchmark.run import run as run_task
     from kinema.pipeline.load import load
 
-    protocol = changed(protocol_named(given.protocol), given.features, given.propagation)
-    extractor = load(given.weights, device=given.device)
+    extractor = load(str(given.weights), device=given.device)
     with progress("propagating") as report:
-        result = benchmark_davis(
-            given.root,
-            extractor,
-            protocol,
-            given.out,
-            split=given.set,
-            sequences=given.sequences or None,
-            report=report,
-        )
-    text = f"{score_table(result.summary, result.rows)}\nprotocol: {protocol.name}, version {protocol.version}"
-    answer(result.as_json(), text, as_json=given.json)
+        result = run_task(task, extractor, given.out, report=report)
+    lines = [score_table(result.summary, result.rows)] if result.rows else ["no truth here: nothing to score"]
+    if result.submission:
+        lines.append(f"for the server: {result.submission}")
+    return result.as_json(), "\n".join(lines)
+
+
+def _compare(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
+    from kinema.benchmark.compare import compare
+    from kinema.pipeline.load import load
+
+    with progress("propagating") as report:
+        compared = compare(
+            task, given.compare, lambda name: load(name, device=given.device), given.out, report=report
+        ).as_json()
+    return compared, compared_table(compared["measures"], compared["rows"], compared["warnings"])
+
+
+def _sweep(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
+    from kinema.benchmark.sweep import sweep
+    from kinema.pipeline.load import load
+
+    extractor = load(str(given.weights), device=given.device)
+    with progress("sweeping") as report:
+        result = sweep(task, extractor, given.grid, given.out, report=report).as_json()
+    return result, sweep_table(result)
+
+
+def _described(protocol: Protocol) -> str:
+    """The protocol, whether it was published for this data set, and at which size its masks are scored."""
+    parts = [f"{protocol.name}, version {protocol.version}"]
+    if protocol.extension:
+        parts.append(protocol.extension)
+    if protocol.scoring_size:
+        parts.append("scored at {}x{} (height, width)".format(*protocol.scoring_size))
+    return "; ".join(parts)

@@ -11,8 +11,19 @@ from kinema.propagation.protocols import PROTOCOLS, Protocol, protocol_named
 from kinema.settings import FeatureSettings, InputSize, flat
 
 DEFAULT_PROTOCOL = "dino_480p"
-ProtocolName = Annotated[str, tyro.conf.arg(metavar="|".join(PROTOCOLS))]
-_SIZES = {"short-side": InputSize(short_side=1), "long-side": InputSize(long_side=1), "fixed": InputSize(fixed=(1, 1))}
+ProtocolName = Annotated[
+    str,
+    tyro.conf.arg(
+        metavar="NAME",
+        help=f"Published settings that the options of features and propagation start from: {', '.join(PROTOCOLS)}.",
+    ),
+]
+_SIZES = {
+    "short-side": InputSize(short_side=1),
+    "long-side": InputSize(long_side=1),
+    "fixed": InputSize(fixed=(1, 1)),
+    "native": InputSize(native=True),
+}
 
 
 def typed(arguments: Sequence[str], option: str) -> str | None:
@@ -24,15 +35,15 @@ def typed(arguments: Sequence[str], option: str) -> str | None:
     return None
 
 
-def protocol_settings(arguments: Sequence[str]) -> dict[str, Any]:
-    """What the options of features and propagation start from: the protocol that is typed.
+def protocol_settings(arguments: Sequence[str], benchmark: str = "davis") -> dict[str, Any]:
+    """What the options of features and propagation start from: the protocol that is typed, for that data set.
 
     A typed rule for the size of frames replaces the protocol's own. Raises ProtocolError for an unknown name.
     """
-    protocol = protocol_named(typed(arguments, "protocol") or DEFAULT_PROTOCOL)
+    protocol = protocol_named(typed(arguments, "protocol") or DEFAULT_PROTOCOL, benchmark)
     features = protocol.features
     for rule, size in _SIZES.items():
-        if typed(arguments, f"features.size.{rule}") not in (None, "None"):
+        if typed(arguments, f"features.size.{rule}") not in (None, "None", "False"):
             size = replace(size, multiple=features.size.multiple, round_up=features.size.round_up)
             features = replace(features, size=size)
             break

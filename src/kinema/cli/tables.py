@@ -1,16 +1,80 @@
-"""Scores as a person reads them."""
+"""Scores as a person reads them: in percent, as papers print them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_FEW = 12
+"""Settings of a sweep that are printed."""
+
 
 def score_table(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line for every object, then the summary; in percent, as papers print them."""
-    width = max((len(str(row["sequence"])) for row in rows), default=8)
-    lines = [f"{'sequence':<{width}}  object  J-Mean  F-Mean"]
-    for row in rows:
-        lines.append(
-            f"{row['sequence']:<{width}}  {row['object']:>6}  {100 * row['J-Mean']:>6.1f}  {100 * row['F-Mean']:>6.1f}"
-        )
-    lines += ["", "  ".join(f"{name} {100 * summary[name]:.1f}" for name in summary if name != "rows")]
-    return "\n".join(lines)
+    """A line for every object, video or clip, then the summary."""
+    lines = ["", "  ".join(f"{name} {_percent(value)}" for name, value in summary.items())]
+    if not rows:
+        return lines[-1]
+    return "\n".join([table(list(rows[0]), [list(row.values()) for row in rows]), *lines])
+
+
+def compared_table(measures: Sequence[str], rows: Sequence[Mapping[str, Any]], warnings: Sequence[str]) -> str:
+    """A line for every network and every published row, then what keeps them apart."""
+    kept = [name for name in measures if any(name in row["values"] for row in rows if row["origin"] == "published")]
+    measures = kept or measures
+    cells = [
+        [row["method"], *(row["values"].get(name) for name in measures), row["origin"], row["protocol"]] for row in rows
+    ]
+    lines = [table(["network", *measures, "", "protocol"], cells)]
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in warnings)])
+
+
+def sweep_table(result: Mapping[str, Any]) -> str:
+    """The best settings, what each dial is worth, and the choice as options."""
+    measure, rows = result["headline"], result["rows"]
+    dials = list(rows[0]["setting"])
+    best = [[*row["setting"].values(), row["summary"][measure]] for row in rows[:_FEW]]
+    lines = [f"best {len(best)} of {len(rows)} settings", table([*dials, measure], best, plain=len(dials))]
+    if result["dials"]:
+        worth = [[row["dial"], str(row["value"]), row["chosen"], row["best"], row["mean"]] for row in result["dials"]]
+        lines += ["", table(["dial", "value", "others as chosen", "best", "mean"], worth)]
+        lost = [f"{dial} {_percent(loss)}" for dial, loss in result["spread"].items()]
+        lines += ["", f"spread of {measure} as one dial of the chosen setting turns: {', '.join(lost)}"]
+    return "\n".join([*lines, "", f"chosen on {result['split']}: {result['options']}"])
+
+
+def accuracy_line(summary: Mapping[str, float], spread: str = "") -> str:
+    """Accuracies of recognition. spread: put behind top-1."""
+    top5 = f"  top-5 {_percent(summary['top5'])}" if "top5" in summary else ""
+    return (
+        f"top-1 {_percent(summary['top1'])}{spread}{top5}  mean class {_percent(summary['mean_class'])}  "
+        f"cross-entropy {summary['cross_entropy']:.3f}"
+    )
+
+
+def unreadable_lines(unreadable: Sequence[tuple[str, str]]) -> list[str]:
+    """One line that counts files that are in no number, and names the first; none where there are none."""
+    if not unreadable:
+        return []
+    path, reason = unreadable[0]
+    return [f"{len(unreadable)} files unreadable and in no number, the first {path}: {reason}"]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, plain: int = 0) -> str:
+    """Columns of one width, numbers to the right. plain: this many first columns hold no fractions."""
+    cells = [[str(cell) if column < plain else _percent(cell) for column, cell in enumerate(row)] for row in rows]
+    widths = [max(len(text) for text in column) for column in zip(header, *cells, strict=True)]
+    is_text = [all(isinstance(row[n], str) for row in rows) for n in range(len(header))]
+
+    def line(texts: Sequence[str]) -> str:
+        padded = [
+            text.ljust(width) if left else text.rjust(width)
+            for text, width, left in zip(texts, widths, is_text, strict=True)
+        ]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join(line(texts) for texts in (header, *cells))
+
+
+def _percent(value: Any) -> str:
+    """Fractions in percent; whole numbers and words as they are."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f}" if isinstance(value, float) else str(value)

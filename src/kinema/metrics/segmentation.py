@@ -1,4 +1,4 @@
-"""How well predicted masks agree with the truth: the DAVIS measures J and F and their statistics.
+"""How well predicted masks agree with the truth: the DAVIS measures J and F, their statistics, and mean IoU.
 
 J is the region similarity and F the boundary accuracy of Perazzi et al. 2016 ("A Benchmark Dataset and Evaluation
 Methodology for Video Object Segmentation"), with the boundary map, tolerance and empty cases of davis2017-evaluation.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 
 from kinema.errors import DatasetError
 
@@ -58,17 +58,23 @@ def decay(scores: Float64[np.ndarray, " T"]) -> float:
 
 
 def score_frame(
-    truth: UInt8[np.ndarray, "H W"], predicted: UInt8[np.ndarray, "H W"], object_ids: Sequence[int], *, where: str = ""
+    truth: UInt8[np.ndarray, "H W"],
+    predicted: UInt8[np.ndarray, "H W"],
+    object_ids: Sequence[int],
+    *,
+    highest: int | None = None,
+    where: str = "",
 ) -> Float64[np.ndarray, "K 2"]:
     """J and F of every object of one frame, in the order of `object_ids`.
 
-    Pixels hold object ids; ids of the truth outside `object_ids` (void is 255) count as background. DatasetError where
-    a predicted id is above all of them; `where` names the frame in its message.
+    Pixels hold object ids; ids of the truth outside `object_ids` (void is 255) count as background. highest: the
+    largest id that the video has, by default the largest of `object_ids`; DatasetError where a predicted id is above
+    it, and `where` names the frame in its message.
     """
-    highest = int(predicted.max())
-    if highest > max(object_ids):
-        fix = f"the truth has objects up to {max(object_ids)}; predict only these, and 0 for background"
-        raise DatasetError(f"predicted object id {highest} does not exist", where=where, fix=fix)
+    highest = max(object_ids) if highest is None else highest
+    if int(predicted.max()) > highest:
+        fix = f"the truth has objects up to {highest}; predict only these, and 0 for background"
+        raise DatasetError(f"predicted object id {predicted.max()} does not exist", where=where, fix=fix)
     radius = _tolerance_pixels(truth.shape, BOUNDARY_TOLERANCE)
     scores = np.empty((len(object_ids), 2))
     for row, object_id in enumerate(object_ids):
@@ -103,6 +109,32 @@ def summarize(objects: Sequence[ObjectScores]) -> dict[str, float]:
         summary[f"{letter}-Recall"] = float(np.mean([recall(scores) for scores in series]))
         summary[f"{letter}-Decay"] = float(np.mean([decay(scores) for scores in series]))
     return {"J&F-Mean": (summary["J-Mean"] + summary["F-Mean"]) / 2, **summary}
+
+
+def confusion_matrix(
+    truth: UInt8[np.ndarray, "H W"], predicted: UInt8[np.ndarray, "H W"], *, num_classes: int, where: str = ""
+) -> Int64[np.ndarray, "C C"]:
+    """Pixels by true class (row) and predicted class (column); sums over frames are those of a set.
+
+    Pixels whose true value is no class (255, void) are left out; one predicted as no class is a DatasetError, in whose
+    message `where` names the frame.
+    """
+    counted = truth < num_classes
+    chosen = predicted[counted]
+    if chosen.size and int(chosen.max()) >= num_classes:
+        what, fix = f"predicted class {chosen.max()} does not exist", f"classes are 0 to {num_classes - 1}"
+        raise DatasetError(what, where=where, fix=fix)
+    pairs = num_classes * truth[counted].astype(np.int64) + chosen
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def class_iou(confusion: Int64[np.ndarray, "C C"]) -> Float64[np.ndarray, " C"]:
+    """Intersection over union of every class, in [0, 1]; NaN for one that neither truth nor prediction has.
+
+    Mean IoU is its mean over the classes that are not NaN.
+    """
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - confusion.diagonal()
+    return np.divide(confusion.diagonal(), union, out=np.full(len(union), np.nan), where=union > 0)
 
 
 def _tolerance_pixels(shape: tuple[int, ...], tolerance: float) -> int:

@@ -14,16 +14,17 @@ from kinema.settings import FeatureSettings
 from kinema.weights.files import load_encoder, read_config
 
 _UNTRAINED = re.compile(r"untrained:(.+?)(?:@(\d{1,18}))?")
-_SIZE = re.compile(r"(tiny|small|base|large)/([1-9]\d{0,3})")
+_SIZE = re.compile(r"(tiny|small|base|large|huge)/([1-9]\d{0,3})")
 _PIXELS = re.compile(r"pixels:([1-9]\d{0,3})")
 
 
 def load(source: str | Path, *, settings: FeatureSettings = DEFAULT_SETTINGS, device: str = "auto") -> FeatureExtractor:
     """The network that `source` names, ready to read features with.
 
-    source: a run folder, or the `encoder.safetensors` of one; for comparison `untrained:SIZE/PATCH[@SEED]` (SIZE one of
-    tiny, small, base, large: a ViT of 224 pixels as training with that seed starts from it), `untrained:RUN[@SEED]` (a
-    run's own network before its training) and `pixels:PATCH` (raw pixels).
+    source: a run folder, the `encoder.safetensors` of one, or a folder that transformers wrote (VideoMAE, ViTMAE); for
+    comparison `untrained:SIZE/PATCH[@SEED]` (SIZE one of tiny, small, base, large, huge: a ViT of 224 pixels as a run
+    with that seed begins with it), `untrained:RUN[@SEED]` (a run's own network before its training) and `pixels:PATCH`
+    (raw pixels).
     Raises WeightsError where there is nothing of the kind, or it cannot be read.
     """
     chosen = resolve_device(device)

@@ -1,24 +1,27 @@
-"""From a network and one labelled frame to a mask on every frame."""
+"""From a network and one labelled frame to a label on every frame: one engine under masks, joints and maps."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float, Float32, Float64, UInt8
 
 from kinema.errors import ConfigError, DatasetError
 from kinema.features import FeatureExtractor
-from kinema.propagation.labels import masks_to_soft, soft_to_mask
+from kinema.pipeline.kinds import Carried, Joints, Kind, Maps, Masks, Sizes
+from kinema.pipeline.quality import Quality
 from kinema.propagation.propagate import Propagator
 from kinema.propagation.protocols import Protocol, protocol_named
 from kinema.video.base import VideoReader
 from kinema.video.reader import open_video
 
 _REVERSE_CHUNK = 16  # frames decoded at a time when going backward through a video
+Frames = Iterable[UInt8[np.ndarray, "H W 3"]] | np.ndarray | str | Path
 
 
 def propagate(
-    frames: Iterable[UInt8[np.ndarray, "H W 3"]] | np.ndarray | str | Path,
+    frames: Frames,
     labels: UInt8[np.ndarray, "H W"] | Mapping[int, UInt8[np.ndarray, "H W"]],
     extractor: FeatureExtractor,
     protocol: Protocol | str = "dino_480p",
@@ -26,41 +29,104 @@ def propagate(
     """A mask of object ids for every frame, one by one; only the context that the protocol asks for is in memory.
 
     frames: an array (T, H, W, 3), a path, or any iterator of frames. labels: the first frame's mask, or masks by frame
-    number, 0 among them; a later one opens objects that appear there, and corrects the ones it shows. A labelled frame
-    comes back as it was given. extractor: read under the protocol's settings, whatever its own are.
+    number, 0 among them; a later one opens objects that appear there, and corrects the ones it shows; these come
+    back as they were given. extractor: read under the protocol's settings, whatever its own are.
     Raises DatasetError for a mask of another size or type than its frame, for the first without an object, and at the
     end for a label of a frame that did not come.
     """
-    chosen = protocol_named(protocol) if isinstance(protocol, str) else protocol
-    if isinstance(frames, str | Path | np.ndarray):
-        frames = iter(open_video(frames))
-    masks = dict(labels) if isinstance(labels, Mapping) else {0: labels}
-    if 0 not in masks:
-        raise ConfigError("the first frame has no label", where=f"labels of frames {sorted(masks)}", fix="give one")
-    return _propagate(frames, masks, extractor.with_settings(chosen.features), chosen)
+    chosen, given = _protocol(protocol), _by_frame(labels)
+    kind = Masks(given, chosen)
+    return (kind.decode(carried) for carried in _carry(frames, given, kind, extractor, chosen))
+
+
+def propagate_keypoints(
+    frames: Frames,
+    points: Float[np.ndarray, "J 2"] | Mapping[int, Float[np.ndarray, "J 2"]],
+    extractor: FeatureExtractor,
+    protocol: Protocol | str = "dino_480p",
+) -> Iterator[tuple[Float64[np.ndarray, "J 2"], Float64[np.ndarray, " J"]]]:
+    """Where each joint is, x and y in pixels, and its confidence in [0, 1], for every frame, one by one.
+
+    points: x and y in pixels, counted from 0, of the first frame's joints, or by frame number, 0 among them; NaN for a
+    joint that is not labelled there, which a later frame may open or correct. A given point comes back as it was, with
+    confidence 1; a joint that is nowhere is NaN, with confidence 0. How points become heat maps and come back is
+    `protocol.joints`. The confidence is the heat in the joint's cells, as a share of what a given joint has there
+    (`propagation.keypoints.soft_to_keypoints`), times the mean similarity of the candidates of the token that it lies
+    in. `frames`, `extractor` and errors as in `propagate`.
+    """
+    chosen, given = _protocol(protocol), _by_frame(points)
+    kind = Joints([str(number) for number in range(len(given[0]))], chosen)
+    decoded = (kind.decode(carried) for carried in _carry(frames, given, kind, extractor, chosen))
+    return ((joints[:, :2], joints[:, 2]) for joints in decoded)
+
+
+def propagate_maps(
+    frames: Frames,
+    maps: Float32[np.ndarray, "H W C"] | Mapping[int, Float32[np.ndarray, "H W C"]],
+    extractor: FeatureExtractor,
+    protocol: Protocol | str = "dino_480p",
+) -> Iterator[Float32[np.ndarray, "H W C"]]:
+    """Maps of any values for every frame, one by one: a token takes the mean values of the tokens it resembles.
+
+    maps: of the first frame, or by frame number, 0 among them; finite. A given map comes back as it was; others are as
+    fine as the token grid. `frames`, `extractor` and errors as in `propagate`.
+    """
+    chosen, given = _protocol(protocol), _by_frame(maps)
+    kind = Maps(given[0].shape[-1])
+    return (kind.decode(carried) for carried in _carry(frames, given, kind, extractor, chosen))
 
 
 def propagate_video(
     video: VideoReader,
-    labels: Mapping[int, UInt8[np.ndarray, "H W"]],
+    labels: Mapping[int, np.ndarray],
     extractor: FeatureExtractor,
     protocol: Protocol,
-) -> Iterator[tuple[int, UInt8[np.ndarray, "H W"]]]:
-    """(frame number, mask) for every frame: forward from the first labelled frame to the end, then backward to 0."""
+    *,
+    kind: Kind | None = None,
+    quality: Quality | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(frame number, label) for every frame: forward from the first labelled frame to the end, then backward to 0.
+
+    kind: of the labels, masks by default. quality: is told of every frame.
+    """
+    kind = Masks(labels, protocol) if kind is None else kind
     first = min(labels, default=0)
     if not labels or not 0 <= first <= max(labels) < video.num_frames:
         raise DatasetError(
             f"labels for frames {sorted(labels)}", where=video.name, fix=f"it has frames 0 to {video.num_frames - 1}"
         )
-    for number, mask in labels.items():  # before hours of work, not after
-        _check_mask(mask, (video.height, video.width), number, opens=number == first)
+    for number, label in labels.items():  # before hours of work, not after
+        kind.check(label, (video.height, video.width), number, opens=number == first)
     onward = (frame for index, frame in enumerate(video) if index >= first)
-    forward = propagate(onward, {index - first: mask for index, mask in labels.items()}, extractor, protocol)
-    yield from enumerate(forward, start=first)
+    forward = _carry(onward, {index - first: label for index, label in labels.items()}, kind, extractor, protocol)
+    yield from _decoded(range(first, video.num_frames), forward, kind, quality)
     if first > 0:
-        backward = propagate(_backward(video, first), labels[first], extractor, protocol)
-        next(backward)  # the labelled frame itself came with the forward pass
-        yield from zip(range(first - 1, -1, -1), backward, strict=True)
+        backward = _carry(_backward(video, first), {0: labels[first]}, kind, extractor, protocol)
+        numbered = _decoded(range(first, -1, -1), backward, kind, quality)
+        next(numbered)  # the labelled frame itself came with the forward pass
+        yield from numbered
+
+
+def _decoded(
+    numbers: range, carrying: Iterator[Carried], kind: Kind, quality: Quality | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    if quality is not None:
+        quality.start()
+    for number, carried in zip(numbers, carrying, strict=True):
+        if quality is not None:
+            quality.measure(number, carried)
+        yield number, kind.decode(carried)
+
+
+def _protocol(protocol: Protocol | str) -> Protocol:
+    return protocol_named(protocol) if isinstance(protocol, str) else protocol
+
+
+def _by_frame(labels: np.ndarray | Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    given = dict(labels) if isinstance(labels, Mapping) else {0: labels}
+    if 0 not in given:
+        raise ConfigError("the first frame has no label", where=f"labels of frames {sorted(given)}", fix="give one")
+    return given
 
 
 def _backward(video: VideoReader, first: int) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
@@ -68,70 +134,53 @@ def _backward(video: VideoReader, first: int) -> Iterator[UInt8[np.ndarray, "H W
         yield from video.frames(range(end, max(end - _REVERSE_CHUNK, -1), -1))
 
 
-def _propagate(
-    frames: Iterable[UInt8[np.ndarray, "H W 3"]],
-    masks: dict[int, UInt8[np.ndarray, "H W"]],
+def _carry(
+    frames: Frames,
+    labels: Mapping[int, np.ndarray],
+    kind: Kind,
     extractor: FeatureExtractor,
     protocol: Protocol,
-) -> Iterator[UInt8[np.ndarray, "H W"]]:
+) -> Iterator[Carried]:
+    """Every frame with its soft labels: forward, from the first frame, which is labelled."""
+    opened = iter(open_video(frames)) if isinstance(frames, str | Path | np.ndarray) else frames
+    return _carried(opened, labels, kind, extractor.with_settings(protocol.features), protocol)
+
+
+def _carried(
+    frames: Iterable[UInt8[np.ndarray, "H W 3"]],
+    labels: Mapping[int, np.ndarray],
+    kind: Kind,
+    extractor: FeatureExtractor,
+    protocol: Protocol,
+) -> Iterator[Carried]:
     propagator = Propagator(protocol.propagation, device=extractor.device)
-    ids: list[int] = []
     size, count = (0, 0), 0
 
-    def resized(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def sized(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         nonlocal size
         for frame in frames:
             size = frame.shape[:2]
             yield frame
 
-    for number, features in enumerate(extractor.stream(resized(frames))):
-        count = number + 1
-        given = masks.get(number)
-        if given is not None:
-            _check_mask(given, size, number, opens=number == 0)
-            ids += [int(value) for value in np.unique(given) if value != 0 and value not in ids]
-            soft = masks_to_soft(
-                given,
-                ids,
-                (features.shape[0], features.shape[1]),
-                mode=protocol.first_labels,
-                keep_small=protocol.keep_small,
-            )
+    for number, features in enumerate(extractor.stream(sized(frames))):
+        count, given = number + 1, labels.get(number)
+        grid = (features.shape[0], features.shape[1])
+        sizes = Sizes(frame=size, input=extractor.input_size(*size), grid=grid)
+        if given is None:
+            soft = propagator.step(features)
+        else:
+            kind.check(given, size, number, opens=number == 0)
+            soft = kind.encode(given, sizes).to(extractor.device)
             if number == 0:
                 propagator.start(features, soft)
             else:
-                shown = [channel for channel, object_id in enumerate(ids, start=1) if (given == object_id).any()]
-                propagator.add_reference(features, soft, channels=shown)
-            yield given
-            continue
-        yield soft_to_mask(
-            propagator.step(features),
-            ids,
-            size,
-            via=extractor.input_size(*size),
-            min_max=protocol.min_max,
-            upsample=protocol.upsample,
-            to_native=protocol.to_native,
-        )
-    _check_all_came(masks, count)
+                soft = propagator.add_reference(features, soft, channels=kind.told(given))
+        similarity = propagator.last_similarity if number else torch.ones(grid, device=soft.device)
+        yield Carried(features=features, labels=soft, similarity=similarity, sizes=sizes, given=given)
+    _check_all_came(labels, count)
 
 
-def _check_all_came(masks: Mapping[int, np.ndarray], count: int) -> None:
-    absent = sorted(number for number in masks if not 0 <= number < count)
+def _check_all_came(labels: Mapping[int, np.ndarray], count: int) -> None:
+    absent = sorted(number for number in labels if not 0 <= number < count)
     if absent:
         raise DatasetError(f"labels for frames {absent} of {count}", where="labels", fix="number frames from 0")
-
-
-def _check_mask(mask: np.ndarray, size: tuple[int, int], number: int, *, opens: bool) -> None:
-    if mask.dtype != np.uint8:
-        raise DatasetError(f"a mask of type {mask.dtype}", where=f"frame {number}", fix="give object ids as uint8")
-    if mask.shape != size:
-        raise DatasetError(
-            f"the mask is {mask.shape[1]}x{mask.shape[0]} pixels, the frame {size[1]}x{size[0]}",
-            where=f"frame {number}",
-            fix="draw it on the frame at its own size",
-        )
-    if opens and not mask.any():
-        raise DatasetError(
-            "the mask shows no object", where=f"frame {number}", fix="give every object an id from 1 to 255"
-        )

@@ -12,7 +12,11 @@ from typing import Literal, get_args
 from kinema.errors import ConfigError
 
 Padding = Literal["none", "first_frame"]
-Window = Literal["square", "disc"]
+Window = Literal["square", "disc", "disc_inclusive"]
+Similarity = Literal["cosine", "dot"]
+Normalization = Literal["softmax", "exp_divide"]
+LateObjects = Literal["reference", "own_context"]
+Precision = Literal["auto", "fp32", "bf16", "half"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class PropagationConfig:
     can be k copies of one match; references are also counted among the recent frames (CRW)."""
     window: Window
     """Candidates of a token, by distance on the token grid: `square` where max(|dy|, |dx|) <= radius, `disc` where
-    sqrt(dy² + dx²) < radius."""
+    sqrt(dy² + dx²) < radius (CRW), `disc_inclusive` where it is <= radius (DINOv3)."""
     radius: float | int
     """In tokens, above 0. At least as large as the grid: no window."""
     window_covers_first: bool
@@ -38,13 +42,33 @@ class PropagationConfig:
     top_k: int
     """Candidates kept for each token, the most similar of the whole context together."""
     temperature: float | int
-    """Above 0; the kept candidates' weights are softmax(cosine / temperature). DINO's exponential divided by its sum is
-    the same, but that candidates exactly equal to the k-th are all kept there; here exactly `top_k` are."""
-    tile: int = 8
+    """Above 0; a kept candidate weighs exp(similarity / temperature), over the sum of all kept."""
+    normalization: Normalization = "softmax"
+    """Which candidates are kept where several equal the k-th: `softmax` keeps `top_k`, whichever come first (CRW);
+    `exp_divide` keeps all of them (DINO, DINOv3, INO: a threshold at the k-th value), as still video has them."""
+    similarity: Similarity = "cosine"
+    """`cosine` of features and keys, or their product as they are, `dot`: an attention's scaled queries and keys."""
+    late_objects: LateObjects = "reference"
+    """What a label on a later frame does. `reference`: the frame joins the one context for good. `own_context`: objects
+    that appear there open a context of their own, that frame and the recent ones after it, which votes for them alone;
+    the contexts' votes are summed, the background's are the first one's (DUL, INO)."""
+    precision: Precision = "auto"
+    """Arithmetic of the similarities; all but `half` give the same labels. `bf16`: candidates are chosen in bf16 and
+    compared again in fp32, where a bound on the rounding allows it; takes half as much memory again. `auto`: bf16 on a
+    processor that has matrix instructions for it (AMX), fp32 elsewhere. `half`: keys and similarities in fp16; half the
+    memory, fast on a GPU only, and labels differ in the third decimal."""
+    tile: int = 12
     """Side, in tokens, of the squares of queries compared at once. Changes speed and memory, not the labels."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("padding", Padding), ("window", Window)):
+        for name, choices in (
+            ("padding", Padding),
+            ("window", Window),
+            ("normalization", Normalization),
+            ("similarity", Similarity),
+            ("late_objects", LateObjects),
+            ("precision", Precision),
+        ):
             if getattr(self, name) not in get_args(choices):
                 raise _refusal(self, name, f"choose one of {', '.join(get_args(choices))}")
         for name, least in (("context", 0), ("top_k", 1), ("tile", 1)):
@@ -58,7 +82,7 @@ class PropagationConfig:
     @property
     def reach(self) -> int:
         """The largest difference of rows, or of columns, inside the window."""
-        return math.floor(self.radius) if self.window == "square" else math.ceil(self.radius) - 1
+        return math.ceil(self.radius) - 1 if self.window == "disc" else math.floor(self.radius)
 
 
 def _refusal(config: PropagationConfig, name: str, fix: str) -> ConfigError:

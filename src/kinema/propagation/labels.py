@@ -35,7 +35,7 @@ def masks_to_soft(
     channel_of_id[list(ids)] = np.arange(1, len(ids) + 1)
     num_channels = len(ids) + 1
     if mode == "nearest":
-        small = torch.from_numpy(channel_of_id[_nearest(mask, grid, "centre")])
+        small = torch.from_numpy(channel_of_id[resize_mask(mask, grid, "centre")])
         soft = F.one_hot(small, num_channels).float()
     else:
         full = torch.from_numpy(channel_of_id[mask])
@@ -73,7 +73,7 @@ def soft_to_mask(
             score = _stretched(score)
         winner.masked_fill_(score > best, object_id)
         best = torch.maximum(best, score)
-    return _nearest(winner.cpu().numpy(), size, to_native)
+    return resize_mask(winner.cpu().numpy(), size, to_native)
 
 
 def _check_ids(ids: Sequence[int]) -> None:
@@ -81,9 +81,11 @@ def _check_ids(ids: Sequence[int]) -> None:
         raise KinemaError(f"object ids {list(ids)} are not distinct numbers from 1 to 255")
 
 
-def _nearest(
+def resize_mask(
     mask: UInt8[np.ndarray, "H W"], size: tuple[int, int], convention: Literal["centre", "corner"]
 ) -> UInt8[np.ndarray, "h w"]:
+    """The mask at another (height, width): each new pixel takes the one under its centre (as Pillow does), or under its
+    upper left corner (as OpenCV does)."""
     height, width = size
     if convention == "centre":
         return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))

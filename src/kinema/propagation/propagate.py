@@ -1,8 +1,7 @@
 """Label propagation: every token of a frame takes the mean label of the most similar tokens of earlier frames.
 
 Streaming: frames come one by one, and only the context is kept. Exact: the result is that of the dense procedure (all
-tokens against all tokens, then a window mask, then top-k), but a square of queries meets only the part of each context
-frame that its windows can reach, so neither an N x N affinity nor an N x N mask ever exists. The settings and their
+tokens against all tokens, then a window mask, then top-k), found tile by tile (`search`). The settings and their
 sources are in `config.PropagationConfig`.
 """
 
@@ -12,48 +11,86 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from kinema.errors import KinemaError
+from kinema.propagation.bank import BAND, FrameBank
+from kinema.propagation.candidates import Candidates, joined, may_miss_ties, renewed, weights
 from kinema.propagation.config import PropagationConfig
+from kinema.propagation.search import most_similar
 
 
-@dataclass(frozen=True, eq=False)  # compared by identity: the padding repeats one frame, and is counted
-class _Frame:
-    features: Float[Tensor, "h w D"]  # of unit length
-    labels: Float[Tensor, "h w C"]
+@dataclass(frozen=True, eq=False)
+class _Context:
+    """Frames, by number, that vote together, and the label channels that they vote for (None: all)."""
+
+    references: list[int]
+    recent: deque[int]
+    channels: list[int] | None
 
 
 class Propagator:
-    """Carries soft labels from frame to frame: `start`, then `step` (or `add_reference`) for each further frame."""
+    """Carries soft labels from frame to frame: `start`, then `step` (or `add_reference`) for each further frame.
+
+    Labels are float maps of any number of channels: shares of objects or parts, heat maps, arbitrary values. Channel 0
+    is the background. A frame is found later by its `keys`, where they differ from the features that look for earlier
+    frames (an attention's keys and queries).
+    """
 
     def __init__(self, config: PropagationConfig, *, device: torch.device | str = "cpu") -> None:
         self.config = config
         self.device = torch.device(device)
-        self._references: list[_Frame] = []
-        self._recent: deque[_Frame] = deque(maxlen=config.context)
+        self._contexts: list[_Context] = []
+        self._banks: list[FrameBank] = []
+        self._grid_and_width: tuple[int, ...] = ()
         self._num_channels = 0
+        self._next_number = 0
+        self._similarity: Tensor | None = None
 
-    def start(self, features: Float[Tensor, "h w D"], labels: Float[Tensor, "h w C"]) -> None:
+    def start(
+        self,
+        features: Float[Tensor, "h w D"],
+        labels: Float[Tensor, "h w C"],
+        *,
+        keys: Float[Tensor, "h w D"] | None = None,
+    ) -> None:
         """Forgets everything and begins with the first frame.
 
-        features: any scale, only their direction counts. labels: channel 0 is the background, one channel an object;
-        soft values are welcome.
+        features: with `similarity="cosine"` of any scale. labels: channel 0 is the background, one channel an object.
         """
-        first = _Frame(self._unit(features), labels.to(self.device, torch.float32))
-        self._num_channels = labels.shape[-1]
-        self._references = [first]
-        self._recent.clear()
-        if self.config.padding == "first_frame":
-            self._recent.extend([first] * self.config.context)
+        config = self.config
+        self._contexts, self._similarity = [], None
+        self._grid_and_width, self._num_channels = tuple(features.shape), labels.shape[-1]
+        # the frames that a window limits, and where it spares the references, those in a bank of their own
+        expected = [1 + config.context] if config.window_covers_first else [config.context, 1]
+        dtype = torch.float16 if config.precision == "half" else torch.float32
+        coarse = _chooses_in_bf16(config, self.device)
+        self._banks = [FrameBank(expected=number, dtype=dtype, coarse=coarse) for number in expected]
+        first = labels.to(self.device, torch.float32)
+        self._open([0, *_shown(first)] if config.late_objects == "own_context" else None)
+        self._hold(self._checked(features if keys is None else keys), first)
+
+    @property
+    def last_similarity(self) -> Float[Tensor, "h w"]:
+        """How much the latest frame's tokens resemble the tokens whose labels they took: the weighted mean similarity.
+
+        With several contexts, each counts by its share of the token's label. Raises KinemaError before the first step.
+        """
+        if self._similarity is None:
+            raise KinemaError("no frame was compared with earlier ones yet", fix="call step first")
+        return self._similarity
 
     @torch.no_grad()
-    def step(self, features: Float[Tensor, "h w D"]) -> Float[Tensor, "h w C"]:
+    def step(
+        self, features: Float[Tensor, "h w D"], *, keys: Float[Tensor, "h w D"] | None = None
+    ) -> Float[Tensor, "h w C"]:
         """The soft labels of the next frame, which joins the context."""
-        query = self._unit(self._checked(features))
+        query = self._checked(features)
         labels = self._predict(query)
-        self._recent.append(_Frame(query, labels))
+        for context in self._contexts:
+            context.recent.append(self._next_number)
+        self._hold(query if keys is None else self._checked(keys), labels)
         return labels
 
     @torch.no_grad()
@@ -63,6 +100,7 @@ class Propagator:
         labels: Float[Tensor, "h w G"],
         *,
         channels: Sequence[int] | None = None,
+        keys: Float[Tensor, "h w D"] | None = None,
     ) -> Float[Tensor, "h w C"]:
         """The soft labels of the next frame, some of which are given; it stays in the context for good.
 
@@ -71,48 +109,111 @@ class Propagator:
         `labels` is said to be absent from the frame. Where given objects leave room, the others keep their predicted
         share, and what a corrected object loses goes to the background.
         """
-        query = self._unit(self._checked(features))
         given = labels.to(self.device, torch.float32)
-        if channels is None:
-            channels = [c for c in range(1, given.shape[-1]) if given[..., c].any()]
-        if not all(0 < c < given.shape[-1] for c in channels):
-            raise KinemaError(f"channels {list(channels)} are not objects of {given.shape[-1]} label channels")
+        told = _shown(given) if channels is None else list(channels)
+        if not all(0 < c < given.shape[-1] for c in told):
+            raise KinemaError(f"channels {told} are not objects of {given.shape[-1]} label channels")
+        query = self._checked(features)
+        predicted = self._predict(query)
         self._num_channels = max(self._num_channels, given.shape[-1])
-        merged = _override(self._predict(query), given, list(channels))
-        reference = _Frame(query, merged)
-        self._references.append(reference)
-        if self.config.padding == "first_frame":
-            self._recent.append(reference)
+        merged = _override(_widened(predicted, self._num_channels), given, told)
+        self._refer(told, shown=_shown(given))
+        self._hold(query if keys is None else self._checked(keys), merged)
         return merged
 
-    def _unit(self, features: Tensor) -> Tensor:
-        return F.normalize(features.to(self.device, torch.float32), dim=-1)
+    def _refer(self, told: list[int], *, shown: list[int]) -> None:
+        """Lets the next frame join the contexts of the objects that it tells about, and opens one for those it shows
+        first."""
+        known = {channel for context in self._contexts for channel in context.channels or told}
+        for context in self._contexts:
+            joins = context.channels is None or not set(told).isdisjoint(context.channels)
+            if joins:
+                context.references.append(self._next_number)
+            if not joins or self.config.padding == "first_frame":
+                context.recent.append(self._next_number)
+        new = sorted(set(told) & set(shown) - known)
+        if new:
+            self._open(new)
+
+    def _open(self, channels: list[int] | None) -> None:
+        """Opens a context at the next frame."""
+        number, length = self._next_number, self.config.context
+        copies = length if self.config.padding == "first_frame" else 0
+        self._contexts.append(_Context([number], deque([number] * copies, maxlen=length), channels))
+
+    def _members(self, context: _Context) -> list[Counter[int]]:
+        """The frames of a context in each bank, with the number of their copies."""
+        if self.config.window_covers_first:
+            return [Counter([*context.references, *context.recent])]
+        return [Counter(context.recent), Counter(context.references)]
+
+    def _hold(self, keys: Tensor, labels: Tensor) -> None:
+        """Stores the next frame where a context has it, in place of frames that none has any more."""
+        wanted = [set[int]() for _ in self._banks]
+        for context in self._contexts:
+            for numbers, members in zip(wanted, self._members(context), strict=True):
+                numbers.update(members)
+        for bank, numbers in zip(self._banks, wanted, strict=True):
+            bank.keep(numbers)
+            if self._next_number in numbers:
+                bank.put(self._next_number, keys, labels)
+        self._next_number += 1
 
     def _checked(self, features: Tensor) -> Tensor:
-        if not self._references:
+        if not self._contexts:
             raise KinemaError("propagation has no first frame", fix="call start before step or add_reference")
-        expected = self._references[0].features.shape
-        if features.shape != expected:
-            raise KinemaError(f"features of shape {tuple(features.shape)} after {tuple(expected)}")
-        return features
+        if tuple(features.shape) != self._grid_and_width:
+            raise KinemaError(f"features of shape {tuple(features.shape)} after {self._grid_and_width}")
+        features = features.to(self.device, torch.float32)
+        return F.normalize(features, dim=-1) if self.config.similarity == "cosine" else features
 
     def _predict(self, query: Tensor) -> Tensor:
-        config, (h, w, _) = self.config, query.shape
-        covered, unlimited = (self._references, []) if config.window_covers_first else ([], self._references)
-        frames, copies, affinity, sources = [], [], [], []
-        for group, windowed in ((Counter([*covered, *self._recent]), True), (Counter(unlimited), False)):
-            if group:
-                cosines, found = _most_similar(query, [frame.features for frame in group], config, windowed=windowed)
-                affinity.append(cosines)
-                sources.append(found + len(frames) * h * w)
-                frames += group.keys()
-                copies += group.values()
+        (h, w, _), num_channels = query.shape, self._num_channels
+        labels = [_widened(bank.labels.flatten(0, -2), num_channels) for bank in self._banks if bank.slots]
+        table = labels[0] if len(labels) == 1 else torch.cat(labels)
+        total = query.new_zeros(h * w, num_channels)
+        similarities, importance = [], []
+        for context, candidates in zip(self._contexts, self._candidates(query), strict=True):
+            shares = weights(candidates, self.config)
+            voted = F.embedding_bag(candidates.cells, table, per_sample_weights=shares, mode="sum")
+            own = range(num_channels) if context.channels is None else context.channels
+            total[:, own] += voted[:, own]
+            similarities.append((shares * candidates.similarity.nan_to_num(neginf=0)).sum(dim=1))
+            importance.append(voted[:, own].abs().sum(dim=1) + 1e-6)
+        share = torch.stack(importance)
+        self._similarity = ((torch.stack(similarities) * share).sum(dim=0) / share.sum(dim=0)).view(h, w)
+        return total.view(h, w, -1)
 
-        best, order = torch.cat(affinity, dim=1).topk(config.top_k, dim=1)  # (N, k), best first
-        chosen = torch.cat(sources, dim=1).gather(1, order)
-        weights = _weights(best, torch.tensor(copies, device=self.device)[chosen // (h * w)], config)
-        labels = torch.cat([_widened(frame.labels, self._num_channels) for frame in frames])  # (F*h, w, C)
-        return F.embedding_bag(chosen, labels.flatten(0, 1), per_sample_weights=weights, mode="sum").view(h, w, -1)
+    def _candidates(self, query: Tensor) -> list[Candidates]:
+        """Those of every context: `top_k` of them, or where ties are kept as many as there are ties."""
+        config = self.config
+        if config.normalization == "softmax":
+            return self._found(query, config.top_k)
+        keep = config.top_k + 1
+        found = self._found(query, keep)
+        while (open_ended := may_miss_ties(found, config.top_k)).any():
+            keep *= 2
+            again = self._found(query, keep, only=open_ended.view(query.shape[:2]))
+            found = [renewed(*pair, open_ended) for pair in zip(found, again, strict=True)]
+        return found
+
+    def _found(self, query: Tensor, keep: int, only: Tensor | None = None) -> list[Candidates]:
+        members = [self._members(context) for context in self._contexts]
+        parts: list[list[Candidates]] = [[] for _ in members]
+        before = 0
+        for which, bank in enumerate(self._banks):
+            if not bank.slots:
+                continue
+            groups = [sorted(bank.slots[number] for number in counts[which]) for counts in members]
+            found = most_similar(query, bank, groups, self.config, keep=keep, windowed=which == 0, only=only)
+            for part, counts, (similarity, cells) in zip(parts, members, found, strict=True):
+                copies = torch.zeros(bank.num_slots, dtype=torch.long)
+                for number, count in counts[which].items():
+                    copies[bank.slots[number]] = count
+                slots = cells // BAND % bank.num_slots
+                part.append(Candidates(similarity, cells + before, copies.to(self.device)[slots]))
+            before += bank.labels.flatten(0, -2).shape[0]
+        return [joined(part, keep) for part in parts]
 
 
 @torch.no_grad()
@@ -133,87 +234,16 @@ def propagate(
             yield propagator.step(frame)
 
 
-def _most_similar(
-    query: Float[Tensor, "h w D"], keys: list[Tensor], config: PropagationConfig, *, windowed: bool
-) -> tuple[Float[Tensor, "N k"], Int64[Tensor, "N k"]]:
-    """The k largest cosines of every query with the keys, and the keys' indices in (frame, row, column) order.
-
-    Missing candidates have cosine -inf and index 0.
-    """
-    (h, w, _), k = query.shape, config.top_k
-    affinity = query.new_full((h, w, k), -torch.inf)
-    sources = torch.zeros(h, w, k, dtype=torch.int64, device=query.device)
-    # without a window every query meets every key: whole rows of queries then share one copy of the keys
-    tile_h, tile_w, reach = (config.tile, config.tile, config.reach) if windowed else (1, w, max(h, w))
-    cells = torch.arange(len(keys) * h * w, device=query.device).view(-1, h, w).transpose(0, 1)  # (h, F, w)
-    for left in range(0, w, tile_w):
-        columns, near_columns = _span(left, tile_w, reach, w)
-        strip = torch.stack([key[:, near_columns] for key in keys], dim=1)  # (h, F, kw, D)
-        for top in range(0, h, tile_h):
-            rows, near_rows = _span(top, tile_h, reach, h)
-            cosines = _cosines(query[rows, columns], strip[near_rows])  # (q, kh, F, kw)
-            if windowed:
-                cosines += _window(config, rows, columns, near_rows, near_columns, query.device)
-            values, index = _largest(cosines.flatten(2), k)
-            ids = cells[near_rows, :, near_columns].flatten()[index]
-            affinity[rows, columns, : values.shape[1]] = values.view(-1, columns.stop - columns.start, values.shape[1])
-            sources[rows, columns, : values.shape[1]] = ids.view(-1, columns.stop - columns.start, values.shape[1])
-    return affinity.flatten(0, 1), sources.flatten(0, 1)
+def _chooses_in_bf16(config: PropagationConfig, device: torch.device) -> bool:
+    if config.precision == "auto":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # which early versions do not have
+        return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
+    return config.precision == "bf16"
 
 
-def _cosines(queries: Float[Tensor, "qh qw D"], keys: Float[Tensor, "kh F kw D"]) -> Float[Tensor, "q kh F kw"]:
-    return torch.mm(queries.flatten(0, 1), keys.flatten(0, 2).T).view(-1, *keys.shape[:3])
-
-
-def _span(start: int, length: int, reach: int, size: int) -> tuple[slice, slice]:
-    """A tile's range along one axis, and the range its windows reach, both cut at the border."""
-    stop = min(start + length, size)
-    return slice(start, stop), slice(max(start - reach, 0), min(stop + reach, size))
-
-
-def _window(
-    config: PropagationConfig, rows: slice, columns: slice, near_rows: slice, near_columns: slice, device: torch.device
-) -> Tensor:
-    """0 for the keys of a tile's neighbourhood inside each query's own window, -inf outside: float (q, kh, 1, kw).
-
-    Added, since that is ten times faster on a processor than filling where a mask is true.
-    """
-
-    def distances(queries: slice, keys: slice) -> Tensor:
-        query, key = (torch.arange(span.start, span.stop, device=device) for span in (queries, keys))
-        return (query[:, None] - key).abs()
-
-    dy = distances(rows, near_rows)[:, None, :, None]  # (qh, 1, kh, 1)
-    dx = distances(columns, near_columns)[None, :, None, :]  # (1, qw, 1, kw)
-    if config.window == "square":
-        inside = torch.maximum(dy, dx) <= config.radius
-    else:
-        inside = dy.square() + dx.square() < config.radius**2
-    return inside.float().log().flatten(0, 1).unsqueeze(2)
-
-
-def _largest(values: Float[Tensor, "q A B"], k: int) -> tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]:
-    """The k largest values of each row (all, where there are fewer), best first, and their indices in A*B.
-
-    They lie in the k columns with the largest maxima, so only those are searched: a running maximum is many times
-    faster than a selection.
-    """
-    _, a, b = values.shape
-    if b <= k:
-        return values.flatten(1).topk(min(k, a * b), dim=1)
-    best_columns = values.amax(dim=1).topk(k, dim=1).indices  # (q, k)
-    candidates = values.gather(2, best_columns[:, None].expand(-1, a, -1))  # (q, A, k)
-    largest, order = candidates.flatten(1).topk(k, dim=1)
-    return largest, (order // k) * b + best_columns.gather(1, order % k)
-
-
-def _weights(affinity: Float[Tensor, "N k"], copies: Int64[Tensor, "N k"], config: PropagationConfig) -> Tensor:
-    """Softmax weights of candidates sorted best first; one that stands for several copies takes as many of the k
-    places, while they last."""
-    places_before = copies.cumsum(dim=1) - copies
-    places = torch.minimum(copies, (config.top_k - places_before).clamp(min=0))
-    exponentials = places * ((affinity - affinity[:, :1]) / config.temperature).exp()
-    return exponentials / exponentials.sum(dim=1, keepdim=True)
+def _shown(labels: Float[Tensor, "h w C"]) -> list[int]:
+    """The objects that labels show."""
+    return [c for c in range(1, labels.shape[-1]) if labels[..., c].any()]
 
 
 def _widened(labels: Tensor, num_channels: int) -> Tensor:

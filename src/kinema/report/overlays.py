@@ -1,9 +1,10 @@
-"""Pictures to look at: masks over frames, and many pictures on one sheet with captions."""
+"""Pictures to look at: masks, points and maps over frames, and many pictures on one sheet with captions."""
 
 from collections.abc import Sequence
+from colorsys import hsv_to_rgb
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from kinema.errors import ConfigError
@@ -11,6 +12,7 @@ from kinema.palette import voc_palette
 
 BACKGROUND_ID, VOID_ID = 0, 255
 PAPER, INK = 255, 50  # grey levels of a sheet and of the words on it
+_LINE, _EDGE = (255, 255, 255), (0, 0, 0)  # between points; around dots and names
 
 
 def overlay(
@@ -32,6 +34,76 @@ def overlay(
     outline = inside & _is_near_another_id(mask, distance=2 if min(mask.shape) >= 320 else 1)
     tinted[outline] = colors[mask[outline]]
     return tinted
+
+
+def overlay_points(
+    frame: UInt8[np.ndarray, "H W 3"],
+    points: Float[np.ndarray, "J 2"],
+    *,
+    names: Sequence[str],
+    lines: Sequence[tuple[int, int]] = (),
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The frame with a dot and a name for each point, in a colour of its own, and lines between pairs of points.
+
+    points: x and y in pixels; one that is NaN is not drawn, nor a line that ends there. A name that would cover another
+    is left out. lines: pairs of indices.
+    """
+    image = Image.fromarray(frame)
+    draw = ImageDraw.Draw(image)
+    shorter = min(frame.shape[:2])
+    radius, font = max(shorter / 100, 2), ImageFont.load_default(max(shorter // 28, 9))
+    places = {number: (float(x), float(y)) for number, (x, y) in enumerate(points) if not np.isnan((x, y)).any()}
+    colors = [_hue(number, len(points)) for number in range(len(points))]
+    covered: list[tuple[float, float, float, float]] = []
+    for number, (x, y) in places.items():
+        at = (x + 1.5 * radius, y)
+        box = draw.textbbox(at, names[number], font=font, anchor="lm", stroke_width=1)
+        if not any(_overlap(box, other) for other in covered):
+            covered.append(box)
+            draw.text(at, names[number], font=font, fill=colors[number], anchor="lm", stroke_width=1, stroke_fill=_EDGE)
+    for one, other in lines:
+        if one in places and other in places:
+            draw.line([places[one], places[other]], fill=_LINE, width=max(round(radius / 2), 1))
+    for number, (x, y) in places.items():
+        draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colors[number], outline=_EDGE)
+    return np.array(image)
+
+
+def _hue(number: int, count: int) -> tuple[int, int, int]:
+    """One of `count` colours that differ as much as hues can."""
+    red, green, blue = hsv_to_rgb(number / count, 0.9, 1)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def overlay_maps(
+    frame: UInt8[np.ndarray, "H W 3"],
+    values: Float32[np.ndarray, "H W C"],
+    *,
+    low: Float32[np.ndarray, " C"],
+    high: Float32[np.ndarray, " C"],
+    opacity: float = 0.7,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The frame under the heat of its maps: one channel from dark to bright, several each in a colour of its own.
+
+    low, high: values of each channel at which the frame shows through entirely, and at which `opacity`, in [0, 1], of
+    the colour lies over it; values beyond them count as they do.
+    """
+    span = np.where(high > low, high - low, 1)
+    heat = np.clip((values - low) / span, 0, 1)  # (H, W, C)
+    if values.shape[-1] == 1:
+        import cv2
+
+        bgr = cv2.applyColorMap(np.rint(255 * heat[..., 0]).astype(np.uint8), cv2.COLORMAP_INFERNO)
+        colors = bgr[..., ::-1].astype(np.float32)
+    else:
+        palette = np.array([_hue(channel, values.shape[-1]) for channel in range(values.shape[-1])])
+        colors = heat @ palette / np.maximum(heat.sum(axis=-1, keepdims=True), 1e-6)
+    share = opacity * heat.max(axis=-1, keepdims=True)
+    return np.rint((1 - share) * frame + share * colors).astype(np.uint8)
 
 
 def _bright(colors: np.ndarray) -> np.ndarray:

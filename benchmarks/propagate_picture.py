@@ -1,0 +1,55 @@
+"""Draws the picture of docs/propagate.md: masks, joints and a float map carried through a synthetic clip.
+
+python benchmarks/propagate_picture.py --out docs/pictures/propagate.png [--weights untrained:tiny/16@0]
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kinema.pipeline.load import load
+from kinema.pipeline.propagate import propagate, propagate_keypoints, propagate_maps
+from kinema.report.overlays import contact_sheet, overlay, overlay_maps, overlay_points
+from kinema.synthetic.render import render_clip
+from kinema.synthetic.scene import Difficulty, SceneConfig
+
+SHOWN = (0, 5, 10)
+SKELETON = (
+    (0, 2), (0, 1), (0, 3), (0, 4), (1, 5), (1, 6), (3, 7), (4, 8), (7, 11), (8, 12), (5, 9), (6, 10), (9, 13), (10, 14)
+)  # fmt: skip
+
+
+def main() -> None:
+    """Renders, propagates three times, and writes the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--weights", default="untrained:tiny/16@0")
+    given = parser.parse_args()
+    difficulty = Difficulty(num_objects=3, occlusion=0.0, late_share=0.0, camera=0.0, noise=0.0, speed=0.3)
+    clip = render_clip(SceneConfig(height=112, width=192, num_frames=max(SHOWN) + 1, difficulty=difficulty), seed=3)
+    extractor = load(given.weights)
+    heat = _height_inside(clip.masks[0] == 3)
+    low = np.zeros(1, np.float32)
+    masks = list(propagate(clip.frames, clip.masks[0], extractor))
+    joints = [points for points, _ in propagate_keypoints(clip.frames, clip.joints[0], extractor)]
+    maps = list(propagate_maps(clip.frames, heat, extractor))
+    pictures = [
+        *(overlay(clip.frames[n], masks[n]) for n in SHOWN),
+        *(overlay_points(clip.frames[n], joints[n], names=[""] * 15, lines=SKELETON) for n in SHOWN),
+        *(overlay_maps(clip.frames[n], maps[n], low=low, high=low + 1) for n in SHOWN),
+    ]
+    sheet = contact_sheet(pictures, columns=len(SHOWN), gap=4)
+    Image.fromarray(sheet).quantize(200, dither=Image.Dither.NONE).save(given.out, optimize=True)
+
+
+def _height_inside(mask: np.ndarray) -> np.ndarray:
+    """From 0.2 at the lower end of an object to 1 at its upper end, 0 elsewhere, float32 (H, W, 1)."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    ramp = np.interp(np.arange(len(mask)), (rows[0], rows[-1]), (1, 0.2))
+    return (mask * ramp[:, None]).astype(np.float32)[..., None]
+
+
+if __name__ == "__main__":
+    main()

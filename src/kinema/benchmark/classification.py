@@ -1,0 +1,116 @@
+"""Accuracy of a trained classifier: every test video decoded once for all its views, their probabilities averaged."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema.benchmark.recognition import scored
+from kinema.benchmark.result import versions
+from kinema.datasets.actions import LabelledFile, LabelledSet
+from kinema.errors import DatasetError
+from kinema.features import WeightsSource
+from kinema.ops.collectives import gather_objects, rank, world_size
+from kinema.ops.pixels import standardize
+from kinema.ops.precision import autocast, resolve_precision
+from kinema.transfer.classifier import Classifier
+from kinema.transfer.clips import Report, each_views
+from kinema.transfer.settings import ClipReading
+
+RESULT = "result.json"
+_FRAMES_AT_ONCE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierScores:
+    """How often the videos of a set that could be read are classified right."""
+
+    summary: dict[str, float]
+    """top1, top5, mean_class (in [0, 1]) and cross_entropy (nats)."""
+    test_files: int
+    unreadable: list[tuple[str, str]]
+    """(path, reason) of files that are in no number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierResult(ClassifierScores):
+    """The scores with all they depend on."""
+
+    data: dict[str, Any]
+    classes: int
+    train_files: int | None
+    """None where a finished classifier was only tested."""
+    reading: ClipReading
+    weights: WeightsSource
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as plain values, as written to `result.json`."""
+        return {**asdict(self), "views": self.reading.num_views, "versions": versions()}
+
+    def write(self, out: Path) -> None:
+        """Writes `result.json` into a folder."""
+        (out / RESULT).write_text(json.dumps(self.as_json(), indent=2) + "\n")
+
+
+def classify(
+    classifier: Classifier,
+    labelled: LabelledSet,
+    reading: ClipReading,
+    *,
+    num_workers: int = 1,
+    report: Report = lambda *_: None,
+    alone: bool = False,
+) -> ClassifierScores:
+    """The scores of a classifier in evaluation mode on a labelled set, the softmax of all views of a video averaged.
+
+    Ranks share the files and all get the scores, unless this one works alone while others wait. Unreadable files are
+    named, never replaced. DatasetError where none can be read.
+    """
+    share = slice(None) if alone else slice(rank(), None, world_size())
+    scores = _each_score(classifier, labelled.files[share], reading, num_workers, report)
+    own = dict(zip(range(len(labelled))[share], scores, strict=True))
+    rows = {number: row for part in ([own] if alone else gather_objects(own)) for number, row in part.items()}
+    return _scores(labelled, [rows[number] for number in range(len(labelled))])
+
+
+def _scores(labelled: LabelledSet, rows: Sequence[np.ndarray | str]) -> ClassifierScores:
+    read = [(file.label, row) for file, row in zip(labelled.files, rows, strict=True) if not isinstance(row, str)]
+    unreadable = [(str(file.path), row) for file, row in zip(labelled.files, rows, strict=True) if isinstance(row, str)]
+    if not read:
+        what = f"none of {len(labelled)} files can be read: {unreadable[0][1]}"
+        raise DatasetError(what, where=unreadable[0][0], fix="repair them")
+    labels, probabilities = np.array([label for label, _ in read]), np.stack([row for _, row in read])
+    return ClassifierScores(summary=scored(probabilities, labels), test_files=len(read), unreadable=unreadable)
+
+
+@torch.inference_mode()
+def _each_score(
+    classifier: Classifier, files: Sequence[LabelledFile], reading: ClipReading, num_workers: int, report: Report
+) -> list[np.ndarray | str]:
+    """The class probabilities of each file, or why it cannot be read."""
+    device = next(classifier.parameters()).device
+    rows: list[np.ndarray | str] = []
+    for number, views in enumerate(each_views(files, reading, num_workers=num_workers), start=1):
+        if isinstance(views, str):
+            rows.append(views)
+        else:
+            with autocast(resolve_precision(reading.precision, device), device):
+                rows.append(_probabilities(classifier, views.to(device), reading).cpu().numpy())
+        report(files[number - 1].path.name, number, len(files))
+    return rows
+
+
+def _probabilities(classifier: Classifier, views: Tensor, reading: ClipReading) -> Tensor:
+    """Of one video, (K,), in double precision."""
+    num_frames = reading.sampling.num_frames
+    clips = views.permute(0, 1, 4, 2, 3)  # (V, T, 3, S, S)
+    if clips.shape[1] == 1:  # an image stands still
+        clips = clips.expand(-1, num_frames, -1, -1, -1)
+    at_once = max(_FRAMES_AT_ONCE // num_frames, 1)
+    parts = [classifier(standardize(part, reading.mean, reading.std)) for part in clips.split(at_once)]
+    return torch.cat(parts).double().softmax(dim=1).mean(dim=0)

@@ -1,0 +1,165 @@
+"""Class of a video or image from frozen features: k-NN, linear and attentive probes, with all that the number means."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from kinema.benchmark.result import versions
+from kinema.datasets.actions import LabelledSet, check_classes, read_labelled
+from kinema.features import FeatureExtractor, WeightsSource
+from kinema.metrics.classification import accuracy, cross_entropy
+from kinema.pipeline.results import output_folder
+from kinema.transfer.clips import ClipFeatures, extract
+from kinema.transfer.knn import knn_scores
+from kinema.transfer.probe import train_probe
+from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
+
+ProbeKind = Literal["knn", "linear", "attentive"]
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledData:
+    """Which labelled files to learn from, and which to test on."""
+
+    dataset: str
+    """One of `datasets.actions.READERS`."""
+    root: Path
+    train: str = "train"
+    test: str = "test"
+    fold: int = 1
+
+    def read(self) -> tuple[LabelledSet, LabelledSet]:
+        """The training and the test set. DatasetError where they do not belong together."""
+        train, test = (
+            read_labelled(self.dataset, self.root, split, fold=self.fold) for split in (self.train, self.test)
+        )
+        check_classes(train, test)
+        return train, test
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {**asdict(self), "root": str(self.root)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """Accuracies with all they depend on."""
+
+    probe: ProbeKind
+    data: dict[str, Any]
+    summary: dict[str, float]
+    """Means over seeds of top1, top5, mean_class (in [0, 1]) and cross_entropy (nats); top1_std is their spread."""
+    rows: list[dict[str, Any]]
+    """One a seed."""
+    classes: int
+    train_files: int
+    test_files: int
+    unreadable: list[tuple[str, str]]
+    """(path, reason) of files that are in no number."""
+    reading: ClipReading
+    settings: dict[str, Any]
+    weights: WeightsSource
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as plain values, as written to `result.json`."""
+        return {**asdict(self), "versions": versions()}
+
+
+def probe(
+    kind: ProbeKind,
+    data: LabelledData,
+    extractor: FeatureExtractor,
+    out: Path,
+    *,
+    reading: ClipReading,
+    knn: KNNConfig,
+    training: ProbeConfig,
+    num_seeds: int = 5,
+    num_workers: int = 1,
+    report: Report = lambda *_: None,
+) -> ProbeResult:
+    """The accuracy of one probe on features of `extractor`; `out` gets `result.json` and the features it was made from.
+
+    Several views of a test video are merged by averaging their class probabilities; each view of a training video is a
+    sample. k-NN has no seed, and one row.
+    """
+    train, test = data.read()
+    with output_folder(out):
+        read = [
+            extract(
+                labelled,
+                extractor,
+                reading,
+                out / "features" / f"{name}.npy",
+                keep_tokens=kind == "attentive",
+                num_workers=num_workers,
+                report=report,
+            )
+            for name, labelled in (("train", train), ("test", test))
+        ]
+        rows = _rows(kind, read[0], read[1], len(train.class_names), knn, training, num_seeds)
+        result = ProbeResult(
+            probe=kind,
+            data=data.as_json(),
+            summary=_summary(rows),
+            rows=rows,
+            classes=len(train.class_names),
+            train_files=len(read[0].paths),
+            test_files=len(read[1].paths),
+            unreadable=[*read[0].unreadable, *read[1].unreadable],
+            reading=reading,
+            settings=asdict(knn if kind == "knn" else training),
+            weights=extractor.source,
+        )
+        (out / "result.json").write_text(json.dumps(result.as_json(), indent=2) + "\n")
+    return result
+
+
+def _rows(
+    kind: ProbeKind,
+    train: ClipFeatures,
+    test: ClipFeatures,
+    num_classes: int,
+    knn: KNNConfig,
+    training: ProbeConfig,
+    num_seeds: int,
+) -> list[dict[str, Any]]:
+    num_views = train.tokens.shape[1]
+    samples, labels = train.tokens.flatten(0, 1), train.labels.repeat_interleave(num_views)
+    queries = test.tokens.flatten(0, 1)
+    if kind == "knn":
+        scores = knn_scores(
+            queries[:, 0], samples[:, 0], labels, num_classes=num_classes, k=knn.k, temperature=knn.temperature
+        )
+        return [_row(scores, test)]
+    rows = []
+    for seed in range(num_seeds):
+        from_seed = replace(training, seed=training.seed + seed)
+        trained = train_probe(samples, labels, kind, num_classes=num_classes, config=from_seed)
+        chosen = {"seed": from_seed.seed, "learning_rate": trained.learning_rate}
+        rows.append({**chosen, **_row(trained.scores(queries).softmax(dim=1), test)})
+    return rows
+
+
+def _row(probabilities: Tensor, test: ClipFeatures) -> dict[str, Any]:
+    """Accuracies of the mean over each video's views."""
+    merged = probabilities.unflatten(0, (len(test.labels), -1)).mean(dim=1).double().cpu().numpy()
+    return scored(merged, test.labels.numpy())
+
+
+def scored(probabilities: Float[np.ndarray, "N K"], labels: Integer[np.ndarray, " N"]) -> dict[str, float]:
+    """top1, top5, mean_class (in [0, 1]) and cross_entropy (nats) of the class probabilities of N videos."""
+    return {**accuracy(probabilities, labels), "cross_entropy": cross_entropy(probabilities, labels)}
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    names = [name for name in rows[0] if name not in ("seed", "learning_rate")]
+    summary = {name: float(np.mean([row[name] for row in rows])) for name in names}
+    return {**summary, "top1_std": float(np.std([row["top1"] for row in rows]))}

@@ -1,0 +1,166 @@
+"""Many settings on one list, with the features of each frame computed once for each layer."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from kinema.benchmark.grid import SweepGrid, as_options, robustness, spread
+from kinema.benchmark.result import versions
+from kinema.benchmark.run import Report
+from kinema.benchmark.scoring.base import Item
+from kinema.benchmark.task import Task
+from kinema.errors import DatasetError
+from kinema.features import FeatureExtractor
+from kinema.pipeline.results import output_folder
+from kinema.propagation.protocols import Protocol
+from kinema.settings import FeatureSettings
+from kinema.video.images import read_image
+
+
+class CachedFeatures(FeatureExtractor):
+    """The features of one sequence, kept in a file that the system holds in memory while there is room."""
+
+    def __init__(self, extractor: FeatureExtractor, cache: Float[np.ndarray, "T h w D"]) -> None:
+        super().__init__(extractor.backbone, extractor.settings, source=extractor.source, device=extractor.device)
+        self._cache = cache
+
+    @classmethod
+    def of(cls, extractor: FeatureExtractor, frames: Iterable[np.ndarray], count: int, file: Path) -> "CachedFeatures":
+        """Computes the features of `count` frames into `file`, one frame in memory at a time; none is centred."""
+        plain = extractor.with_settings(replace(extractor.settings, centred=False))
+        cache: np.memmap | None = None
+        for position, features in enumerate(plain.stream(frames)):
+            if cache is None:
+                shape = (count, *features.shape)
+                cache = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+            cache[position] = features.cpu().numpy()
+        assert cache is not None  # every sequence has a frame
+        return cls(plain, cache)
+
+    def with_settings(self, settings: FeatureSettings) -> "CachedFeatures":
+        """The same features; only whether they are centred may differ."""
+        assert replace(settings, centred=False) == replace(self.settings, centred=False)
+        cached = CachedFeatures(self, self._cache)
+        cached.settings = settings
+        return cached
+
+    def stream(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Float[Tensor, "h w D"]]:
+        """The features kept of as many frames, whatever these show."""
+        mean = torch.from_numpy(self._cache[0]).mean(dim=(0, 1)) if self.settings.centred else 0.0
+        for features, _ in zip(self._cache, frames, strict=True):
+            yield (torch.from_numpy(features) - mean).to(self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """The score of every setting, what each dial is worth, and the best."""
+
+    benchmark: str
+    split: str
+    headline: str
+    """The measure that settings are ranked by."""
+    sequences: tuple[str, ...]
+    frame_stride: int
+    protocol: str
+    rows: list[dict[str, Any]]
+    """One a setting: its dials and the summary; the best first."""
+    dials: list[dict[str, Any]]
+    """As `grid.robustness` gives them."""
+    spread: dict[str, float]
+    """How much turning each of them alone, from the best setting, can change the score."""
+    options: str
+    """The best setting, to be typed."""
+    weights: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as plain values, as written to `sweep.json`."""
+        return {**vars(self), "versions": versions()}
+
+
+def sweep(
+    task: Task[Any],
+    extractor: FeatureExtractor,
+    grid: SweepGrid,
+    out: Path,
+    *,
+    report: Report = lambda *_: None,
+) -> SweepResult:
+    """Evaluates every setting of the grid exactly as the benchmark does, and writes `out/sweep.json`.
+
+    One sequence's features are kept at a time, in a file under `out` that is removed at the end.
+    DatasetError where the truth is withheld, or as `run`; ConfigError where `out` holds anything.
+    """
+    task.check()
+    scoring = task.scoring()
+    if scoring is None:
+        raise DatasetError("no truth to tune on", where=f"{task.root}, {task.split}", fix="use a list that has it")
+    settings = grid.settings(task.protocol)
+    items = [task.strided(item, grid.frame_stride) for item in task.items]
+    with output_folder(out):
+        measured = _measured(task, items, settings, extractor, out, report)
+        summaries = [scoring.summarize(items, of_setting).summary for of_setting in measured]
+        headlines = [summary[scoring.headline] for summary in summaries]
+        order = sorted(range(len(settings)), key=lambda index: -headlines[index])
+        dials = robustness([values for values, _ in settings], headlines)
+        result = SweepResult(
+            benchmark=task.name,
+            split=task.split,
+            headline=scoring.headline,
+            sequences=tuple(item.name for item in items),
+            frame_stride=grid.frame_stride,
+            protocol=task.protocol.name,
+            rows=[{"setting": settings[index][0], "summary": summaries[index]} for index in order],
+            dials=dials,
+            spread=spread(dials),
+            options=as_options(settings[order[0]][1]),
+            weights=vars(extractor.source),
+        )
+        (out / "sweep.json").write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def _measured(
+    task: Task[Item],
+    items: Sequence[Item],
+    settings: Sequence[tuple[dict[str, Any], Protocol]],
+    extractor: FeatureExtractor,
+    out: Path,
+    report: Report,
+) -> list[list[Any]]:
+    """What the summary needs to know of every item, by setting."""
+    measured: list[list[Any]] = [[] for _ in settings]
+    total, done = len(settings) * len(items), 0
+    for item in items:
+        for layer in dict.fromkeys(dials["layer"] for dials, _ in settings):
+            chosen = [index for index, (dials, _) in enumerate(settings) if dials["layer"] == layer]
+            with tempfile.TemporaryDirectory(prefix=".features.", dir=out) as folder:
+                cached = _cached(task.under(settings[chosen[0]][1]), item, extractor, Path(folder) / "features.npy")
+                for index in chosen:
+                    measured[index].append(_measure(task, settings[index][1], item, cached, Path(folder)))
+                    done += 1
+                    report(item.name, done, total)
+    return measured
+
+
+def _cached(task: Task[Item], item: Item, extractor: FeatureExtractor, file: Path) -> CachedFeatures:
+    paths = task.frame_paths(item)
+    return CachedFeatures.of(extractor.with_settings(task.protocol.features), task.frames(paths), len(paths), file)
+
+
+def _measure(task: Task[Item], protocol: Protocol, item: Item, cached: CachedFeatures, folder: Path) -> Any:
+    height, width = read_image(task.frame_paths(item)[0]).shape[:2]
+    blank = np.broadcast_to(np.uint8(0), (height, width, 3))  # the features are there: only the size is asked for
+    under = task.under(protocol, read_frame=lambda _: blank)
+    with tempfile.TemporaryDirectory(dir=folder) as results:
+        under.predict(item, cached, Path(results) / task.output(item), lambda: None)
+        scoring = under.scoring()
+        assert scoring is not None  # `sweep` asked
+        return scoring.measure(item, Path(results))

@@ -1,0 +1,88 @@
+"""Where the frames that can be found lie: keys and labels side by side, so that no product has to copy them."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+BAND = 4
+"""Rows of the token grid that lie together."""
+
+
+class FrameBank:
+    """Numbered frames, each in a slot that a later one may take over.
+
+    `keys` is (bands, w, S, BAND, D) for S slots, `labels` the same with C: BAND rows of the grid form a band, and in a
+    band the keys of neighbouring columns, of all slots, are one contiguous run. Rows that fill the last band are 0.
+    `coarse` is bf16 of the keys less `centre`, from which candidates are chosen; None where that is not wanted.
+
+    expected: slots to make room for, in three stages; beyond them it grows a slot at a time.
+    """
+
+    def __init__(self, *, expected: int, dtype: torch.dtype = torch.float32, coarse: bool = False) -> None:
+        self.slots: dict[int, int] = {}
+        self.keys = torch.empty(0, dtype=dtype)
+        self.labels = torch.empty(0)
+        self.coarse = torch.empty(0, dtype=torch.bfloat16) if coarse else None
+        self.centre = torch.empty(0)
+        self._norms: dict[int, float] = {}
+        self._roundings: dict[int, float] = {}
+        self._expected = expected
+
+    @property
+    def num_slots(self) -> int:
+        """Slots there are, taken or free."""
+        return self.keys.shape[2] if self.keys.dim() == 5 else 0
+
+    @property
+    def largest_norm(self) -> float:
+        """The largest length of a centred key, after rounding to bf16."""
+        return max(self._norms.values())
+
+    @property
+    def largest_rounding(self) -> float:
+        """The largest distance between a centred key and its bf16."""
+        return max(self._roundings.values())
+
+    def put(self, number: int, keys: Float[Tensor, "h w D"], labels: Float[Tensor, "h w C"]) -> None:
+        """Stores a frame; its labels may have more channels than those before, never fewer."""
+        slot = next((slot for slot in range(self.num_slots) if slot not in self.slots.values()), self.num_slots)
+        if slot == self.num_slots:
+            self._grow(keys, labels)
+        if labels.shape[2] > self.labels.shape[4]:
+            self.labels = F.pad(self.labels, (0, labels.shape[2] - self.labels.shape[4]))
+        self.slots[number] = slot
+        self._norms[slot] = self._roundings[slot] = 0.0
+        for band, first in enumerate(range(0, len(keys), BAND)):  # a band at a time, to need no second copy of a frame
+            self._put_band(band, slot, keys[first : first + BAND], labels[first : first + BAND])
+
+    def _put_band(self, band: int, slot: int, keys: Float[Tensor, "r w D"], labels: Float[Tensor, "r w C"]) -> None:
+        rows = slice(len(keys))
+        self.keys[band, :, slot, rows] = keys.transpose(0, 1)
+        self.labels[band, :, slot, rows] = labels.transpose(0, 1)
+        if self.coarse is not None:
+            centred = keys - self.centre
+            rounded = centred.bfloat16()
+            self.coarse[band, :, slot, rows] = rounded.transpose(0, 1)
+            self._norms[slot] = max(self._norms[slot], float(rounded.float().norm(dim=-1).max()))
+            self._roundings[slot] = max(self._roundings[slot], float(centred.sub_(rounded).norm(dim=-1).max()))
+
+    def keep(self, numbers: set[int]) -> None:
+        """Frees the slots of all other frames."""
+        self.slots = {number: slot for number, slot in self.slots.items() if number in numbers}
+
+    def _grow(self, keys: Tensor, labels: Tensor) -> None:
+        # by fours, so that the copy it is made from is small beside it
+        stages = (*(-(-self._expected // part) for part in (16, 4, 1)), self.num_slots + 1)
+        more = next(stage for stage in stages if stage > self.num_slots) - self.num_slots
+        if self.num_slots == 0:
+            grid = (-(-keys.shape[0] // BAND), keys.shape[1], 0, BAND)
+            self.keys = keys.new_empty(*grid, keys.shape[2], dtype=self.keys.dtype)
+            self.labels = labels.new_empty(*grid, labels.shape[2])
+            if self.coarse is not None:
+                # any vector would do, since it shifts all of a query's similarities alike
+                self.centre = keys.mean(dim=(0, 1))
+                self.coarse = keys.new_empty(*grid, keys.shape[2], dtype=torch.bfloat16)
+        self.keys, self.labels = (F.pad(held, (0, 0, 0, 0, 0, more)) for held in (self.keys, self.labels))
+        if self.coarse is not None:
+            self.coarse = F.pad(self.coarse, (0, 0, 0, 0, 0, more))
