@@ -1,8 +1,9 @@
-"""Training attention in bf16 on a processor: PyTorch's fused kernel against plain products, forward and backward.
+"""Training attention in bf16 on a processor: PyTorch's fused kernel against plain products and against our own backward
+pass, forward and backward together.
 
     python benchmarks/attention.py
 
-Prints CPU milliseconds a call and their ratio by sequence length: why `models.layers.attend` chooses between the two.
+Prints CPU milliseconds a call by sequence length: why `models.layers.attend` chooses between them.
 """
 
 import time
@@ -12,8 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from kinema.models.layers import attend_in_products
+from kinema.models.long_attention import attend_over_many
 
-SHAPES = [(32, 10, 10), (32, 101, 101), (32, 197, 197), (32, 197, 10), (16, 400, 400), (16, 785, 785)]
+SHAPES = [(32, 10, 10), (32, 101, 101), (32, 197, 197), (32, 197, 10), (16, 400, 400), (16, 785, 785), (4, 1568, 1568)]
 HEADS, WIDTH, REPEATS = 3, 64, 8
 
 
@@ -21,9 +23,11 @@ def main() -> None:
     """Prints one line a shape."""
     torch.set_num_threads(1)
     for batch, queries, keys in SHAPES:
-        fused, products = (_cost(batch, queries, keys, f) for f in (F.scaled_dot_product_attention, attend_in_products))
+        ways = (F.scaled_dot_product_attention, attend_in_products, attend_over_many)
+        fused, products, own = (_cost(batch, queries, keys, attention) for attention in ways)
         print(
-            f"{batch} x {queries} x {keys}: fused {fused:.2f} ms, products {products:.2f} ms, {fused / products:.2f}x"
+            f"{batch} x {queries} x {keys}: fused {fused:.2f} ms; products {products:.2f} ms, {fused / products:.2f}x; "
+            f"own backward {own:.2f} ms, {fused / own:.2f}x"
         )
 
 

@@ -23,7 +23,7 @@ from kinema.benchmark.score import score_davis
 from kinema.cli import terminal
 from kinema.cli.main import main as kinema
 from kinema.datasets.davis import DavisSequence, read_sequences
-from kinema.datasets.media import scan
+from kinema.datasets.scan import scan
 from kinema.errors import ConfigError, DatasetError, DecodeError
 from kinema.layouts import DavisLayout
 from kinema.pipeline.load import load
@@ -31,8 +31,9 @@ from kinema.pipeline.results import write_propagated
 from kinema.propagation.protocols import protocol_named
 from kinema.report.overlays import contact_sheet, overlay
 from kinema.settings import FeatureSettings, InputSize
+from kinema.video.images import read_image
 from kinema.video.masks import read_mask, write_mask
-from kinema.video.reader import ArrayReader, extract_frames, open_video, read_image
+from kinema.video.reader import ArrayReader, extract_frames, open_video
 from kinema.video.writer import write_video
 
 CLIPS = 24

@@ -16,12 +16,21 @@ if TYPE_CHECKING:
     from kinema.errors import KinemaError
     from kinema.features import FeatureExtractor
     from kinema.pipeline.load import load
-    from kinema.pipeline.propagate import propagate
+    from kinema.pipeline.propagate import propagate, propagate_keypoints, propagate_maps
     from kinema.settings import FeatureSettings
     from kinema.video.reader import open_video
 
 __version__ = "0.1.0"
-__all__ = ["FeatureExtractor", "FeatureSettings", "KinemaError", "load", "open_video", "propagate"]
+__all__ = [
+    "FeatureExtractor",
+    "FeatureSettings",
+    "KinemaError",
+    "load",
+    "open_video",
+    "propagate",
+    "propagate_keypoints",
+    "propagate_maps",
+]
 
 _HOME = {
     "FeatureExtractor": "kinema.features",
@@ -30,6 +39,8 @@ _HOME = {
     "load": "kinema.pipeline.load",
     "open_video": "kinema.video.reader",
     "propagate": "kinema.pipeline.propagate",
+    "propagate_keypoints": "kinema.pipeline.propagate",
+    "propagate_maps": "kinema.pipeline.propagate",
 }
 
 

@@ -11,8 +11,8 @@ from tests.cli.conftest import SMALL, Command, files_in
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--root", "texts"], 3, ["not a DAVIS root", "texts"]),
-        (["--root", "absent"], 3, ["not a DAVIS root"]),
+        (["--root", "texts"], 3, ["not a DAVIS-2017 root", "texts"]),
+        (["--root", "absent"], 3, ["not a DAVIS-2017 root"]),
         (["--set", "test-dev"], 3, ["no ImageSets/2017/test-dev.txt"]),
         (["--sequences", "clip-0004"], 2, ["no sequence 'clip-0004' in val", "did you mean 'clip-0003'?"]),
         (["--features.layer", "7"], 2, ["use 1 to 2"]),

@@ -159,7 +159,7 @@ def test_propagate_a_folder_of_labels_without_video(kinema: Command, inputs: Pat
     given = (inputs / "video.mp4", "--labels", labels, "--weights", "pixels:16", "--out", tmp_path / "out")
     done = kinema("propagate", *given, *SMALL, "--results-only")
     assert done.code == 0, done.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["masks"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["masks", "quality.csv"]
     masks = _masks(tmp_path / "out" / "masks")
     assert set(np.unique(masks[:4])) == {0, 3}
     assert set(np.unique(masks[5])) == {0, 3, 9}
@@ -176,7 +176,7 @@ def test_benchmark_and_score_agree(kinema: Command, inputs: Path, tmp_path: Path
     assert done.answer["rows"] == scored.pop("rows")
     assert done.answer["summary"] == scored
     truth = root / "Annotations" / "480p" / "clip-0003"
-    assert sorted(path.name for path in out.iterdir()) == ["clip-0003", "request.json", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["clip-0003", "pictures", "request.json", "result.json"]
     assert [path.name for path in sorted((out / "clip-0003").iterdir())] == [f"{n:05d}.png" for n in range(5)]
     assert np.array_equal(_masks(out / "clip-0003")[0], _masks(truth)[0])
     assert [(row["sequence"], row["object"]) for row in done.answer["rows"]] == [("clip-0003", 1), ("clip-0003", 2)]

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinema.methods.configs import SiamMAEConfig
+from kinema.methods.configs import SiamMAEConfig, VideoMAEConfig
 from kinema.methods.siammae import SiamMAE
-from kinema.models.configs import DecoderConfig, ViTConfig
+from kinema.methods.videomae import VideoMAE
+from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.decoders import CrossBlock, PatchDecoder
 from kinema.models.vit import ViT
 from kinema.ops.masking import Mask
 from kinema.ops.pixels import standardize
-from kinema.ops.tokens import masked_mean, normalize_patches, patchify
+from kinema.ops.tokens import masked_mean, normalize_patches, patchify, take_tokens
 from tests.realdata import real_data
 
 TOLERANCE = {"atol": 1e-5, "rtol": 0}
@@ -183,6 +184,101 @@ def test_mae():
     probe = decoder.blocks[0](arrays["probe_decoder_tokens"])
     torch.testing.assert_close(probe, arrays["probe_decoder_block"], **TOLERANCE)
     torch.testing.assert_close(encoder.norm(arrays["probe_tokens"]), arrays["probe_norm"], **TOLERANCE)
+
+
+@torch.no_grad()
+def test_mae_as_a_method():
+    arrays, weights, config = load("mae")
+    method = VideoMAE(
+        VideoMAEConfig(
+            encoder=vit_config(config, config["img_size"]),
+            decoder=MaskedDecoderConfig(
+                width=config["decoder_embed_dim"],
+                depth=config["decoder_depth"],
+                num_heads=config["decoder_num_heads"],
+                embed_bias=True,
+            ),
+            mask="random",
+            mask_ratio=config["mask_ratio"],
+            floor="visible",
+            target="patch_normalized",
+            target_pixels="standardized",
+        )
+    )
+    torch.testing.assert_close(method.encoder.pos_embed, weights["pos_embed"], **TOLERANCE)
+    torch.testing.assert_close(method.decoder.pos_embed, weights["decoder_pos_embed"], **TOLERANCE)
+    method.encoder.load_state_dict(rename(weights, ENCODER))
+    method.decoder.load_state_dict(rename(weights, DECODER))
+    mask, patches = mask_of(arrays), method.tubelets(arrays["image_u8"][:, None])
+    assert method.mask(torch.arange(2)).visible_ids.shape == mask.visible_ids.shape
+    predicted, target = method.predict(patches, mask), method.target(patches, mask)
+    torch.testing.assert_close(predicted, take_tokens(arrays["prediction"], mask.target_ids), **TOLERANCE)
+    torch.testing.assert_close(target, take_tokens(arrays["target_norm_pix"], mask.target_ids), **TOLERANCE)
+    torch.testing.assert_close((predicted - target).square().mean(), arrays["loss_norm_pix"], **TOLERANCE)
+
+
+VIDEOMAE = {
+    "attn.q_bias": "attn.qkv.q_bias",
+    "attn.v_bias": "attn.qkv.v_bias",
+    "encoder_to_decoder.": "decoder.embed.",
+    "decoder.head.": "decoder.pred.",
+}
+
+
+def videomae_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {"decoder.mask_token": weights["mask_token"]}
+    for key, tensor in weights.items():
+        for theirs, ours in VIDEOMAE.items():
+            key = key.replace(theirs, ours)
+        renamed |= {key: tensor} if key != "mask_token" else {}
+    return renamed
+
+
+@torch.no_grad()
+def test_videomae():
+    arrays, weights, config = load("videomae")
+    method = VideoMAE(
+        VideoMAEConfig(
+            encoder=ViTConfig(
+                width=config["encoder_embed_dim"],
+                depth=config["encoder_depth"],
+                num_heads=config["encoder_num_heads"],
+                patch_size=config["patch_size"],
+                image_size=config["img_size"],
+                num_frames=config["num_frames"],
+                tubelet_size=config["tubelet_size"],
+                positions="sincos_1d",
+                class_token=False,
+                qkv_bias="query_value",
+            ),
+            decoder=MaskedDecoderConfig(
+                width=config["decoder_embed_dim"],
+                depth=config["decoder_depth"],
+                num_heads=config["decoder_num_heads"],
+            ),
+            mask_ratio=config["mask_ratio"],
+        )
+    )
+    for part in ("encoder", "decoder"):
+        positions = getattr(method, part).pos_embed
+        torch.testing.assert_close(positions, arrays[f"{part}_pos_embed"], **TOLERANCE)
+        weights[f"{part}.pos_embed"] = positions
+    method.load_state_dict(videomae_weights(weights))
+    mask = Mask(visible_ids=arrays["ids_visible"], target_ids=arrays["ids_masked"], num_tokens=arrays["mask"].shape[1])
+    assert method.mask(torch.arange(2)).visible_ids.shape == mask.visible_ids.shape
+    tubelets = method.tubelets(arrays["clip_u8"])
+    encoded = method.encoder(arrays["clip"].transpose(1, 2), mask)
+    torch.testing.assert_close(encoded, arrays["encoded"], **TOLERANCE)
+    predicted, target = method.predict(tubelets, mask), method.target(tubelets, mask)
+    torch.testing.assert_close(predicted, arrays["prediction"], **TOLERANCE)
+    torch.testing.assert_close(target, arrays["target"], **TOLERANCE)
+    torch.testing.assert_close((predicted - target).square().mean(), arrays["loss"], **TOLERANCE)
+    pixels = take_tokens(tubelets, mask.target_ids) / 255
+    torch.testing.assert_close((predicted - pixels).square().mean(), arrays["loss_pixels"], **TOLERANCE)
+    for part, probe in (("encoder", "probe"), ("decoder", "probe_decoder")):
+        net, tokens = getattr(method, part), arrays[f"{probe}_tokens"]
+        torch.testing.assert_close(net.blocks[0](tokens), arrays[f"{probe}_block"], **TOLERANCE)
+        torch.testing.assert_close(net.norm(tokens), arrays[f"{probe}_norm"], **TOLERANCE)
 
 
 @pytest.mark.parametrize("size", ["native", "wide", "samecount"])

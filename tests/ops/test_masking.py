@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from kinema.errors import ConfigError
-from kinema.ops.masking import hash_tokens, num_visible, random_mask
+from kinema.ops.masking import (
+    frame_mask,
+    hash_tokens,
+    num_visible,
+    only_targets,
+    random_mask,
+    running_cells,
+    tube_mask,
+)
 
 MASK64 = 2**64 - 1
 
@@ -65,3 +73,54 @@ def test_purposes_draw_apart():
     seeds = torch.arange(5)
     first, second = (random_mask(seeds, 100, 0.5, floor="visible", purpose=p).visible_ids for p in (0, 1))
     assert not torch.equal(first, second)
+
+
+def lowest(seed: int, purpose: int, count: int, size: int) -> list[int]:
+    """The `count` of `size` numbers whose hashes are lowest, ascending."""
+    stream = splitmix64((seed + (purpose + 1) * 0x9E3779B97F4A7C15) & MASK64)
+    hashes = [splitmix64((stream + (k + 1) * 0x9E3779B97F4A7C15) & MASK64) & (2**63 - 1) for k in range(size)]
+    return sorted(sorted(range(size), key=lambda k: hashes[k])[:count])
+
+
+def test_a_tube_hides_the_same_places_at_every_time():
+    times, rows, columns = 3, 2, 5
+    mask = tube_mask(torch.tensor([7, 8]), (times, rows, columns), 0.75, floor="masked", purpose=2)
+    for seed, visible, target in zip((7, 8), mask.visible_ids.tolist(), mask.target_ids.tolist(), strict=True):
+        places = lowest(seed, 2, 3, 10)  # 0.75 of 10 hides 7
+        assert visible == [10 * time + place for time in range(3) for place in places]
+        assert sorted(visible + target) == list(range(30))
+        assert target == sorted(target)
+
+
+def test_a_frame_mask_hides_whole_times():
+    mask = frame_mask(torch.tensor([7, 8]), (8, 2, 3), 0.875, floor="masked", purpose=1)
+    for seed, visible, target in zip((7, 8), mask.visible_ids.tolist(), mask.target_ids.tolist(), strict=True):
+        (time,) = lowest(seed, 1, 1, 8)
+        assert visible == list(range(6 * time, 6 * time + 6))
+        assert sorted(visible + target) == list(range(48))
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_running_cells_advance_by_one_place_a_time(kept):
+    grid = (8, 4, 6)
+    found = running_cells(torch.arange(40), grid, kept, purpose=1).unflatten(1, grid)
+    starts = set()
+    for clip in found:
+        start = next(s for s in range(4) if all(clip[0, k // 2, k % 2] == ((k - s) % 4 < kept) for k in range(4)))
+        starts.add(start)
+        for time, row, column in np.ndindex(*grid):
+            place = 2 * (row % 2) + column % 2
+            assert clip[time, row, column].item() == ((place - start - time) % 4 < kept)
+    assert starts == {0, 1, 2, 3}
+    assert (found.sum(dim=1) == 2 * kept).all()  # every place is kept equally often
+
+
+def test_only_targets_that_are_wanted_stay_and_the_rest_is_ignored():
+    mask = tube_mask(torch.arange(5), (4, 4, 4), 0.5, floor="masked")
+    wanted = running_cells(torch.arange(5), (4, 4, 4), 2, purpose=1)
+    kept = only_targets(mask, wanted, 16)
+    for sample in range(5):
+        expected = [i for i in mask.target_ids[sample].tolist() if wanted[sample, i]]
+        assert kept.target_ids[sample].tolist() == expected
+    assert torch.equal(kept.visible_ids, mask.visible_ids)
+    assert torch.equal(kept.hidden(), mask.hidden())

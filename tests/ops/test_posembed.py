@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.ops.posembed import resample_positions, sincos_2d
+from kinema.ops.posembed import resample_clip_positions, resample_positions, sincos_1d, sincos_2d, sincos_3d
 
 
 def test_sincos_follows_the_formula():
@@ -56,3 +56,31 @@ def test_resampling_equals_the_written_out_kernel(how, offset):
 def test_the_same_grid_is_left_alone():
     table = torch.randn(16, 3)
     assert torch.equal(resample_positions(table, (4, 4), (4, 4), how="interpolated_offset"), table)
+
+
+def test_sincos_in_one_line_follows_the_formula():
+    table = sincos_1d(30, 6)
+    for number, channel in np.ndindex(30, 6):
+        angle = number / 10000 ** (2 * (channel // 2) / 6)
+        expected = math.cos(angle) if channel % 2 else math.sin(angle)
+        assert table[number, channel].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_sincos_in_three_dimensions_is_time_then_place():
+    table = sincos_3d((2, 3, 4), 32).unflatten(0, (2, 12))
+    for time in range(2):
+        angles = [time / 10000 ** (2 * i / 8) for i in range(4)]
+        expected = [f(angle) for f in (math.sin, math.cos) for angle in angles]
+        for place in range(12):
+            np.testing.assert_allclose(table[time, place, :8].numpy(), expected, atol=1e-6)
+        assert torch.equal(table[time, :, 8:], sincos_2d((3, 4), 24))
+    with pytest.raises(ValueError, match="multiple of 16"):
+        sincos_3d((2, 3, 4), 24)
+
+
+def test_clips_are_resampled_in_space_then_linearly_in_time():
+    table = torch.randn(2 * 16, 3, dtype=torch.float64)
+    found = resample_clip_positions(table, (2, 4, 4), (4, 5, 7), how="interpolated").unflatten(0, (4, 35))
+    early, late = (resample_positions(part, (4, 4), (5, 7), how="interpolated") for part in table.split(16))
+    for time, share in enumerate((0.0, 0.25, 0.75, 1.0)):  # (time + 0.5) / 2 - 0.5, kept between the two
+        torch.testing.assert_close(found[time], early + share * (late - early))

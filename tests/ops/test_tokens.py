@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.ops.tokens import masked_mean, normalize_patches, patchify, put_tokens, take_tokens, unpatchify
+from kinema.ops.pixels import standardize, standardize_patches
+from kinema.ops.tokens import (
+    masked_mean,
+    normalize_patches,
+    patchify,
+    put_tokens,
+    take_tokens,
+    unpatchify,
+    unpatchify_clip,
+)
 
 
 def test_patch_values_are_ordered_row_column_channel_in_raster_order():
@@ -64,3 +73,27 @@ def test_take_and_put_by_index():
 def test_masked_mean_is_over_the_targets_of_all_samples_together():
     values = torch.tensor([[1.0, 10.0, 3.0], [5.0, 7.0, 100.0]])
     assert masked_mean(values, torch.tensor([[0, 2], [0, 1]])).item() == 4.0
+
+
+def test_tubelets_are_ordered_time_row_column_and_so_are_their_values():
+    clips = torch.arange(2 * 4 * 3 * 4 * 6).reshape(2, 4, 3, 4, 6)
+    tubelets = patchify(clips, 2, tubelet_size=2)
+    for sample, token in np.ndindex(2, 12):
+        first, top, left = 2 * (token // 6), 2 * (token % 6 // 3), 2 * (token % 3)
+        expected = [
+            clips[sample, first + time, channel, top + row, left + column].item()
+            for time in range(2)
+            for row in range(2)
+            for column in range(2)
+            for channel in range(3)
+        ]
+        assert tubelets[sample, token].tolist() == expected
+    whole = {"num_frames": 4, "height": 4, "width": 6}
+    assert torch.equal(unpatchify_clip(tubelets, 2, tubelet_size=2, **whole), clips)
+    with pytest.raises(ValueError, match="4 frames do not divide into tubelets of 3"):
+        patchify(clips, 2, tubelet_size=3)
+
+
+def test_patches_are_standardised_as_frames_are():
+    frames = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(standardize_patches(patchify(frames, 4)), patchify(standardize(frames), 4))

@@ -48,7 +48,7 @@ def _rows(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_what_a_run_leaves(davis: DavisLayout, tmp_path: Path) -> None:
+def test_what_a_run_leaves(davis: DavisLayout, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = {"pictures_every_steps": 2, "export_every_steps": 3, "keep_checkpoints": 1}
     result = pretrain(_request(davis, tmp_path / "run", train=train))
     assert (result.state.step, result.interrupted) == (4, False)
@@ -58,6 +58,9 @@ def test_what_a_run_leaves(davis: DavisLayout, tmp_path: Path) -> None:
     assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["latest", "step-00000004"]
     assert sorted(path.name for path in (out / "encoders").iterdir()) == ["step-00000003", "step-00000004"]
     assert [row["step"] for row in _rows(out)] == [1, 2, 3, 4]
+    stages = {f"stage_ms/{stage}" for stage in ("read", "decode", "transform", "collate", "compute")}
+    assert all(row[stage] > 0 for row in _rows(out) for stage in stages)
+    assert capsys.readouterr().err.count("% of the time is spent waiting for data") == 1
     with Image.open(out / "pictures" / "step-00000004.png") as picture:
         assert np.asarray(picture).std() > 10
     trained = load_file(out / "checkpoints" / "latest" / "method.safetensors")

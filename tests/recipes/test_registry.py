@@ -10,6 +10,7 @@ from kinema.errors import ConfigError
 from kinema.recipes.build import build_method
 from kinema.recipes.registry import RECIPES, recipe_named
 from kinema.train.config import resolve_steps
+from kinema.types import ClipSpec
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -20,14 +21,15 @@ def test_a_recipe_works(name: str) -> None:
     schedule = resolve_steps(recipe.train, 240_000)
     assert 0 <= schedule.warmup_steps < schedule.steps
     assert recipe.train.batch_size % recipe.data.repeats == 0
-    shallow = replace(
+    narrow = {"width": 48, "num_heads": 3, "depth": 1}
+    small = replace(
         recipe.method,
-        encoder=replace(recipe.method.encoder, depth=1),
-        decoder=replace(recipe.method.decoder, depth=1),
+        encoder=replace(recipe.method.encoder, **narrow),
+        decoder=replace(recipe.method.decoder, **narrow),
     )
-    method = build_method(shallow, seed=0)
+    method = build_method(small, seed=0)
     side = recipe.method.encoder.image_size
-    assert (method.clip.num_frames, method.clip.height, method.clip.width) == (2, side, side)
+    assert method.clip == ClipSpec(num_frames=recipe.data.sampling.clip_frames, height=side, width=side)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -47,6 +49,27 @@ def test_the_paper_s_setting() -> None:
     assert (schedule.steps, schedule.warmup_steps) == (234_375, 4687)  # 2000 and 40 epochs in batches of 2048
     assert recipe_named("siammae_vits8").method.encoder.num_tokens == 4 * recipe.method.encoder.num_tokens
     assert recipe_named("siammae_vits16_400ep").train.epochs == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "lr", "epochs"),
+    [
+        ("videomae_vits16_k400", 6e-4, 1600),
+        ("videomae_vitb16_k400", 1.2e-3, 1600),
+        ("videomae_vitl16_k400", 3e-4, 1600),
+        ("videomae_vith16_k400", 6e-4, 1600),
+        ("videomae_vitb16_ssv2", 1.2e-3, 2400),
+        ("videomae_vitb16_ucf101", 2.25e-4, 3200),
+    ],
+)
+def test_videomae_as_released(name: str, lr: float, epochs: int) -> None:
+    recipe = recipe_named(name)
+    assert recipe.train.peak_lr == pytest.approx(lr)
+    assert recipe.train.min_lr == pytest.approx(1e-5 * recipe.train.batch_size / 256)
+    assert recipe.train.epochs == epochs
+    assert recipe.method.decoder.depth == (12 if "vitl" in name or "vith" in name else 4)
+    assert 2 * recipe.method.decoder.width == recipe.method.encoder.width
+    assert recipe.data.sampling.stride == (2 if "ssv2" in name else 4)
 
 
 def test_a_name_that_does_not_exist() -> None:

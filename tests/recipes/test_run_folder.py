@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema.datasets.media import MediaItem
+from kinema.datasets.scan import MediaItem
 from kinema.errors import ConfigError, TrainingError
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.registry import recipe_named

@@ -13,11 +13,15 @@ from kinema.errors import nearest
 
 COMMANDS = {
     "pretrain": "learn features from a folder of unlabelled video",
-    "propagate": "carry the mask of one frame through a video",
+    "doctor": "check the installation, and data for files that cannot be used",
+    "pack": "turn videos into fast-seeking training data, once",
+    "propagate": "carry masks, points or maps of a frame through a video",
     "benchmark": "score a network on a labelled data set",
+    "probe": "classify videos or images by frozen features",
+    "finetune": "train a classifier of videos or images from pre-trained weights",
     "score": "score masks that are already there",
     "synth": "render a synthetic set of videos with exact labels",
-    "recipes": "list the recipes of `pretrain`",
+    "recipes": "list the recipes of `pretrain` and `finetune`",
 }
 
 

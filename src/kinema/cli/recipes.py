@@ -1,4 +1,4 @@
-"""`kinema recipes`: every recipe with its command, cost and expected result."""
+"""`kinema recipes`: every recipe, of pre-training and of fine-tuning, with its command, cost and expected result."""
 
 import inspect
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from typing import Any
 import tyro
 
 from kinema.cli.terminal import Common, answer, parse, run
-from kinema.recipes.registry import RECIPES, recipe_named
+from kinema.errors import ConfigError, nearest
+from kinema.recipes.registry import FINETUNE_RECIPES, RECIPES
 from kinema.settings import flat
 
 
@@ -27,9 +28,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _print(given: Arguments) -> None:
-    names = [given.name] if given.name else list(RECIPES)
-    settings = {name: asdict(recipe_named(name)) for name in names}
-    described = {name: inspect.getdoc(RECIPES[name]) or "" for name in names}
+    known = {**RECIPES, **FINETUNE_RECIPES}
+    if given.name and given.name not in known:
+        fix = f"{nearest(given.name, known)}`kinema recipes` lists them all"
+        raise ConfigError(f"unknown recipe '{given.name}'", fix=fix)
+    names = [given.name] if given.name else list(known)
+    settings = {name: asdict(known[name]()) for name in names}
+    described = {name: inspect.getdoc(known[name]) or "" for name in names}
     result = {name: {"description": described[name], "settings": settings[name]} for name in names}
     text = "\n\n".join(f"{name}\n    " + text.replace("\n", "\n    ") for name, text in described.items())
     if given.name:

@@ -1,14 +1,24 @@
 """The sizes a network can have. Free of torch, so that `--help` can show them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kinema.errors import ConfigError
 
+PositionKind = Literal["sincos", "sincos_1d", "sincos_3d", "learned", "separable"]
+"""Fixed: `sincos` of row and column (MAE), `sincos_1d` of the token's number (VideoMAE), `sincos_3d` of time, row and
+column. Learned: `learned`, a vector a token (DINO); `separable`, a vector a place plus one a time (MAE-ST)."""
+
+QKVBias = Literal["full", "query_value"]
+"""`full`: query, key and value have a bias. `query_value`: the key has none, as in BEiT and VideoMAE."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
-    """A plain Vision Transformer (Dosovitskiy et al. 2021) as MAE uses it: pre-norm, GELU, class token first."""
+    """A plain Vision Transformer (Dosovitskiy et al. 2021) over patches of a frame or tubelets of a clip.
+
+    The defaults are MAE's for single frames: pre-norm, GELU, class token first.
+    """
 
     width: int = 384
     """D, channels of a token."""
@@ -20,11 +30,23 @@ class ViTConfig:
     """Side of a square patch, in pixels."""
     image_size: int = 224
     """Side of the square frames it is trained on, in pixels."""
-    positions: Literal["sincos", "learned"] = "sincos"
-    """`sincos`: fixed, as in MAE. `learned`: a parameter, as in DINO."""
+    num_frames: int = 1
+    """Frames of the clips it is trained on, all of them one token set."""
+    tubelet_size: int = 1
+    """Frames in a tubelet: a token covers as many frames of its patch."""
+    positions: PositionKind = "sincos"
+    """Fixed: `sincos` of row and column (MAE; frames only), `sincos_1d` of the token's number (VideoMAE), `sincos_3d`
+    of time, row and column. Learned: `learned` for each token (DINO); `separable` for each place and time (MAE-ST)."""
+    class_token: bool = True
+    """Put a class token before the patches (VideoMAE has none)."""
+    qkv_bias: QKVBias = "full"
+    """`query_value`: attention's keys have no bias (VideoMAE)."""
+    norm_eps: float = 1e-6
+    """Epsilon of every LayerNorm (Hugging Face's ports have 1e-12)."""
 
     def __post_init__(self) -> None:
-        _check_positive(self, "width", "depth", "num_heads", "mlp_ratio", "patch_size", "image_size")
+        positive = ("width", "depth", "num_heads", "mlp_ratio", "patch_size", "image_size", "num_frames")
+        _check_positive(self, *positive, "tubelet_size", "norm_eps")
         _check_heads(self.width, self.num_heads)
         if self.image_size % self.patch_size:
             raise ConfigError(
@@ -32,8 +54,15 @@ class ViTConfig:
                 where="image_size",
                 fix=f"use {self.image_size // self.patch_size * self.patch_size or self.patch_size}",
             )
-        if self.positions == "sincos" and self.width % 4:
-            raise ConfigError(f"width {self.width} is not a multiple of 4", where="width", fix="sin-cos needs that")
+        if self.num_frames % self.tubelet_size:
+            raise ConfigError(
+                f"{self.num_frames} frames do not divide into tubelets of {self.tubelet_size}",
+                where="num_frames",
+                fix=f"use {self.num_frames // self.tubelet_size * self.tubelet_size or self.tubelet_size}",
+            )
+        if self.positions == "sincos" and self.clip_grid[0] > 1:
+            raise ConfigError("sincos positions know no time", where="positions", fix="use sincos_1d or sincos_3d")
+        check_position_width(self.positions, self.width)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -42,18 +71,50 @@ class ViTConfig:
         return side, side
 
     @property
+    def clip_grid(self) -> tuple[int, int, int]:
+        """(times, rows, columns) of tokens in a training clip; a single frame is one time."""
+        return self.num_frames // self.tubelet_size, *self.grid
+
+    @property
     def num_tokens(self) -> int:
-        """N, patch tokens in a training frame."""
-        return self.grid[0] * self.grid[1]
+        """N, patch tokens in a training clip, the class token left out."""
+        times, rows, columns = self.clip_grid
+        return times * rows * columns
+
+    @property
+    def patch_values(self) -> int:
+        """P, values of a patch or tubelet: its frames, rows, columns and three channels."""
+        return 3 * self.tubelet_size * self.patch_size**2
 
 
-_SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
+_SIZES = {
+    "tiny": (192, 12, 3),
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+    "huge": (1280, 32, 16),
+}
+ViTSize = Literal["tiny", "small", "base", "large", "huge"]
 
 
-def vit(size: Literal["tiny", "small", "base", "large"], *, patch_size: int = 16, image_size: int = 224) -> ViTConfig:
-    """The usual four sizes: ViT-Ti (192/12/3), S (384/12/6), B (768/12/12), L (1024/24/16)."""
+def vit(size: ViTSize, *, patch_size: int = 16, image_size: int = 224) -> ViTConfig:
+    """The usual sizes: ViT-Ti (192/12/3), S (384/12/6), B (768/12/12), L (1024/24/16), H (1280/32/16)."""
     width, depth, num_heads = _SIZES[size]
     return ViTConfig(width=width, depth=depth, num_heads=num_heads, patch_size=patch_size, image_size=image_size)
+
+
+def video_vit(
+    size: ViTSize, *, num_frames: int = 16, tubelet_size: int = 2, patch_size: int = 16, image_size: int = 224
+) -> ViTConfig:
+    """The same sizes as VideoMAE has them: tubelets, 1-D sin-cos positions, no class token, no bias on keys."""
+    return replace(
+        vit(size, patch_size=patch_size, image_size=image_size),
+        num_frames=num_frames,
+        tubelet_size=tubelet_size,
+        positions="sincos_1d",
+        class_token=False,
+        qkv_bias="query_value",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +133,37 @@ class DecoderConfig:
         _check_heads(self.width, self.num_heads)
         if self.width % 4:
             raise ConfigError(f"decoder width {self.width} is not a multiple of 4", fix="sin-cos positions need that")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedDecoderConfig(DecoderConfig):
+    """A decoder that sees only visible tokens and the mask tokens of what it predicts (MAE, VideoMAE).
+
+    Positions, class token and the bias of keys are as in the encoder.
+    """
+
+    width: int = 192
+    depth: int = 4
+    """Number of blocks."""
+    num_heads: int = 3
+    embed_bias: bool = False
+    """Give the linear map from the encoder a bias (MAE has one, VideoMAE none)."""
+    norm_eps: float = 1e-6
+    """Epsilon of the blocks' LayerNorms."""
+    last_norm_eps: float | None = None
+    """Epsilon of the norm before the prediction; `norm_eps` when not set (Hugging Face's VideoMAE has 1e-5)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "norm_eps", *(["last_norm_eps"] if self.last_norm_eps is not None else []))
+
+
+def check_position_width(positions: PositionKind, width: int) -> None:
+    """Raises ConfigError where sin-cos positions of that kind do not fit a width."""
+    divisor = {"sincos": 4, "sincos_1d": 2, "sincos_3d": 16}.get(positions, 1)
+    if width % divisor:
+        fix = f"{positions} positions need that"
+        raise ConfigError(f"width {width} is not a multiple of {divisor}", where="width", fix=fix)
 
 
 def _check_positive(config: ViTConfig | DecoderConfig, *names: str) -> None:

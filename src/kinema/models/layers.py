@@ -5,23 +5,38 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from kinema.models.configs import QKVBias
+from kinema.models.long_attention import attend_over_many
 from kinema.ops.tokens import patchify, take_tokens
 
 NORM_EPS = 1e-6
 
 
-def layer_norm(width: int) -> nn.LayerNorm:
-    """LayerNorm with the epsilon of every ViT here (1e-6; PyTorch's own default is 1e-5)."""
-    return nn.LayerNorm(width, eps=NORM_EPS)
+def layer_norm(width: int, eps: float = NORM_EPS) -> nn.LayerNorm:
+    """LayerNorm with the epsilon of every ViT here unless told otherwise (PyTorch's own default is 1e-5)."""
+    return nn.LayerNorm(width, eps=eps)
+
+
+class QueryValueLinear(nn.Linear):
+    """A linear map to query, key and value in which the key has no bias (BEiT, VideoMAE)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, 3 * width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, input: Float[Tensor, "B N D"]) -> Float[Tensor, "B N E"]:
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        return F.linear(input, self.weight, bias)
 
 
 class Attention(nn.Module):
     """Multi-head self-attention; `qkv` stacks query, key and value in that order."""
 
-    def __init__(self, width: int, num_heads: int) -> None:
+    def __init__(self, width: int, num_heads: int, *, qkv_bias: QKVBias = "full") -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width) if qkv_bias == "full" else QueryValueLinear(width)
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
@@ -49,18 +64,20 @@ def attend(
 ) -> Float[Tensor, "B N D"]:
     """Scaled dot-product attention with the channels split into heads."""
     query, key, value = (part.unflatten(-1, (num_heads, -1)).transpose(1, 2) for part in (query, key, value))
-    is_short = _is_short_on_cpu(query, key)
-    fused = F.scaled_dot_product_attention
-    attended = attend_in_products(query, key, value) if is_short else fused(query, key, value)
-    return attended.transpose(1, 2).flatten(2)
+    attention = F.scaled_dot_product_attention
+    if _trains_in_bf16_on_cpu(query):
+        attention = attend_in_products if query.shape[2] * key.shape[2] < _LONG**2 else attend_over_many
+    return attention(query, key, value).transpose(1, 2).flatten(2)
 
 
-def _is_short_on_cpu(query: Tensor, key: Tensor) -> bool:
-    # PyTorch 2.13's fused kernel has a slow backward pass on processors: four times slower than three plain products
-    # for 100 tokens in bf16, twice for 200, level at about 800, where the plain products' memory begins to count.
-    # Measured by benchmarks/attention.py.
-    is_half = query.dtype == torch.bfloat16
-    return query.device.type == "cpu" and is_half and torch.is_grad_enabled() and query.shape[2] * key.shape[2] < 400**2
+# PyTorch 2.13's fused kernel has a slow backward pass on processors: four times slower than three plain products for
+# 100 tokens in bf16, twice for 200, level at about 800, where the plain products' memory begins to count. Beyond that,
+# a backward pass of our own takes two thirds of the fused kernel's time. Measured by benchmarks/attention.py.
+_LONG = 400
+
+
+def _trains_in_bf16_on_cpu(query: Tensor) -> bool:
+    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()
 
 
 def attend_in_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -82,47 +99,83 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: self-attention, MLP."""
+    """Pre-norm transformer block: self-attention, MLP.
 
-    def __init__(self, width: int, num_heads: int, mlp_width: int) -> None:
+    drop_path: probability, in training, that a sample passes one of the two by.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        mlp_width: int,
+        *,
+        qkv_bias: QKVBias = "full",
+        norm_eps: float = NORM_EPS,
+        drop_path: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.norm1 = layer_norm(width)
-        self.attn = Attention(width, num_heads)
-        self.norm2 = layer_norm(width)
+        self.drop_path = drop_path
+        self.norm1 = layer_norm(width, norm_eps)
+        self.attn = Attention(width, num_heads, qkv_bias=qkv_bias)
+        self.norm2 = layer_norm(width, norm_eps)
         self.mlp = MLP(width, mlp_width)
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
+        tokens = tokens + self._kept(self.attn(self.norm1(tokens)))
+        return tokens + self._kept(self.mlp(self.norm2(tokens)))
+
+    def _kept(self, branch: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        return drop_samples(branch, self.drop_path) if self.training and self.drop_path > 0 else branch
+
+
+def drop_samples(branch: Float[Tensor, "B N D"], share: float) -> Float[Tensor, "B N D"]:
+    """A residual branch that is zero for a random `share` of the samples, in [0, 1), and scaled to the same mean.
+
+    Stochastic depth (Huang et al. 2016, arXiv:1603.09382), drawn from the device's generator.
+    """
+    kept = torch.rand(len(branch), 1, 1, device=branch.device) >= share
+    return branch * (kept / (1 - share)).to(branch.dtype)
 
 
 class PatchEmbed(nn.Module):
-    """Linear embedding of patches, of the wanted ones only.
+    """Linear embedding of patches or tubelets, of the wanted ones only.
 
-    The weight keeps the shape of a convolution (D, 3, p, p), as in every ViT checkpoint.
+    The weight keeps the shape of a convolution, as in every checkpoint: (D, 3, p, p) for patches, (D, 3, t, p, p) for
+    tubelets of t frames.
     """
 
-    def __init__(self, patch_size: int, width: int) -> None:
+    def __init__(self, patch_size: int, width: int, *, tubelet_size: int = 1) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+        self.tubelet_size = tubelet_size
+        if tubelet_size == 1:
+            self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size)
+        else:
+            kernel = (tubelet_size, patch_size, patch_size)
+            self.proj = nn.Conv3d(3, width, kernel, stride=kernel)
 
     def forward(
-        self, frames: Float[Tensor, "B 3 H W"], ids: Int64[Tensor, "B V"] | None = None
+        self, frames: Float[Tensor, "B *T 3 H W"], ids: Int64[Tensor, "B V"] | None = None
     ) -> Float[Tensor, "B V D"]:
         """Embeddings of the patches at `ids`, or of all in raster order."""
-        patches = patchify(frames, self.patch_size)  # (B, N, P)
-        if ids is not None:
-            patches = take_tokens(patches, ids)
-        return F.linear(patches, self.proj.weight.permute(0, 2, 3, 1).flatten(1), self.proj.bias)
+        patches = patchify(frames, self.patch_size, tubelet_size=self.tubelet_size)  # (B, N, P)
+        return self.embed(patches if ids is None else take_tokens(patches, ids))
+
+    def embed(self, patches: Float[Tensor, "B V P"]) -> Float[Tensor, "B V D"]:
+        """Embeddings of patches that are cut out already, their values ordered as `patchify` has them."""
+        return F.linear(patches, self.proj.weight.movedim(1, -1).flatten(1), self.proj.bias)
 
 
 def init_linear(module: nn.Module) -> None:
     """MAE's initialisation: Xavier-uniform matrices (a patch embedding counts as one), zero biases, norms at one."""
-    if isinstance(module, nn.Linear | nn.Conv2d):
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
         nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+        if isinstance(module, QueryValueLinear):
+            nn.init.zeros_(module.q_bias)
+            nn.init.zeros_(module.v_bias)
     elif isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)

@@ -1,39 +1,43 @@
 """The Vision Transformer that every method trains: embeds visible patches only, and reads features at any size."""
 
-from typing import Literal
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
 from kinema.models.configs import ViTConfig
-from kinema.models.layers import Block, PatchEmbed, init_linear, init_token, layer_norm, with_class_position
+from kinema.models.layers import Block, PatchEmbed, init_linear, init_token, layer_norm
+from kinema.models.positions import Positioned, Positions
 from kinema.ops.masking import Mask
-from kinema.ops.posembed import resample_positions, sincos_2d
 from kinema.ops.tokens import take_tokens
 
-Positions = Literal["interpolated", "interpolated_offset", "recomputed"]
 
+class ViT(Positioned):
+    """Encoder of frames or clips, with a class token or without. Parameter names are those of MAE, DINO and timm.
 
-class ViT(nn.Module):
-    """Encoder with a class token. Parameter names are those of MAE, DINO and timm."""
+    drop_path: of the last block (`layers.drop_samples`); it falls to 0 at the first, in equal steps.
+    """
 
-    pos_embed: Tensor
-
-    def __init__(self, config: ViTConfig) -> None:
-        super().__init__()
+    def __init__(self, config: ViTConfig, *, drop_path: float = 0.0) -> None:
+        super().__init__(config.positions, config.clip_grid, config.width, class_token=config.class_token)
         self.config = config
-        self.patch_embed = PatchEmbed(config.patch_size, config.width)
-        self.cls_token = nn.Parameter(torch.empty(1, 1, config.width))
-        positions = torch.empty(1, 1 + config.num_tokens, config.width)
-        if config.positions == "learned":
-            self.pos_embed = nn.Parameter(positions)
-        else:
-            self.register_buffer("pos_embed", positions)
+        self.patch_embed = PatchEmbed(config.patch_size, config.width, tubelet_size=config.tubelet_size)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, config.width)) if config.class_token else None
         mlp_width = int(config.width * config.mlp_ratio)
-        self.blocks = nn.ModuleList(Block(config.width, config.num_heads, mlp_width) for _ in range(config.depth))
-        self.norm = layer_norm(config.width)
+        self.blocks = nn.ModuleList(
+            Block(
+                config.width,
+                config.num_heads,
+                mlp_width,
+                qkv_bias=config.qkv_bias,
+                norm_eps=config.norm_eps,
+                drop_path=drop_path * number / max(config.depth - 1, 1),
+            )
+            for number in range(config.depth)
+        )
+        self.norm = layer_norm(config.width, config.norm_eps)
         self.init_weights()
 
     @property
@@ -45,58 +49,74 @@ class ViT(nn.Module):
     def init_weights(self) -> None:
         """Fills every parameter and buffer."""
         self.apply(init_linear)
-        init_token(self.cls_token)
-        if self.config.positions == "learned":
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        else:
-            self.pos_embed.copy_(with_class_position(sincos_2d(self.config.grid, self.config.width)))
+        if self.cls_token is not None:
+            init_token(self.cls_token)
+        self.init_positions()
 
-    def forward(self, frames: Float[Tensor, "B 3 H W"], mask: Mask | None = None) -> Float[Tensor, "B V1 D"]:
-        """Normed tokens, the class token first, then the visible patches in ascending order (all without a mask).
+    def forward(self, frames: Float[Tensor, "B *T 3 H W"], mask: Mask | None = None) -> Float[Tensor, "B V1 D"]:
+        """Normed tokens, the class token (if any) first, then the visible patches in ascending order (all without a
+        mask).
 
-        frames: standardised, of the training size.
+        frames: standardised, of the training size; (B, 3, H, W) for single frames, (B, T, 3, H, W) for clips.
         """
         return self.encode(self.embed(frames, mask))
 
-    def embed(self, frames: Float[Tensor, "B 3 H W"], mask: Mask | None = None) -> Float[Tensor, "B V D"]:
+    def embed(self, frames: Float[Tensor, "B *T 3 H W"], mask: Mask | None = None) -> Float[Tensor, "B V D"]:
         """Patch embeddings of the visible patches with their positions; no class token yet."""
         ids = None if mask is None else mask.visible_ids
-        positions = self.pos_embed[:, 1:].expand(len(frames), -1, -1)
-        if ids is not None:
-            positions = take_tokens(positions, ids)
-        return self.patch_embed(frames, ids) + positions
+        return self.patch_embed(frames, ids) + self._positions_of(ids, len(frames))
+
+    def embed_patches(self, patches: Float[Tensor, "B V P"], ids: Int64[Tensor, "B V"]) -> Float[Tensor, "B V D"]:
+        """`embed` for patches that are cut out and taken already: the standardised pixels of the tokens `ids`."""
+        return self.patch_embed.embed(patches) + self._positions_of(ids, len(patches))
+
+    def _positions_of(self, ids: Int64[Tensor, "B V"] | None, batch: int) -> Float[Tensor, "B V D"]:
+        positions = self.patch_positions().expand(batch, -1, -1)
+        return positions if ids is None else take_tokens(positions, ids)
 
     def encode(self, patches: Float[Tensor, "B V D"]) -> Float[Tensor, "B V1 D"]:
-        """Embedded patches through the blocks and the final norm, a class token put before them."""
-        tokens = self._with_class_token(patches)
-        for block in self.blocks:
-            tokens = block(tokens)
-        return self.norm(tokens)
+        """Embedded patches through the blocks and the final norm, the class token (if any) put before them."""
+        return self.norm(self.through_blocks(patches, self.config.depth))
 
-    def _with_class_token(self, patches: Float[Tensor, "B V D"]) -> Float[Tensor, "B V1 D"]:
-        class_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
-        return torch.cat([class_token, patches], dim=1)
+    def through_blocks(self, patches: Float[Tensor, "B V D"], depth: int) -> Float[Tensor, "B V1 D"]:
+        """Embedded patches through the first `depth` blocks, not normed; the class token (if any) put before them."""
+        tokens = patches
+        if self.cls_token is not None:
+            class_token = (self.cls_token + self.class_position()).expand(len(patches), -1, -1)
+            tokens = torch.cat([class_token, patches], dim=1)
+        for block in self.blocks[:depth]:
+            tokens = block(tokens)
+        return tokens
+
+    def tensors_at(self, num_frames: int, image_size: int, how: Positions) -> dict[str, Tensor]:
+        """The state of the same network built for clips of another length and size: only positions are resampled.
+
+        ConfigError where the new clip does not divide into tubelets and patches.
+        """
+        config = replace(self.config, num_frames=num_frames, image_size=image_size)
+        return {**self.state_dict(), **self.position_tensors_at(config.clip_grid, how)}
 
     def dense(
         self, frames: Float[Tensor, "B 3 H W"], *, layer: int = -1, positions: Positions = "interpolated"
     ) -> Float[Tensor, "B h w D"]:
-        """Patch features of frames of any size that divides into patches: block `layer`'s output, normed.
+        """Patch features of single frames of any size that divides into patches: block `layer`'s output, normed.
 
+        An encoder of tubelets sees each frame repeated over one tubelet, at the first time of its training clips.
         layer: 1 is the first block, -1 the last. positions: how the position embedding reaches the new grid.
         """
+        clips = frames[:, None].expand(-1, self.config.tubelet_size, -1, -1, -1)
+        return self.dense_clips(clips, layer=layer, positions=positions).squeeze(1)
+
+    def dense_clips(
+        self, clips: Float[Tensor, "B T 3 H W"], *, layer: int = -1, positions: Positions = "interpolated"
+    ) -> Float[Tensor, "B t h w D"]:
+        """Patch features of clips of any length and size that divide into tubelets, as from `dense`."""
         depth = self.config.depth
         last = layer if layer > 0 else depth + 1 + layer
         if not 1 <= last <= depth:
             raise ConfigError(f"layer {layer} of an encoder of {depth} blocks", where="layer", fix=f"use 1 to {depth}")
-        grid = (frames.shape[2] // self.config.patch_size, frames.shape[3] // self.config.patch_size)
-        tokens = self._with_class_token(self.patch_embed(frames) + self._positions_at(grid, positions))
-        for block in self.blocks[:last]:
-            tokens = block(tokens)
-        return self.norm(tokens)[:, 1:].unflatten(1, grid)
-
-    def _positions_at(self, grid: tuple[int, int], how: Positions) -> Float[Tensor, "N D"]:
-        if how == "recomputed":
-            if self.config.positions != "sincos":
-                raise ConfigError("learned positions cannot be recomputed", where="positions", fix="interpolate them")
-            return sincos_2d(grid, self.config.width).to(self.pos_embed)
-        return resample_positions(self.pos_embed[0, 1:], self.config.grid, grid, how=how)
+        _, num_frames, _, height, width = clips.shape
+        patch = self.config.patch_size
+        grid = (num_frames // self.config.tubelet_size, height // patch, width // patch)
+        tokens = self.through_blocks(self.patch_embed(clips) + self.positions_at(grid, positions), last)
+        return self.norm(tokens)[:, self.num_class_tokens :].unflatten(1, grid)

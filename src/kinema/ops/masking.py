@@ -68,6 +68,67 @@ def random_mask(
     )
 
 
+def tube_mask(
+    seeds: Int64[Tensor, " B"],
+    clip_grid: tuple[int, int, int],
+    mask_ratio: float,
+    *,
+    floor: Literal["visible", "masked"],
+    purpose: int = 0,
+) -> Mask:
+    """One random mask of a frame's patches, the same at every time: nothing of a hidden place is ever seen.
+
+    clip_grid: (times, rows, columns) of tokens. VideoMAE (Tong et al. 2022, section 3.3).
+    """
+    times, places = clip_grid[0], clip_grid[1] * clip_grid[2]
+    frame = random_mask(seeds, places, mask_ratio, floor=floor, purpose=purpose)
+    offsets = torch.arange(times, device=seeds.device)[:, None] * places  # (t, 1)
+    visible, target = ((offsets + ids[:, None]).flatten(1) for ids in (frame.visible_ids, frame.target_ids))
+    return Mask(visible_ids=visible, target_ids=target, num_tokens=times * places)
+
+
+def frame_mask(
+    seeds: Int64[Tensor, " B"],
+    clip_grid: tuple[int, int, int],
+    mask_ratio: float,
+    *,
+    floor: Literal["visible", "masked"],
+    purpose: int = 0,
+) -> Mask:
+    """Whole times hidden at random, the others seen whole (an ablation of VideoMAE: 7 of 8 hidden)."""
+    times, places = clip_grid[0], clip_grid[1] * clip_grid[2]
+    clip = random_mask(seeds, times, mask_ratio, floor=floor, purpose=purpose)
+    offsets = torch.arange(places, device=seeds.device)
+    visible, target = ((ids[..., None] * places + offsets).flatten(1) for ids in (clip.visible_ids, clip.target_ids))
+    return Mask(visible_ids=visible, target_ids=target, num_tokens=times * places)
+
+
+def running_cells(
+    seeds: Int64[Tensor, " B"], clip_grid: tuple[int, int, int], kept_of_four: int, *, purpose: int
+) -> Bool[Tensor, "B N"]:
+    """True for the tokens that a running-cell mask keeps: `kept_of_four` of each 2x2 cell, moving on with time.
+
+    The places of a cell are numbered in raster order; the kept ones follow each other in that ring and advance by one
+    a time, from a start drawn for each seed. So every place is kept equally often in any four times running.
+    VideoMAE V2 (Wang et al. 2023, section 3.2), where 2 of 4 are kept for the decoder.
+    """
+    times, rows, columns = clip_grid
+    device = seeds.device
+    start = hash_tokens(seeds, 1, purpose=purpose) % 4  # (B, 1)
+    first = (start + torch.arange(times, device=device)) % 4  # (B, t)
+    row, column = torch.arange(rows, device=device) % 2, torch.arange(columns, device=device) % 2
+    place = 2 * row[:, None] + column  # (h, w), 0 to 3 within the cell
+    kept = (place - first[..., None, None]) % 4 < kept_of_four  # (B, t, h, w)
+    return kept.flatten(1)
+
+
+def only_targets(mask: Mask, wanted: Bool[Tensor, "B N"], count: int) -> Mask:
+    """The mask with only those targets that are wanted, `count` in every row; the others are ignored."""
+    asked = torch.gather(wanted, 1, mask.target_ids)  # (B, M)
+    first = asked.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
+    return Mask(visible_ids=mask.visible_ids, target_ids=mask.target_ids.gather(1, first), num_tokens=mask.num_tokens)
+
+
 def hash_tokens(seeds: Int64[Tensor, " B"], num_tokens: int, *, purpose: int) -> Int64[Tensor, "B N"]:
     """Independent non-negative 63-bit draws, one a token: SplitMix64's finaliser over (seed, purpose, token).
 

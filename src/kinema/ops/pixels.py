@@ -16,6 +16,15 @@ def standardize(
     return (frames / 255 - _channels(mean, frames.device)) / _channels(std, frames.device)
 
 
+def standardize_patches(
+    patches: UInt8[Tensor, "B N P"], mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD
+) -> Float[Tensor, "B N P"]:
+    """`standardize` for pixels that are cut into patches already, channel fastest."""
+    pixels = patches.unflatten(-1, (-1, 3))
+    standardized = (pixels / 255 - torch.tensor(mean, device=patches.device)) / torch.tensor(std, device=patches.device)
+    return standardized.flatten(-2)
+
+
 def to_unit_range(
     standardized: Float[Tensor, "*B 3 H W"], mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD
 ) -> Float[Tensor, "*B 3 H W"]:

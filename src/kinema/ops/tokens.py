@@ -5,33 +5,48 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 
-def patchify(frames: Shaped[Tensor, "B 3 H W"], patch_size: int) -> Shaped[Tensor, "B N P"]:
-    """Non-overlapping patches in raster order; values in a patch are ordered (row, column, channel), channel fastest.
+def patchify(
+    frames: Shaped[Tensor, "B *T 3 H W"], patch_size: int, *, tubelet_size: int = 1
+) -> Shaped[Tensor, "B N P"]:
+    """Non-overlapping patches of frames (B, 3, H, W), or tubelets of clips (B, T, 3, H, W), in raster order.
 
-    Raises ValueError where the size is not a multiple of the patch.
+    Tokens are ordered time, row, column; values in a token (time, row, column, channel), channel fastest.
+    Raises ValueError where the size is not a multiple of the patch, or the length of the tubelet.
     """
-    batch, channels, height, width = frames.shape
-    rows, columns = _grid(height, width, patch_size)
-    cells = frames.reshape(batch, channels, rows, patch_size, columns, patch_size)
-    return cells.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, patch_size * patch_size * channels)
+    clips = frames if frames.ndim == 5 else frames[:, None]
+    batch, num_frames, channels, height, width = clips.shape
+    times, rows, columns = _grid(num_frames, height, width, patch_size, tubelet_size)
+    cells = clips.reshape(batch, times, tubelet_size, channels, rows, patch_size, columns, patch_size)
+    return cells.permute(0, 1, 4, 6, 2, 5, 7, 3).reshape(batch, times * rows * columns, -1)
 
 
 def unpatchify(
     patches: Shaped[Tensor, "B N P"], patch_size: int, *, height: int, width: int
 ) -> Shaped[Tensor, "B 3 H W"]:
-    """The inverse of `patchify`: frames of `height` x `width` pixels."""
-    rows, columns = _grid(height, width, patch_size)
+    """The inverse of `patchify` for frames of `height` x `width` pixels."""
+    return unpatchify_clip(patches, patch_size, tubelet_size=1, num_frames=1, height=height, width=width)[:, 0]
+
+
+def unpatchify_clip(
+    patches: Shaped[Tensor, "B N P"], patch_size: int, *, tubelet_size: int, num_frames: int, height: int, width: int
+) -> Shaped[Tensor, "B T 3 H W"]:
+    """The inverse of `patchify` for clips of `num_frames` frames of `height` x `width` pixels."""
+    times, rows, columns = _grid(num_frames, height, width, patch_size, tubelet_size)
     batch, num_tokens, num_values = patches.shape
-    if (num_tokens, num_values) != (rows * columns, patch_size * patch_size * 3):
-        raise ValueError(f"{num_tokens} patches of {num_values} values do not make a {height}x{width} frame")
-    cells = patches.reshape(batch, rows, columns, patch_size, patch_size, 3)
-    return cells.permute(0, 5, 1, 3, 2, 4).reshape(batch, 3, height, width)
+    if (num_tokens, num_values) != (times * rows * columns, tubelet_size * patch_size * patch_size * 3):
+        raise ValueError(
+            f"{num_tokens} patches of {num_values} values do not make a {height}x{width} frame, {num_frames} times"
+        )
+    cells = patches.reshape(batch, times, rows, columns, tubelet_size, patch_size, patch_size, 3)
+    return cells.permute(0, 1, 4, 7, 2, 5, 3, 6).reshape(batch, num_frames, 3, height, width)
 
 
-def _grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
+def _grid(num_frames: int, height: int, width: int, patch_size: int, tubelet_size: int) -> tuple[int, int, int]:
     if height % patch_size or width % patch_size:
         raise ValueError(f"a {height}x{width} frame does not divide into patches of {patch_size} pixels")
-    return height // patch_size, width // patch_size
+    if num_frames % tubelet_size:
+        raise ValueError(f"{num_frames} frames do not divide into tubelets of {tubelet_size}")
+    return num_frames // tubelet_size, height // patch_size, width // patch_size
 
 
 def take_tokens(tokens: Shaped[Tensor, "B N D"], ids: Int64[Tensor, "B K"]) -> Shaped[Tensor, "B K D"]:
@@ -54,18 +69,31 @@ def normalize_patches(
     The variance is the unbiased one. MAE (He et al. 2022, section 4.1 "normalized pixels"): over all values of a patch
     together, `eps` inside the root. VideoMAE: each channel by itself (`per_channel`), `eps` outside the root.
     """
-    mean, std = patch_statistics(patches, per_channel=per_channel, eps_inside=eps_inside, eps=eps)
-    return (patches - mean) / std
+    values = _rows(patches, per_channel)
+    mean, std = _statistics(values, eps_inside, eps)
+    return (values - mean).div_(std).transpose(-1, -2).reshape(patches.shape)
 
 
 def patch_statistics(
     patches: Float[Tensor, "B N P"], *, per_channel: bool, eps_inside: bool = True, eps: float = 1e-6
 ) -> tuple[Float[Tensor, "B N P"], Float[Tensor, "B N P"]]:
     """Mean and standard deviation of each patch (or of each of its channels), repeated to the shape of the patches."""
-    values = patches.unflatten(-1, (-1, 3)) if per_channel else patches[..., None]  # (B, N, P/3, 3) or (B, N, P, 1)
-    variance, mean = torch.var_mean(values, dim=-2, keepdim=True)
-    std = (variance + eps).sqrt() if eps_inside else variance.sqrt() + eps
-    return mean.expand_as(values).reshape(patches.shape), std.expand_as(values).reshape(patches.shape)
+    values = _rows(patches, per_channel)
+    mean, std = (
+        statistic.expand_as(values).transpose(-1, -2).reshape(patches.shape)
+        for statistic in _statistics(values, eps_inside, eps)
+    )
+    return mean, std
+
+
+def _rows(patches: Float[Tensor, "B N P"], per_channel: bool) -> Float[Tensor, "B N C Q"]:
+    """The values that share a mean, one after the other in memory: reducing strided ones is several times slower."""
+    return patches.unflatten(-1, (-1, 3)).transpose(-1, -2).contiguous() if per_channel else patches[..., None, :]
+
+
+def _statistics(values: Tensor, eps_inside: bool, eps: float) -> tuple[Tensor, Tensor]:
+    variance, mean = torch.var_mean(values, dim=-1, keepdim=True)
+    return mean, (variance + eps).sqrt() if eps_inside else variance.sqrt() + eps
 
 
 def masked_mean(values: Float[Tensor, "B N"], target_ids: Int64[Tensor, "B M"]) -> Float[Tensor, ""]:

@@ -1,24 +1,32 @@
 """From a method's configuration to the method: the only place that names every method."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
-from kinema.methods.configs import MethodConfig, SiamMAEConfig
+from kinema.methods.configs import MethodConfig, SiamMAEConfig, VideoMAEConfig
 from kinema.methods.method import Method
 from kinema.methods.siammae import SiamMAE
+from kinema.methods.videomae import VideoMAE
 
-METHODS: dict[type, Callable[..., Method]] = {SiamMAEConfig: SiamMAE}
+_Kind = TypeVar("_Kind", bound=Method)
+METHODS: dict[type, Callable[..., Method]] = {SiamMAEConfig: SiamMAE, VideoMAEConfig: VideoMAE}
 
 
 def build_method(config: MethodConfig, *, seed: int) -> Method:
-    """The method with fresh weights, the same for the same seed.
+    """The method with fresh weights, the same for the same seed."""
+    return initialised(lambda: METHODS[type(config)](config), seed=seed)
+
+
+def initialised(make: Callable[[], _Kind], *, seed: int) -> _Kind:
+    """What `make` builds, with fresh weights, the same for the same seed.
 
     Parameters and buffers are NaN before `init_weights` fills them, so that a forgotten one is found before the first
     step (`train.finite.check_initialised`) and not by a puzzled reader of the loss.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        method = METHODS[type(config)](config)
+        method = make()
         for tensor in (*method.parameters(), *method.buffers()):
             if tensor.is_floating_point():
                 tensor.fill_(torch.nan)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from kinema.datasets.loader import clips_per_epoch
-from kinema.datasets.media import scan
 from kinema.ops.precision import allow_tf32, autocast, resolve_device, resolve_precision
-from kinema.recipes.build import build_method
+from kinema.recipes.finetuning import FineTuneRequest
 from kinema.recipes.pretrain import PretrainRequest
 from kinema.train.config import resolve_steps
 from kinema.types import ClipBatch
@@ -48,17 +47,18 @@ class Estimate:
         )
 
 
-def estimate(request: PretrainRequest) -> Estimate:
-    """Time and memory of the request; raises what `pretrain` would raise for its files and settings."""
+def estimate(request: PretrainRequest | FineTuneRequest) -> Estimate:
+    """Time and memory of the request; raises what the run would raise for its files and settings."""
     train = request.recipe.train
-    items = scan(request.sources, exclude=[*request.exclude, *request.held_out])
+    items = request.items()
     schedule = resolve_steps(train, clips_per_epoch(len(items)))
     device = resolve_device(request.device)
-    method = build_method(request.recipe.method, seed=train.seed).to(device)
+    method = request.new_method().to(device)
     allow_tf32(device)
     clip = method.clip
     frames = torch.zeros(_PROBED_CLIPS, clip.num_frames, 3, clip.height, clip.width, dtype=torch.uint8)
-    batch = ClipBatch(frames=frames, seeds=torch.arange(_PROBED_CLIPS), ids=("probe",) * _PROBED_CLIPS).to(device)
+    numbers = torch.arange(_PROBED_CLIPS)
+    batch = ClipBatch(frames=frames, seeds=numbers, ids=("probe",) * _PROBED_CLIPS, labels=0 * numbers).to(device)
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What a run does besides training: it keeps encoders, draws pictures, and measures on clips held out."""
 
 import logging
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -33,14 +34,23 @@ _HELD_OUT_BATCHES = 4
 _log = logging.getLogger(__name__)
 
 
-def export_hooks(out: Path, config: TrainConfig) -> list[Hook]:
-    """Keep `encoder.safetensors` as new as the newest checkpoint, and one by step where that is asked for."""
+Save = Callable[[Method, Path, int], None]
+"""Writes what is kept of a method into a folder, at a step."""
+
+
+def _save_encoder(method: Method, folder: Path, step: int) -> None:
+    export = method.encoder_export()
+    save_encoder(folder, export.tensors, {**export.config, "step": step})
+
+
+def export_hooks(out: Path, config: TrainConfig, save: Save = _save_encoder) -> list[Hook]:
+    """Keep what `save` writes as new as the newest checkpoint, and one by step where that is asked for."""
 
     def newest(method: Method, step: int, log: RunLog) -> None:
-        _export_encoder(method, out, step)
+        _export(save, method, out, step)
 
     def kept(method: Method, step: int, log: RunLog) -> None:
-        _export_encoder(method, out / "encoders" / f"step-{step:08d}", step)
+        _export(save, method, out / "encoders" / f"step-{step:08d}", step)
 
     hooks = [Hook(every_steps=None, function=newest)]
     if config.export_every_steps is not None:
@@ -48,11 +58,10 @@ def export_hooks(out: Path, config: TrainConfig) -> list[Hook]:
     return hooks
 
 
-def _export_encoder(method: Method, folder: Path, step: int) -> None:
-    export = method.encoder_export()
+def _export(save: Save, method: Method, folder: Path, step: int) -> None:
     with full_disk_stops(step, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        save_encoder(folder, export.tensors, {**export.config, "step": step})
+        save(method, folder, step)
 
 
 def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:

@@ -1,10 +1,11 @@
-"""Every recipe by name."""
+"""Every recipe by name, those of `kinema pretrain` and those of `kinema finetune`."""
 
 from collections.abc import Callable
+from typing import Any
 
 from kinema.errors import ConfigError, nearest
-from kinema.recipes import siammae
-from kinema.recipes.recipe import Recipe
+from kinema.recipes import finetune, siammae, videomae
+from kinema.recipes.recipe import FineTuneRecipe, Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     function.__name__: function
@@ -15,12 +16,61 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         siammae.siammae_vitt16_cpu,
         siammae.siammae_demo,
         siammae.siammae_smoke,
+        videomae.videomae_vits16_k400,
+        videomae.videomae_vitb16_k400,
+        videomae.videomae_vitl16_k400,
+        videomae.videomae_vith16_k400,
+        videomae.videomae_vits16_ssv2,
+        videomae.videomae_vitb16_ssv2,
+        videomae.videomae_vitl16_ssv2,
+        videomae.videomae_vitb16_ucf101,
+        videomae.videomae_vitb16_hmdb51,
+        videomae.videomae_v2_vitb16_k400,
+        videomae.videomae_v2_vitg14_hybrid,
+        videomae.mae_st_vitl16_k400,
+        videomae.mae_vitb16,
+        videomae.videomae_vitt16_cpu,
+        videomae.videomae_smoke,
     )
 }
 
+FINETUNE_RECIPES: dict[str, Callable[[], FineTuneRecipe]] = {
+    function.__name__: function
+    for function in (
+        finetune.finetune_k400_vits16,
+        finetune.finetune_k400_vitb16,
+        finetune.finetune_k400_vitl16,
+        finetune.finetune_k400_vith16,
+        finetune.k400_vith16_320px_32f,
+        finetune.finetune_ssv2_vits16,
+        finetune.finetune_ssv2_vitb16,
+        finetune.finetune_ssv2_vitl16,
+        finetune.ssv2_vitl16_32f,
+        finetune.finetune_ucf101_vitb16,
+        finetune.finetune_hmdb51_vitb16,
+        finetune.finetune_imagenet_vitb16,
+        finetune.finetune_cpu,
+    )
+}
+_COMMANDS = {"pretrain": RECIPES, "finetune": FINETUNE_RECIPES}
+
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of that name; raises ConfigError naming the nearest where there is none."""
-    if name not in RECIPES:
-        raise ConfigError(f"unknown recipe '{name}'", fix=f"{nearest(name, RECIPES)}`kinema recipes` lists them all")
-    return RECIPES[name]()
+    """The recipe of `kinema pretrain` of that name; ConfigError naming the nearest where there is none."""
+    return _named(name, "pretrain")
+
+
+def finetune_recipe_named(name: str) -> FineTuneRecipe:
+    """The recipe of `kinema finetune` of that name; ConfigError naming the nearest where there is none."""
+    return _named(name, "finetune")
+
+
+def _named(name: str, command: str) -> Any:
+    recipes = _COMMANDS[command]
+    if name in recipes:
+        return recipes[name]()
+    other = next((each for each, of_it in _COMMANDS.items() if name in of_it), None)
+    hint = (
+        f"it is a recipe of `kinema {other}`" if other else f"{nearest(name, recipes)}`kinema recipes` lists them all"
+    )
+    raise ConfigError(f"unknown recipe '{name}'", fix=hint)

@@ -14,15 +14,18 @@ from typing import Any
 import torch
 
 import kinema
-from kinema.datasets.media import MediaItem
+from kinema.datasets.scan import MediaItem
 from kinema.errors import ConfigError
-from kinema.recipes.recipe import Recipe
+from kinema.recipes.recipe import FineTuneRecipe, Recipe
 from kinema.settings import flat
 from kinema.train.checkpoint import full_disk_stops
 
 RECIPE = "recipe.json"
 _PARTIAL = f".{RECIPE}.partial"
-_OWN = (RECIPE, "metrics.jsonl", "skipped.jsonl", "encoder.safetensors", "config.json")
+_OWN = (
+    *(RECIPE, "metrics.jsonl", "skipped.jsonl", "result.json"),
+    *("encoder.safetensors", "config.json", "classifier.safetensors"),
+)
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "pictures", "encoders")
 _PERIODS = ("log", "checkpoint", "export", "pictures", "evaluate")
 _CHANGES_NOTHING = (
@@ -31,20 +34,26 @@ _CHANGES_NOTHING = (
     *(f"settings.train.{what}_every_steps" for what in _PERIODS),
     "settings.train.checkpoint_every_s",
     "settings.train.keep_checkpoints",
+    "settings.views.clips",
+    "settings.views.crops",
 )
 
 _log = logging.getLogger(__name__)
 
 
 def described(
-    name: str, recipe: Recipe, items: Sequence[MediaItem], sources: Sequence[Path], init_from: str | None
+    name: str,
+    recipe: Recipe | FineTuneRecipe,
+    items: Sequence[MediaItem],
+    sources: Sequence[Path | str],
+    init_from: str | None,
 ) -> dict[str, Any]:
     """Everything that shapes the weights, in plain values: what two runs must share for one to go on from the other.
 
-    Of the files their order and their paths below `sources` count, so that the data may be moved.
+    Of the files their order, their classes and their paths below `sources` count, so that the data may be moved.
     """
-    roots = [source if source.is_dir() else source.parent for source in sources]
-    listing = "\n".join(_below(item.path, roots) for item in items)
+    roots = [_root(source) for source in sources]
+    listing = "\n".join(_below(item.name, roots) + _class_of(item) for item in items)
     return {
         "recipe": name,
         "settings": json.loads(json.dumps(asdict(recipe))),
@@ -53,9 +62,22 @@ def described(
     }
 
 
-def _below(path: Path, roots: Sequence[Path]) -> str:
-    root = next((root for root in roots if path.is_relative_to(root)), None)
-    return str(path.relative_to(root) if root is not None else path)
+def _class_of(item: MediaItem) -> str:
+    return "" if item.label is None else f"\t{item.label}"
+
+
+def _root(source: Path | str) -> str:
+    if isinstance(source, str) and "://" in source:
+        return source.partition("#")[0]
+    path = Path(source)
+    if not path.exists():  # a pack and, after #, a list in it
+        path = Path(str(source).rpartition("#")[0])
+    return str(path if path.is_dir() else path.parent)
+
+
+def _below(name: str, roots: Sequence[str]) -> str:
+    root = next((root for root in roots if name.startswith((f"{root}/", f"{root}#"))), None)
+    return name if root is None else name.removeprefix(root).lstrip("/")
 
 
 def fingerprint(description: dict[str, Any]) -> str:

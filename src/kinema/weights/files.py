@@ -15,6 +15,8 @@ from torch import Tensor
 from kinema.errors import ConfigError, WeightsError
 from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
+from kinema.weights.formats.huggingface import TENSORS as HUGGINGFACE_TENSORS
+from kinema.weights.formats.huggingface import is_huggingface, read_huggingface
 
 TENSORS = "encoder.safetensors"
 CONFIG = "config.json"
@@ -50,9 +52,15 @@ def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any
 def load_encoder(source: Path) -> tuple[ViT, str]:
     """The network of a run folder, of a folder with the two files, or of its `.safetensors` file; and its SHA-256.
 
+    A folder that transformers wrote for VideoMAE or ViTMAE is read as well; its decoder is left out.
     Raises WeightsError where there is none, where config and tensors do not fit or do not belong together, or where
     values are not finite.
     """
+    if is_huggingface(source):
+        weights = read_huggingface(source)
+        encoder = ViT(weights.encoder)
+        encoder.load_state_dict(weights.encoder_tensors)
+        return encoder.eval(), sha256_of(source / HUGGINGFACE_TENSORS)
     file, config = _find(source), read_config(source)
     content = file.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
@@ -109,7 +117,9 @@ def _find(source: Path) -> Path:
 
 
 def read_config(source: Path) -> ViTConfig:
-    """What the network of a run folder, or of its `.safetensors` file, is; raises WeightsError as `load_encoder`."""
+    """What the network of such a folder or file is; raises WeightsError as `load_encoder`."""
+    if is_huggingface(source):
+        return read_huggingface(source).encoder
     file = _find(source)
     config = _read_config(file.parent / CONFIG)
     _check_tensors(file, config)

@@ -1,0 +1,180 @@
+"""`kinema finetune RECIPE`: trains a classifier from pre-trained weights, and tests it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from kinema.cli.settings import typed
+from kinema.cli.tables import accuracy_line, unreadable_lines
+from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, progress, run
+from kinema.cli.training import ending, explain, in_typed_units, with_warmup_share_of
+from kinema.datasets.config import DataConfig
+from kinema.errors import KinemaError
+from kinema.recipes.recipe import FineTuneRecipe, Views
+from kinema.recipes.registry import FINETUNE_RECIPES, finetune_recipe_named
+from kinema.train.config import TrainConfig
+from kinema.transfer.finetune_config import FineTuneConfig
+from kinema.transfer.settings import ClipReading
+
+if TYPE_CHECKING:
+    from kinema.benchmark.classification import ClassifierResult
+
+_USAGE = (
+    "kinema finetune RECIPE --dataset NAME --root FOLDER --weights RUN --out FOLDER [options]\n"
+    "       kinema finetune --evaluate-only --weights RUN --dataset NAME --root FOLDER [options]"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled(Common):
+    """Options of training and of testing."""
+
+    dataset: str
+    """ucf101, hmdb51, kinetics, ssv2, folders (SPLIT/CLASS/FILE) or list (SPLIT.csv with path and label)."""
+    root: Path
+    """The data set."""
+    test_split: Annotated[str, tyro.conf.arg(name="test")] = "test"
+    """The split to test on."""
+    fold: int = 1
+    """Of the three official splits of UCF101 and HMDB51."""
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(Labelled):
+    """Train a classifier of videos or images from pre-trained weights, and test it."""
+
+    weights: str
+    """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, for comparison."""
+    out: Path
+    """The run's folder. A run of the same settings that stopped there goes on."""
+    method: tyro.conf.FlagConversionOff[FineTuneConfig]
+    data: tyro.conf.FlagConversionOff[tyro.conf.AvoidSubcommands[DataConfig]]
+    train: tyro.conf.FlagConversionOff[TrainConfig]
+    views: Views
+    train_split: Annotated[str, tyro.conf.arg(name="train")] = "train"
+    """The split to learn from."""
+    seed: int | None = None
+    """The same as --train.seed."""
+    fresh: bool = False
+    """Start over: remove the run that is in the folder."""
+    dry_run: bool = False
+    """Print the resolved recipe, steps, memory and time, and stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Testing(Labelled):
+    """Test a classifier that `kinema finetune` left."""
+
+    weights: Path
+    """The run's folder."""
+    evaluate_only: bool = False
+    """Test, and train nothing."""
+    reading: tyro.conf.FlagConversionOff[tyro.conf.AvoidSubcommands[ClipReading]] = ClipReading()
+    out: Path | None = None
+    """A new folder for result.json."""
+    num_workers: int = 1
+    """Processes that read and decode; 0 reads in the main one."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Trains and tests; gives the exit code, 130 where it was interrupted."""
+    debug = "--debug" in arguments
+    try:
+        if "--evaluate-only" in arguments:
+            return _test_as_told(arguments)
+        if not arguments or arguments[0].startswith("-"):
+            return explain("finetune", _USAGE, FINETUNE_RECIPES, arguments)
+        name, rest = arguments[0], arguments[1:]
+        recipe = finetune_recipe_named(name)
+    except KinemaError as error:
+        return fail(error, debug=debug)
+    train = in_typed_units(recipe.train, rest)
+    defaults = {"method": recipe.method, "data": recipe.data, "train": train, "views": recipe.views}
+    given = parse(Arguments, rest, command=f"finetune {name}", **defaults)
+    given = replace(given, train=with_warmup_share_of(recipe.train, given.train, rest))
+    return run(lambda: _finetune(name, given), debug=debug)
+
+
+def _test_as_told(arguments: Sequence[str]) -> int:
+    weights = typed(arguments, "weights")
+    if weights is None:
+        given = parse(Testing, arguments, command="finetune")  # explains itself
+    else:
+        from kinema.transfer.classifier import read_facts
+
+        reading = read_facts(Path(weights)).reading
+        given = parse(Testing, arguments, command="finetune", reading=reading)
+    return run(lambda: _test(given), debug=given.debug)
+
+
+def _finetune(name: str, given: Arguments) -> int:
+    from kinema.benchmark.recognition import LabelledData
+    from kinema.recipes.estimate import estimate
+    from kinema.recipes.finetuning import FineTuneRequest, finetune
+    from kinema.train.checkpoint import finished_steps
+    from kinema.train.parallel import is_first_process
+
+    train = given.train if given.seed is None else replace(given.train, seed=given.seed)
+    recipe = FineTuneRecipe(method=given.method, data=given.data, train=train, views=given.views)
+    labelled = LabelledData(
+        dataset=given.dataset, root=given.root, train=given.train_split, test=given.test_split, fold=given.fold
+    )
+    request = FineTuneRequest(
+        name=name,
+        recipe=recipe,
+        labelled=labelled,
+        weights=given.weights,
+        out=given.out,
+        fresh=given.fresh,
+        device=given.device,
+    )
+    if given.dry_run and not is_first_process():
+        return 0
+    if given.dry_run:
+        estimated = estimate(request)
+        resolved = {"recipe": name, "settings": asdict(recipe), **estimated.as_json()}
+        answer(resolved, f"{json.dumps(resolved['settings'], indent=2)}\n\n{estimated}", as_json=given.json)
+        return 0
+    before = 0 if given.fresh else finished_steps(given.out)
+    result, tested = finetune(request, reporting=lambda: progress("testing"))
+    if is_first_process():
+        values, text = ending(given.out, step=result.state.step, before=before, interrupted=result.interrupted)
+        if tested is not None:
+            values, text = {**values, "result": tested.as_json()}, f"{_table(tested)}\n{text}"
+        answer(values, text, as_json=given.json)
+    return INTERRUPTED if result.interrupted else 0
+
+
+def _test(given: Testing) -> None:
+    from kinema.benchmark.recognition import LabelledData
+    from kinema.recipes.finetuning import evaluate
+    from kinema.train.parallel import is_first_process
+
+    labelled = LabelledData(dataset=given.dataset, root=given.root, test=given.test_split, fold=given.fold)
+    result = evaluate(
+        given.weights,
+        labelled,
+        given.out,
+        reading=given.reading,
+        num_workers=given.num_workers,
+        device=given.device,
+        reporting=lambda: progress("testing"),
+    )
+    if is_first_process():
+        answer(result.as_json(), _table(result), as_json=given.json)
+
+
+def _table(result: "ClassifierResult") -> str:
+    reading = result.reading
+    learned = "" if result.train_files is None else f"{result.train_files} training and "
+    lines = [
+        f"fine-tuned on {result.data['dataset']}: {result.classes} classes, {learned}{result.test_files} test files, "
+        f"{reading.views}x{reading.crops} views of {reading.sampling.num_frames} frames of {reading.size} pixels",
+        accuracy_line(result.summary),
+    ]
+    return "\n".join([*lines, *unreadable_lines(result.unreadable)])

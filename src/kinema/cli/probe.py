@@ -1,0 +1,89 @@
+"""`kinema probe`: how well a network's frozen features tell classes apart, or the features themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from kinema.cli.tables import accuracy_line, unreadable_lines
+from kinema.cli.terminal import Common, Device, answer, parse, progress, run
+from kinema.errors import ConfigError
+from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
+
+if TYPE_CHECKING:
+    from kinema.benchmark.recognition import ProbeResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Classify videos or images by frozen features: no part of the network is trained."""
+
+    kind: tyro.conf.Positional[Literal["knn", "linear", "attentive"]]
+    """k nearest neighbours; a linear classifier on the mean token; one query that attends to all tokens."""
+    dataset: str
+    """ucf101, hmdb51, kinetics, ssv2, folders (SPLIT/CLASS/FILE) or list (SPLIT.csv with path and label)."""
+    root: Path
+    """The data set."""
+    weights: str
+    """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, pixels:16, for comparison."""
+    out: Path
+    """A new folder for result.json and the features."""
+    train: str = "train"
+    """The split to learn from."""
+    test: str = "test"
+    """The split to test on."""
+    fold: int = 1
+    """Of the three official splits of UCF101 and HMDB51."""
+    seeds: int = 5
+    """Probes trained, each from another seed; the table gives mean and spread."""
+    reading: tyro.conf.FlagConversionOff[tyro.conf.AvoidSubcommands[ClipReading]] = ClipReading()
+    knn: KNNConfig = KNNConfig()
+    probe: tyro.conf.OmitSubcommandPrefixes[ProbeConfig] = ProbeConfig()
+    num_workers: int = 1
+    """Processes that read and decode; 0 reads in the main one."""
+    device: Device = "auto"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the probe and prints its table; gives the exit code."""
+    given = parse(Arguments, arguments, command="probe")
+    return run(lambda: _probe(given), debug=given.debug)
+
+
+def _probe(given: Arguments) -> None:
+    if given.seeds < 1:
+        raise ConfigError(f"{given.seeds} seeds", where="--seeds", fix="give at least 1")
+    from kinema.benchmark.recognition import LabelledData, probe
+    from kinema.pipeline.load import load
+
+    data = LabelledData(dataset=given.dataset, root=given.root, train=given.train, test=given.test, fold=given.fold)
+    extractor = load(given.weights, device=given.device)
+    with progress("reading") as report:
+        result = probe(
+            given.kind,
+            data,
+            extractor,
+            given.out,
+            reading=given.reading,
+            knn=given.knn,
+            training=given.probe,
+            num_seeds=given.seeds,
+            num_workers=given.num_workers,
+            report=report,
+        )
+    answer(result.as_json(), _table(result), as_json=given.json)
+
+
+def _table(result: "ProbeResult") -> str:
+    views, summary = result.reading.num_views, result.summary
+    lines = [
+        f"{result.probe} on {result.data['dataset']}: {result.classes} classes, {result.train_files} training and "
+        f"{result.test_files} test files, {views} view{'s' if views > 1 else ''} each"
+    ]
+    for row in result.rows if len(result.rows) > 1 else ():
+        lines.append(f"seed {row['seed']}: top-1 {100 * row['top1']:.1f}  (learning rate {row['learning_rate']:g})")
+    spread = f" ± {100 * summary['top1_std']:.1f}" if len(result.rows) > 1 else ""
+    lines.append(accuracy_line(summary, spread))
+    return "\n".join([*lines, *unreadable_lines(result.unreadable)])

@@ -1,0 +1,61 @@
+"""What `pretrain` and `finetune` share: durations in the units that are typed, and how a run ends."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kinema.cli.settings import typed
+from kinema.cli.terminal import say
+from kinema.train.config import TrainConfig
+
+
+def in_typed_units(train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
+    """The recipe's durations in the units that are typed, so that `--train.steps 200` replaces epochs."""
+
+    def is_typed(option: str) -> bool:
+        return typed(arguments, f"train.{option}") not in (None, "None")
+
+    if is_typed("steps"):
+        train = replace(train, epochs=None, steps=train.steps or 1, warmup_epochs=None, warmup_steps=None)
+    elif is_typed("epochs"):
+        train = replace(train, epochs=train.epochs or 1.0, steps=None, warmup_epochs=None, warmup_steps=None)
+    if is_typed("warmup-steps"):
+        train = replace(train, warmup_epochs=None)
+    if is_typed("warmup-epochs"):
+        train = replace(train, warmup_steps=None)
+    return train
+
+
+def with_warmup_share_of(recipe: TrainConfig, train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
+    """The recipe's warm-up for the same share of a run of another length, unless a warm-up is typed."""
+    is_typed = any(typed(arguments, f"train.warmup-{unit}") is not None for unit in ("steps", "epochs"))
+    if is_typed or (train.steps, train.epochs) == (recipe.steps, recipe.epochs):
+        return train
+    before = recipe.steps or recipe.epochs or 1
+    share = (recipe.warmup_steps or 0 if recipe.steps else recipe.warmup_epochs or 0) / before
+    if train.steps is not None:
+        return replace(train, warmup_steps=int(share * train.steps), warmup_epochs=None)
+    return replace(train, warmup_epochs=share * (train.epochs or 0), warmup_steps=None)
+
+
+def explain(command: str, usage: str, recipes: Mapping[str, Callable[[], Any]], arguments: Sequence[str]) -> int:
+    """What to type, and the recipes with a line each where help is asked for; gives the exit code."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(f"usage: {usage}\n")
+        print(f"`kinema {command} RECIPE --help` shows every option with the recipe's own values.\n\nrecipes:")
+        for name, recipe in recipes.items():
+            print(f"  {name:<24} {(inspect.getdoc(recipe) or '').splitlines()[0]}")
+        return 0
+    say(f"kinema: error: no recipe named: write kinema {command} RECIPE ...; `kinema recipes` lists them")
+    return 2
+
+
+def ending(out: Path, *, step: int, before: int, interrupted: bool) -> tuple[dict[str, Any], str]:
+    """How a run that had `before` steps behind it ended, as values and for a person."""
+    done_before = step == before
+    values = {"out": str(out), "steps": step, "interrupted": interrupted, "done_before": done_before}
+    if interrupted:
+        return values, f"{out}: stopped; the same command goes on"
+    return values, f"{out}: {'already finished; ' if done_before else ''}use it with --weights {out}"

@@ -1,0 +1,172 @@
+"""An encoder with a classifier on its mean token, and the two on disk."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from kinema.errors import ConfigError, WeightsError
+from kinema.features import WeightsSource
+from kinema.models.configs import ViTConfig
+from kinema.models.layers import layer_norm
+from kinema.models.positions import Positions
+from kinema.models.vit import ViT
+from kinema.transfer.settings import ClipReading
+from kinema.video.sampling import Clips, Segments
+from kinema.weights.files import CONFIG, load_encoder, save_encoder, sha256_of, sync_to_disk
+
+CLASSIFIER = "classifier.safetensors"
+
+
+class Classifier(nn.Module):
+    """Mean over all patch tokens, LayerNorm, linear (VideoMAE, MAE): the class token and the encoder's norm are unused.
+
+    An encoder of single frames sees each frame by itself; the mean then goes over frames as well.
+    """
+
+    def __init__(self, encoder: ViT, num_classes: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.fc_norm = layer_norm(encoder.config.width, encoder.config.norm_eps)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(encoder.config.width, num_classes)
+
+    @torch.no_grad()
+    def init_weights(self, *, head_scale: float) -> None:
+        """Fills every parameter and buffer; the head with small numbers, so that all classes begin as likely."""
+        self.encoder.init_weights()
+        self.fc_norm.reset_parameters()
+        nn.init.trunc_normal_(self.head.weight, std=0.02, a=-0.04, b=0.04)
+        self.head.weight.mul_(head_scale)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, clips: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B K"]:
+        """Logits of standardised clips, of the size and length that the encoder is built for."""
+        encoder = self.encoder
+        inputs = clips.flatten(0, 1) if encoder.config.num_frames == 1 else clips
+        tokens = encoder.through_blocks(encoder.embed(inputs), encoder.config.depth)
+        means = tokens[:, encoder.num_class_tokens :].mean(dim=1)
+        pooled = means.unflatten(0, (len(clips), -1)).mean(dim=1)  # (B, D)
+        return self.head(self.dropout(self.fc_norm(pooled))).float()
+
+
+def fitted(config: ViTConfig, *, num_frames: int, image_size: int) -> ViTConfig:
+    """The same encoder for clips of `num_frames`; one of single frames stays so. ConfigError where tubelets or patches
+    do not divide them."""
+    return replace(config, num_frames=1 if config.num_frames == 1 else num_frames, image_size=image_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierFacts:
+    """What a classifier is, beside its tensors."""
+
+    class_names: tuple[str, ...]
+    reading: ClipReading
+    """How its test clips are read, as it was trained for."""
+    positions: Positions = "interpolated"
+    """How positions reach other clips than those."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedClassifier:
+    """A classifier read from disk, in evaluation mode."""
+
+    classifier: Classifier
+    facts: ClassifierFacts
+    source: WeightsSource
+
+    def at(self, reading: ClipReading) -> Classifier:
+        """The classifier for clips of another length or size; itself where they are its own."""
+        encoder = self.classifier.encoder
+        config = fitted(encoder.config, num_frames=reading.sampling.num_frames, image_size=reading.size)
+        if config == encoder.config:
+            return self.classifier
+        other = Classifier(ViT(config), len(self.facts.class_names))
+        resampled = encoder.tensors_at(config.num_frames, config.image_size, self.facts.positions)
+        other.load_state_dict(self.classifier.state_dict() | _as_encoder(resampled))
+        return other.to(next(encoder.parameters()).device).eval()
+
+
+def _as_encoder(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """An encoder's tensors by the names they have in a classifier."""
+    return {f"encoder.{name}": tensor for name, tensor in tensors.items()}
+
+
+def save_classifier(folder: Path, classifier: Classifier, facts: ClassifierFacts, *, step: int) -> None:
+    """Writes `classifier.safetensors`, then the encoder's two files; `config.json` holds the facts and both SHA-256.
+
+    Killed between them, it leaves files that do not belong together, which `load_classifier` refuses.
+    """
+    tensors = {name: tensor for name, tensor in classifier.state_dict().items() if not name.startswith("encoder.")}
+    partial = folder / f".{CLASSIFIER}.partial"
+    try:
+        partial.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+        sha256 = sha256_of(partial)
+        sync_to_disk(partial)
+        os.replace(partial, folder / CLASSIFIER)
+    finally:
+        partial.unlink(missing_ok=True)
+    encoder = classifier.encoder
+    described = {**asdict(facts), "sha256": sha256}
+    config = {"encoder": asdict(encoder.config), "classifier": described, "step": step}
+    save_encoder(folder, encoder.state_dict(), config)
+
+
+def read_facts(source: Path) -> ClassifierFacts:
+    """What the classifier of a run folder is; WeightsError where there is none."""
+    return _facts(_described(source), source)
+
+
+def load_classifier(source: Path) -> SavedClassifier:
+    """The classifier that fine-tuning left in a run folder.
+
+    WeightsError where there is none, its files do not belong together, or cannot be read.
+    """
+    described = _described(source)
+    facts = _facts(described, source)
+    encoder, sha256 = load_encoder(source)
+    file = source / CLASSIFIER
+    if not file.is_file() or sha256_of(file) != described.get("sha256"):
+        fix = "go on with the run, which writes them anew, or copy all files again"
+        raise WeightsError(f"{CLASSIFIER} is not the one that {CONFIG} was written for", where=str(source), fix=fix)
+    classifier = Classifier(encoder, len(facts.class_names))
+    try:
+        found = load_file(file)
+        classifier.load_state_dict(_as_encoder(encoder.state_dict()) | found)
+    except (SafetensorError, RuntimeError) as error:
+        raise WeightsError("not a classifier's tensors", where=str(file), fix="copy it again") from error
+    return SavedClassifier(
+        classifier=classifier.eval(), facts=facts, source=WeightsSource(source=str(source), sha256=sha256)
+    )
+
+
+def _described(source: Path) -> dict[str, Any]:
+    fix = "give the --out folder of a `kinema finetune` run"
+    try:
+        described = json.loads((source / CONFIG).read_text()).get("classifier")
+    except (OSError, ValueError, AttributeError) as error:
+        raise WeightsError(f"no readable {CONFIG} there", where=str(source), fix=fix) from error
+    if not isinstance(described, dict):
+        raise WeightsError("an encoder without a classifier", where=str(source), fix=fix)
+    return described
+
+
+def _facts(described: dict[str, Any], source: Path) -> ClassifierFacts:
+    try:
+        reading = dict(described["reading"])
+        kind = Clips if "stride" in reading["sampling"] else Segments
+        pixels = {name: tuple(reading[name]) for name in ("mean", "std")}
+        return ClassifierFacts(
+            class_names=tuple(map(str, described["class_names"])),
+            reading=ClipReading(**{**reading, **pixels, "sampling": kind(**reading["sampling"])}),
+            positions=described["positions"],
+        )
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise WeightsError(f"{CONFIG} does not describe a classifier", where=str(source), fix="restore it") from error

@@ -1,0 +1,137 @@
+"""Labelled videos to features: each decoded once for all its views, and kept on disk."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kinema.datasets.actions import LabelledFile, LabelledSet
+from kinema.datasets.loader import start_worker
+from kinema.errors import DatasetError, DecodeError
+from kinema.features import FeatureExtractor, resize_frame
+from kinema.settings import InputSize
+from kinema.transfer.settings import ClipReading
+from kinema.video.images import IMAGE_SUFFIXES, read_image
+from kinema.video.reader import ArrayReader, open_video
+
+Report = Callable[[str, int, int], None]
+"""Told (what, videos done, videos in all) as work goes on."""
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """Features of the videos of a set that could be read, in its order."""
+
+    tokens: Float[Tensor, "N V S D"]
+    """Of every view the tokens, or their mean (S = 1); fp16 on disk, mapped into memory as they are used."""
+    labels: Int64[Tensor, " N"]
+    paths: tuple[str, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    """(path, reason) of the others: they are in no number."""
+
+
+def read_views(path: Path, reading: ClipReading) -> UInt8[np.ndarray, "V T S S 3"]:
+    """Every view of a video or image, crops within clips; all from one pass. DecodeError where it cannot be read."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        video, places = ArrayReader(read_image(path)[None]), [(0,)]
+    else:
+        video = open_video(path, num_threads=1)
+        places = reading.sampling.views(reading.views, num_frames=video.num_frames, fps=video.fps)
+    with video:
+        wanted, slots = np.unique(np.array(places), return_inverse=True)
+        frames = np.stack([_resized(frame, reading.size) for frame in video.frames(wanted)])
+    clips = frames[slots.reshape(len(places), -1)]  # (views, T, h, w, 3)
+    cut = [clips[:, :, top:, left:][:, :, : reading.size, : reading.size] for top, left in _corners(frames, reading)]
+    return np.ascontiguousarray(np.stack(cut, axis=1).reshape(-1, *cut[0].shape[1:]))
+
+
+def _resized(frame: UInt8[np.ndarray, "H W 3"], short_side: int) -> UInt8[np.ndarray, "h w 3"]:
+    return resize_frame(frame, InputSize(short_side=short_side).of(*frame.shape[:2]), "pillow_bicubic")
+
+
+def _corners(frames: np.ndarray, reading: ClipReading) -> list[tuple[int, int]]:
+    """(top, left) of each crop."""
+    spare_rows, spare_columns = frames.shape[1] - reading.size, frames.shape[2] - reading.size
+    shares = (0.5,) if reading.crops == 1 else (0.0, 0.5, 1.0)
+    return [(int(spare_rows * share), int(spare_columns * share)) for share in shares]
+
+
+def extract(
+    labelled: LabelledSet,
+    extractor: FeatureExtractor,
+    reading: ClipReading,
+    file: Path,
+    *,
+    keep_tokens: bool,
+    num_workers: int = 1,
+    report: Report = lambda *_: None,
+) -> ClipFeatures:
+    """Features of every video of a set, written to `file` (.npy, fp16, (N, V, S, D)) as they come.
+
+    keep_tokens: all tokens, for attentive probes; else their mean. Unreadable videos are named in the result, never
+    replaced. DatasetError where none can be read, and for images and videos in one set.
+    """
+    network = extractor.with_settings(reading.features())
+    table: np.ndarray | None = None
+    kept: list[int] = []
+    unreadable: list[tuple[str, str]] = []
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for number, views in enumerate(each_views(labelled.files, reading, num_workers=num_workers)):
+        path = str(labelled.files[number].path)
+        if isinstance(views, str):
+            unreadable.append((path, views))
+        else:
+            tokens = torch.stack([network.clip(view).flatten(0, 2) for view in views.numpy()])  # (V, S, D)
+            tokens = tokens if keep_tokens else tokens.mean(dim=1, keepdim=True)
+            if table is None:
+                table = np.lib.format.open_memmap(
+                    file, mode="w+", dtype=np.float16, shape=(len(labelled), *tokens.shape)
+                )
+            _check_same(table, tokens, path)
+            table[len(kept)] = tokens.half().cpu().numpy()
+            kept.append(number)
+        report(Path(path).name, number + 1, len(labelled))
+    if table is None:
+        first = unreadable[0]
+        raise DatasetError(f"none of {len(labelled)} files can be read: {first[1]}", where=first[0], fix="repair them")
+    table.flush()
+    return ClipFeatures(
+        tokens=torch.from_numpy(table[: len(kept)]),
+        labels=torch.tensor([labelled.files[number].label for number in kept]),
+        paths=tuple(str(labelled.files[number].path) for number in kept),
+        unreadable=tuple(unreadable),
+    )
+
+
+def each_views(
+    files: Sequence[LabelledFile], reading: ClipReading, *, num_workers: int
+) -> Iterator[UInt8[Tensor, "V T S S 3"] | str]:
+    """The views of each file in turn, or why it cannot be read."""
+    views = _Views(files, reading)
+    yield from DataLoader(views, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker)
+
+
+def _check_same(table: np.ndarray, tokens: Tensor, path: str) -> None:
+    if table.shape[1:] != tokens.shape:
+        raise DatasetError("images and videos in one set", where=path, fix="give sets of one kind")
+
+
+class _Views(Dataset):
+    """The views of each file, or why it cannot be read."""
+
+    def __init__(self, files: Sequence[LabelledFile], reading: ClipReading) -> None:
+        self._files, self._reading = files, reading
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, number: int) -> Tensor | str:
+        try:
+            return torch.from_numpy(read_views(self._files[number].path, self._reading))
+        except DecodeError as fault:
+            return str(fault)

@@ -1,0 +1,41 @@
+"""What the options of features and propagation start from."""
+
+import pytest
+
+from kinema.cli.settings import changed, protocol_settings
+from kinema.errors import ProtocolError
+from kinema.propagation.protocols import protocol_named
+
+
+def test_options_start_from_the_protocol_for_the_data_set() -> None:
+    assert protocol_settings([])["features"] == protocol_named("dino_480p").features
+    assert protocol_settings(["--protocol", "siammae"])["propagation"].radius == 20
+    vip = protocol_settings(["--protocol=siammae"], "vip")
+    assert (vip["propagation"].radius, vip["features"].size.long_side) == (8, 880)
+    with pytest.raises(ProtocolError, match="did you mean 'siammae'"):
+        protocol_settings(["--protocol", "siamae"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "rule"),
+    [("short-side", "short_side"), ("long-side", "long_side"), ("fixed", "fixed"), ("native", "native")],
+)
+def test_a_typed_rule_replaces_the_protocol_s_and_keeps_its_rounding(typed: str, rule: str) -> None:
+    size = protocol_settings([f"--features.size.{typed}", "80"])["features"].size
+    assert size.multiple == 64
+    set_ones = {name for name in ("short_side", "long_side", "fixed", "native") if getattr(size, name)}
+    assert set_ones == {rule}
+
+
+@pytest.mark.parametrize("nothing", ["None", "False"])
+def test_a_rule_that_is_typed_away_replaces_nothing(nothing: str) -> None:
+    size = protocol_settings(["--features.size.native", nothing])["features"].size
+    assert size == protocol_named("dino_480p").features.size
+
+
+def test_a_change_is_in_the_name() -> None:
+    dino, crw = protocol_named("dino_480p"), protocol_named("crw")
+    assert changed(dino, dino.features, dino.propagation) == dino
+    other = changed(dino, dino.features, crw.propagation)
+    assert "propagation.top_k=10" in other.name
+    assert other.propagation == crw.propagation

@@ -1,0 +1,68 @@
+"""Probes find what is there, and choose their learning rate without the test set."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from kinema.errors import ConfigError
+from kinema.transfer.probe import train_probe
+from kinema.transfer.settings import Head, ProbeConfig
+
+
+def _blobs(seed: int, *, per_class: int = 12) -> tuple[Tensor, Tensor]:
+    """Tokens (M, 5, 16) of three classes whose means differ, and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.randn(3, 16, generator=torch.Generator().manual_seed(7))
+    labels = torch.arange(3).repeat(per_class)
+    noise = torch.randn(len(labels), 5, 16, generator=generator)
+    return means[labels][:, None] + noise, labels
+
+
+@pytest.mark.parametrize("kind", ["linear", "attentive"])
+def test_a_probe_learns_what_is_there(kind):
+    config = ProbeConfig(learning_rates=(1e-3, 1e-2), epochs=30, batch_size=16)
+    probe = train_probe(*_blobs(0), kind, num_classes=3, config=config)
+    tokens, labels = _blobs(1)
+    assert (probe.scores(tokens).argmax(dim=1) == labels).float().mean() > 0.9
+
+
+def test_only_attention_sees_which_token_differs():
+    """The mean token says nothing where one token in five carries the class and another its opposite."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(2).repeat(200)
+    tokens = 0.3 * torch.randn(400, 5, 16, generator=generator)
+    sign = labels.float() * 2 - 1
+    tokens[:, 0, 0] += 3 * sign
+    tokens[:, 0, 1] += 3
+    tokens[:, 1, 0] -= 3 * sign
+    bounds: dict[Head, tuple[float, float]] = {"linear": (0.0, 0.75), "attentive": (0.9, 1.0)}
+    for kind, (low, high) in bounds.items():
+        config = ProbeConfig(learning_rates=(0.3,), epochs=20, batch_size=16)
+        probe = train_probe(tokens[:300], labels[:300], kind, num_classes=2, config=config)
+        top1 = (probe.scores(tokens[300:]).argmax(dim=1) == labels[300:]).float().mean()
+        assert low <= top1 <= high, kind
+
+
+def test_the_same_seed_gives_the_same_probe_and_another_does_not():
+    tokens, labels = _blobs(0)
+    first, again, other = (
+        train_probe(
+            tokens, labels, "linear", num_classes=3, config=ProbeConfig(learning_rates=(1e-2,), epochs=3, seed=seed)
+        )
+        for seed in (0, 0, 1)
+    )
+    torch.rand(3)
+    assert torch.equal(first.scores(tokens), again.scores(tokens))
+    assert not torch.equal(first.scores(tokens), other.scores(tokens))
+
+
+def test_a_learning_rate_that_destroys_is_not_chosen():
+    config = ProbeConfig(learning_rates=(1e-2, 1e3), epochs=20, batch_size=16)
+    probe = train_probe(*_blobs(0), "attentive", num_classes=3, config=config)
+    assert probe.learning_rate == 1e-2
+    assert probe.held_out_top1 > 0.8
+
+
+def test_one_sample_a_class_leaves_none_to_choose_by():
+    with pytest.raises(ConfigError, match="no class has two"):
+        train_probe(torch.ones(2, 1, 4), torch.arange(2), "linear", num_classes=2, config=ProbeConfig())
