@@ -106,9 +106,11 @@ def first_labels(setting: Setting) -> Tensor:
     return torch.rand(*setting.grid, NUM_CHANNELS, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
 
 
-def run(procedure: str, setting: Setting, steps: int, threads: int, device: str) -> Measured:
+def run(procedure: str, setting: Setting, options: argparse.Namespace) -> Measured:
     """Runs in a process of its own, so that the peak is the procedure's."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(options.threads)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    device, steps = options.device, options.steps
     context = 1 + setting.config.context
     features = (frame(setting, index).to(device) for index in range(context + steps))
     before = peak_mb(device)
@@ -116,10 +118,10 @@ def run(procedure: str, setting: Setting, steps: int, threads: int, device: str)
     seconds, results = [], []
     for query in features:
         synchronize(device)
-        started = time.perf_counter()
+        started = clock()
         results.append(step(query))
         synchronize(device)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     held = context * setting.grid[0] * setting.grid[1] * setting.dim * 4 / 2**20
     return Measured(min(seconds), peak_mb(device) - before - held, results[0].cpu())
 
@@ -209,6 +211,10 @@ def peak_mb(device: str) -> float:
     """The most memory this process has held so far, on the device where it has its own."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")  # getrusage would count the process that this one was started from
+    if status.exists():
+        fields = status.read_text().split()
+        return int(fields[fields.index("VmHWM:") + 1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
@@ -230,8 +236,7 @@ def measured(name: str, setting: Setting, options: argparse.Namespace) -> dict[s
     for _ in range(options.rounds):
         for procedure in ("kinema", "dense") if runs_dense else ("kinema",):
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                arguments = (procedure, setting, options.steps, options.threads, options.device)
-                now = pool.submit(run, *arguments).result()
+                now = pool.submit(run, procedure, setting, options).result()
             best = results.get(procedure, now)
             megabytes = max(best.megabytes, now.megabytes)
             results[procedure] = replace(now, seconds=min(best.seconds, now.seconds), megabytes=megabytes)
@@ -255,6 +260,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="timed frames a round; the fastest counts")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="of the processor, for --threads 1 on a machine that others use",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "half"])
     parser.add_argument("--no-dense", action="store_true")
@@ -267,7 +277,8 @@ def main() -> None:
     if options.device != "cpu" and not torch.cuda.is_available():
         parser.error(f"no device {options.device} on this machine: use cpu")
 
-    table = Table(title=f"{options.threads} threads, {options.device}, precision {options.precision}")
+    seconds = "processor time" if options.cpu_time else "wall time"
+    table = Table(title=f"{seconds}, {options.threads} threads, {options.device}, precision {options.precision}")
     for heading in ("setting", "grid", "frames", "kinema s", "MB", "dense s", "MB", "faster", "leaner", "difference"):
         table.add_column(heading, justify="left" if heading == "setting" else "right")
     for name in options.settings or SETTINGS:
