@@ -261,10 +261,10 @@ def mae_vitb16() -> Recipe:
 
 
 def videomae_vitt16_cpu() -> Recipe:
-    """ViT-Ti/16 on your own videos in half an hour on a processor: 16 frames of 112 pixels.
+    """ViT-Ti/16 on your own videos in under an hour on a processor: 16 frames of 112 pixels.
 
     Command: kinema pretrain videomae_vitt16_cpu --data clips/ --out runs/cpu
-    Cost: about 30 minutes on two quiet CPU cores with AMX, more than half of it decoding. Result: docs/results.md (a plateau so far).
+    Cost: about 40 CPU minutes on cores with AMX, a third of it reading. Result: docs/results.md (a plateau so far).
     """
     return Recipe(
         method=VideoMAEConfig(
