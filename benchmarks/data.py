@@ -25,6 +25,7 @@ from kinema.datasets.config import DataConfig
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset, open_item
 from kinema.datasets.scan import MediaItem, scan
+from kinema.files import replacing
 from kinema.packing.pack import pack
 from kinema.packing.prepare import plan_pack
 from kinema.packing.settings import PackSettings
@@ -32,7 +33,6 @@ from kinema.types import ClipSpec
 from kinema.video.base import Decoder
 from kinema.video.reader import open_video
 from kinema.video.sampling import Clips, FramePairs
-from kinema.video.writer import replacing
 
 NUM_FRAMES, FPS, GRID = 300, 30, 4
 KINDS = {"pair": FramePairs(), "clip": Clips(num_frames=16, stride=4)}

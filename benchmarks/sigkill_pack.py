@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kinema.packing.checksums import sha256_of
+from kinema.files import sha256_of
 
 FORMS = ("shards", "h264")
 STATE = ".packing"

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kinema.errors import WeightsError
+from kinema.files import sha256_of
 from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
-from kinema.weights.files import CONFIG, TENSORS, load_encoder, read_config, save_encoder, sha256_of
+from kinema.weights.files import CONFIG, TENSORS, load_encoder, read_config, save_encoder
 from tests.pipeline.small import ENCODER, write_encoder
 
 

@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kinema.errors import WeightsError
+from kinema.files import sha256_of
 from kinema.methods.configs import VideoMAEConfig
 from kinema.methods.videomae import VideoMAE
 from kinema.ops.pixels import standardize
 from kinema.ops.tokens import take_tokens
 from kinema.types import ClipBatch
-from kinema.weights.files import load_encoder, read_config, sha256_of
+from kinema.weights.files import load_encoder, read_config
 from kinema.weights.formats.autoencoder import AutoencoderWeights
 from kinema.weights.formats.huggingface import from_huggingface, read_huggingface, to_huggingface, write_huggingface
 

@@ -1,6 +1,5 @@
 """Accuracy of a trained classifier: every test video decoded once for all its views, their probabilities averaged."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from kinema.benchmark.result import versions
 from kinema.datasets.actions import LabelledFile, LabelledSet
 from kinema.errors import DatasetError
 from kinema.features import WeightsSource
+from kinema.files import write_json
 from kinema.ops.collectives import gather_objects, rank, world_size
 from kinema.ops.pixels import standardize
 from kinema.ops.precision import autocast, resolve_precision
@@ -54,7 +54,7 @@ class ClassifierResult(ClassifierScores):
 
     def write(self, out: Path) -> None:
         """Writes `result.json` into a folder."""
-        (out / RESULT).write_text(json.dumps(self.as_json(), indent=2) + "\n")
+        write_json(out / RESULT, self.as_json())
 
 
 def classify(

@@ -1,6 +1,5 @@
 """Several networks on one benchmark, side by side, and beside them what papers report."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from kinema.benchmark.run import Report, finished_summary, run
 from kinema.benchmark.score import DEFAULT_SPLITS
 from kinema.benchmark.task import Task
 from kinema.features import FeatureExtractor
+from kinema.files import write_json
 from kinema.propagation.protocols import Benchmark, comparable
 
 COMPARISON = "compare.json"
@@ -77,7 +77,7 @@ def compare(
         rows=(*measured, *published),
         warnings=tuple(_warnings(task, published)),
     )
-    (out / COMPARISON).write_text(json.dumps(comparison.as_json(), indent=2) + "\n", encoding="utf-8")
+    write_json(out / COMPARISON, comparison.as_json())
     return comparison
 
 

@@ -1,6 +1,5 @@
 """Class of a video or image from frozen features: k-NN, linear and attentive probes, with all that the number means."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from kinema.benchmark.result import versions
 from kinema.datasets.actions import LabelledSet, check_classes, read_labelled
 from kinema.features import FeatureExtractor, WeightsSource
+from kinema.files import write_json
 from kinema.metrics.classification import accuracy, cross_entropy
 from kinema.pipeline.results import output_folder
 from kinema.transfer.clips import ClipFeatures, extract
@@ -118,7 +118,7 @@ def probe(
             settings=asdict(knn if kind == "knn" else training),
             weights=extractor.source,
         )
-        (out / "result.json").write_text(json.dumps(result.as_json(), indent=2) + "\n")
+        write_json(out / "result.json", result.as_json())
     return result
 
 

@@ -1,7 +1,5 @@
 """What a benchmark says: numbers, and everything that they depend on."""
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 import kinema
 from kinema.features import WeightsSource
+from kinema.files import write_json
 from kinema.propagation.protocols import Protocol
 
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "av")
@@ -39,12 +38,7 @@ class BenchmarkResult:
 
     def write(self, file: Path) -> None:
         """Writes the result as JSON, whole or not at all."""
-        beside = file.with_name(f".{file.name}.partial")
-        try:
-            beside.write_text(json.dumps(self.as_json(), indent=2) + "\n")
-            os.replace(beside, file)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_json(file, self.as_json())
 
 
 def versions() -> dict[str, str]:

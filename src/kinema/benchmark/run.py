@@ -22,9 +22,9 @@ from kinema.benchmark.youtube_vos import YouTubeVosTask
 from kinema.datasets import davis, jhmdb, vip, youtube_vos
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor
+from kinema.files import replacing
 from kinema.pipeline.results import output_folder
 from kinema.propagation.protocols import Protocol
-from kinema.video.writer import replacing
 
 REQUEST, RESULT, PICTURES, SUBMISSION = "request.json", "result.json", "pictures", "submission.zip"
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same masks

@@ -1,6 +1,5 @@
 """Many settings on one list, with the features of each frame computed once for each layer."""
 
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from kinema.benchmark.scoring.base import Item
 from kinema.benchmark.task import Task
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor
+from kinema.files import write_json
 from kinema.pipeline.results import output_folder
 from kinema.propagation.protocols import Protocol
 from kinema.settings import FeatureSettings
@@ -123,7 +123,7 @@ def sweep(
             options=as_options(settings[order[0]][1]),
             weights=vars(extractor.source),
         )
-        (out / "sweep.json").write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+        write_json(out / "sweep.json", result.as_json())
     return result
 
 

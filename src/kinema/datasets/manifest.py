@@ -12,7 +12,7 @@ from types import TracebackType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from kinema.errors import ConfigError, DatasetError
-from kinema.video.writer import replacing
+from kinema.files import replacing
 
 SUFFIX = ".jsonl"
 _FORMAT = "kinema-manifest"

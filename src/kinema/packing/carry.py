@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kinema.datasets.lists import NamedFile, NamesInTree
 from kinema.datasets.scan import VIDEO_SUFFIXES
-from kinema.packing.checksums import write_synced
+from kinema.packing.ledger import write_synced
 from kinema.packing.sources import Collection
 from kinema.video.images import IMAGE_SUFFIXES
 

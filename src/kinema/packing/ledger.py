@@ -7,6 +7,7 @@ names; a line that a kill or a power failure kept out of the journal costs that 
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any
 
 from kinema.datasets.shards import PACK_FILE, PACK_FORMAT
 from kinema.errors import ConfigError, DatasetError
-from kinema.packing.checksums import sync, write_synced
+from kinema.files import sync_to_disk
 from kinema.packing.plan import Estimate
 from kinema.packing.settings import PackSettings
 from kinema.packing.sources import Collection
@@ -128,9 +129,9 @@ class Ledger:
             _PARTS[self._form]: list(records),
         }
         for folder in {(self.folder / record["name"]).parent for record in records}:
-            sync(folder)
+            sync_to_disk(folder)
         write_synced(self.folder / PACK_FILE, _indented(about))
-        sync(self.folder)
+        sync_to_disk(self.folder)
         shutil.rmtree(self.state)
 
     def _remove_unfinished(self) -> None:
@@ -217,3 +218,14 @@ def _lines(row: Mapping[str, Any]) -> bytes:
 
 def _indented(about: Mapping[str, Any]) -> bytes:
     return (json.dumps(about, indent=1) + "\n").encode()
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """A file with this content, whole or not there: written beside, synced and renamed."""
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        beside.write_bytes(content)
+        sync_to_disk(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

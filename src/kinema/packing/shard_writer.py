@@ -19,7 +19,7 @@ from kinema.datasets.scan import open_item
 from kinema.datasets.shard_index import ShardVideo, encode_index, parse_header
 from kinema.datasets.shards import INDEX_SUFFIX, MAX_FRAME_BYTES, decode_jpeg, jpeg_size
 from kinema.errors import DecodeError, KinemaError
-from kinema.packing.checksums import sha256_of, sync
+from kinema.files import sha256_of, sync_to_disk
 from kinema.packing.images import encode_jpeg, plain_jpeg, resized, uneven_times
 from kinema.packing.plan import Unit
 from kinema.packing.settings import PackSettings
@@ -50,10 +50,10 @@ def write_shard(
                 file.seek(start)
                 file.truncate()
         file.write(bytes(-(file.tell() + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE + 2 * tarfile.BLOCKSIZE))
-    sync(tar)
+    sync_to_disk(tar)
     encoded, header_bytes = encode_index(videos)
     index.write_bytes(encoded)
-    sync(index)
+    sync_to_disk(index)
     _read_back(tar, index, header_bytes, videos, beat)
     index_name = str(Path(unit.name).with_suffix(INDEX_SUFFIX))
     record = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from kinema.datasets.scan import open_item
 from kinema.errors import DecodeError, KinemaError
-from kinema.packing.checksums import sha256_of, sync
+from kinema.files import sha256_of, sync_to_disk
 from kinema.packing.h264 import encode_h264
 from kinema.packing.images import resized, uneven_times
 from kinema.packing.plan import Unit
@@ -49,7 +49,7 @@ def _copy(entry: Entry, path: Path, _settings: PackSettings, beat: Beat) -> dict
     with open_item(entry.item) as image:
         (frame,) = image
     path.write_bytes(image_bytes(Path(entry.item.path)))
-    sync(path)
+    sync_to_disk(path)
     return {"frames": 1, "height": frame.shape[0], "width": frame.shape[1]}
 
 
@@ -62,7 +62,7 @@ def _encode(entry: Entry, path: Path, settings: PackSettings, beat: Beat) -> dic
             raise DecodeError(f"{count} of {video.num_frames} frames can be decoded", where=entry.name)
         fps = video.fps
         wanted_times_s = video.times_s(range(count))
-    sync(path)
+    sync_to_disk(path)
     _read_back(path, wanted_times_s, (height, width), beat)
     return {"frames": count, "fps": fps, "height": height, "width": width}
 

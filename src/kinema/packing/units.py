@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kinema.datasets.scan import open_item
 from kinema.errors import DecodeError, KinemaError
-from kinema.packing.checksums import sha256_of
+from kinema.files import sha256_of
 from kinema.packing.plan import Unit
 from kinema.packing.settings import PackSettings
 from kinema.packing.shard_writer import write_shard

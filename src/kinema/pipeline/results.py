@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 
 from kinema.errors import ConfigError
 from kinema.features import FeatureExtractor
+from kinema.files import replacing
 from kinema.pipeline.kinds import Joints, Kind, Maps, Masks
 from kinema.pipeline.label_files import GivenLabels
 from kinema.pipeline.propagate import propagate_video
@@ -22,7 +23,7 @@ from kinema.propagation.protocols import Protocol
 from kinema.report.overlays import overlay, overlay_maps, overlay_points
 from kinema.video.base import VideoReader
 from kinema.video.masks import read_mask, write_mask
-from kinema.video.writer import replacing, write_video
+from kinema.video.writer import write_video
 
 _LAST_DRAWN_ID = 254  # 255 is void to DAVIS and would not be drawn, but many draw their one object in white
 _UNFINISHED = ".unfinished"

@@ -22,9 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from kinema.errors import ConfigError, TrainingError, WeightsError
+from kinema.files import sync_to_disk
 from kinema.methods.method import Method
 from kinema.ops.collectives import gather_objects
-from kinema.weights.files import sync_to_disk
 
 _BESIDE = ".beside-"
 _UNREADABLE = (

@@ -7,8 +7,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from kinema.errors import DatasetError, DecodeError
+from kinema.files import replacing
 from kinema.palette import encode_palette_png
-from kinema.video.writer import replacing
 
 _MOST_GREYS = 64
 """Different values of a grey mask; smoothed edges give nearly all 256, and nobody labels so many objects in grey."""

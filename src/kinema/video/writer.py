@@ -1,9 +1,6 @@
 """Video out: H.264 in MP4. A file appears complete or not at all."""
 
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kinema.errors import ConfigError, DatasetError
+from kinema.files import replacing
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -57,17 +55,3 @@ def _video_stream(container: "OutputContainer", first: np.ndarray, fps: int | fl
     stream.pix_fmt = "yuv420p"  # what browsers and players show
     stream.options = {"crf": "18"} if is_h264 else {"qscale": "2"}
     return stream
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to; it becomes `path` at the end, or is removed where something fails."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
-    try:
-        yield beside
-        beside.chmod(0o644)  # temporary files start out closed to everyone else
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

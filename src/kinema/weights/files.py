@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from kinema.errors import ConfigError, WeightsError
+from kinema.files import sha256_of, sync_to_disk
 from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
 from kinema.weights.formats.huggingface import TENSORS as HUGGINGFACE_TENSORS
@@ -74,12 +75,6 @@ def load_encoder(source: Path) -> tuple[ViT, str]:
     return encoder.eval(), sha256
 
 
-def sha256_of(file: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _check_sha256(found: str, file: Path) -> None:
     stated = json.loads((file.parent / CONFIG).read_text()).get("sha256")
     if stated != found:
@@ -88,15 +83,6 @@ def _check_sha256(found: str, file: Path) -> None:
             where=str(file),
             fix="go on with the training run, which writes both anew, or copy both again",
         )
-
-
-def sync_to_disk(path: Path) -> None:
-    """Returns when a file's bytes, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _find(source: Path) -> Path:

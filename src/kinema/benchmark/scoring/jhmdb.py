@@ -13,8 +13,8 @@ from jaxtyping import Float, Float64
 from kinema.benchmark.scoring.base import Scores, Scoring
 from kinema.datasets.jhmdb import JOINTS, JhmdbSequence
 from kinema.errors import DatasetError
+from kinema.files import replacing
 from kinema.metrics.keypoints import joint_distances, mean_pck
-from kinema.video.writer import replacing
 
 HEADER = ("frame", "name", "x", "y", "confidence")
 _FORM = f"expected the columns {','.join(HEADER)}, and {len(JOINTS)} joints of every frame in the data set's order"
