@@ -1,8 +1,7 @@
 """`kinema finetune RECIPE`: trains a classifier from pre-trained weights, and tests it."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import tyro
 from kinema.cli.settings import typed
 from kinema.cli.tables import accuracy_line, unreadable_lines
 from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, progress, run
-from kinema.cli.training import ending, explain, in_typed_units, with_warmup_share_of
+from kinema.cli.training import ending, explain, in_typed_units, show_estimate, with_warmup_share_of
 from kinema.datasets.config import DataConfig
 from kinema.errors import KinemaError
 from kinema.recipes.recipe import FineTuneRecipe, Views
@@ -114,7 +113,6 @@ def _test_as_told(arguments: Sequence[str]) -> int:
 
 def _finetune(name: str, given: Arguments) -> int:
     from kinema.benchmark.recognition import LabelledData
-    from kinema.recipes.estimate import estimate
     from kinema.recipes.finetuning import FineTuneRequest, finetune
     from kinema.train.checkpoint import finished_steps
     from kinema.train.parallel import is_first_process
@@ -133,13 +131,8 @@ def _finetune(name: str, given: Arguments) -> int:
         fresh=given.fresh,
         device=given.device,
     )
-    if given.dry_run and not is_first_process():
-        return 0
     if given.dry_run:
-        estimated = estimate(request)
-        resolved = {"recipe": name, "settings": asdict(recipe), **estimated.as_json()}
-        answer(resolved, f"{json.dumps(resolved['settings'], indent=2)}\n\n{estimated}", as_json=given.json)
-        return 0
+        return show_estimate(request, as_json=given.json)
     before = 0 if given.fresh else finished_steps(given.out)
     result, tested = finetune(request, reporting=lambda: progress("testing"))
     if is_first_process():

@@ -1,15 +1,14 @@
 """`kinema pretrain RECIPE`: learns features from unlabelled video."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, run
-from kinema.cli.training import ending, explain, in_typed_units, with_warmup_share_of
+from kinema.cli.training import ending, explain, in_typed_units, show_estimate, with_warmup_share_of
 from kinema.datasets.config import DataConfig
 from kinema.errors import KinemaError
 from kinema.methods.configs import MethodConfig
@@ -62,7 +61,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _pretrain(name: str, given: Arguments) -> int:
-    from kinema.recipes.estimate import estimate
     from kinema.recipes.pretrain import PretrainRequest, pretrain
     from kinema.train.checkpoint import finished_steps
     from kinema.train.parallel import is_first_process
@@ -80,13 +78,8 @@ def _pretrain(name: str, given: Arguments) -> int:
         fresh=given.fresh,
         device=given.device,
     )
-    if given.dry_run and not is_first_process():
-        return 0
     if given.dry_run:
-        estimated = estimate(request)
-        resolved = {"recipe": name, "settings": asdict(recipe), **estimated.as_json()}
-        answer(resolved, f"{json.dumps(resolved['settings'], indent=2)}\n\n{estimated}", as_json=given.json)
-        return 0
+        return show_estimate(request, as_json=given.json)
     before = 0 if given.fresh else finished_steps(given.out)
     result = pretrain(request)
     if is_first_process():

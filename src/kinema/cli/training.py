@@ -1,14 +1,19 @@
-"""What `pretrain` and `finetune` share: durations in the units that are typed, and how a run ends."""
+"""What `pretrain` and `finetune` share: durations in the units that are typed, the dry run, and how a run ends."""
 
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kinema.cli.settings import typed
-from kinema.cli.terminal import say
+from kinema.cli.terminal import answer, say
 from kinema.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from kinema.recipes.finetuning import FineTuneRequest
+    from kinema.recipes.pretrain import PretrainRequest
 
 
 def in_typed_units(train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
@@ -50,6 +55,18 @@ def explain(command: str, usage: str, recipes: Mapping[str, Callable[[], Any]], 
         return 0
     say(f"kinema: error: no recipe named: write kinema {command} RECIPE ...; `kinema recipes` lists them")
     return 2
+
+
+def show_estimate(request: "PretrainRequest | FineTuneRequest", *, as_json: bool) -> int:
+    """Prints everything that a request resolves to and what it will take, once for all ranks; gives the exit code."""
+    from kinema.recipes.estimate import estimate
+    from kinema.train.parallel import is_first_process
+
+    if is_first_process():
+        estimated, settings = estimate(request), asdict(request.recipe)
+        resolved = {"recipe": request.name, "settings": settings, **estimated.as_json()}
+        answer(resolved, f"{json.dumps(settings, indent=2)}\n\n{estimated}", as_json=as_json)
+    return 0
 
 
 def ending(out: Path, *, step: int, before: int, interrupted: bool) -> tuple[dict[str, Any], str]:
