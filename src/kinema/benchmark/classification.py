@@ -15,6 +15,7 @@ from kinema.datasets.actions import LabelledFile, LabelledSet
 from kinema.errors import DatasetError
 from kinema.features import WeightsSource
 from kinema.files import write_json
+from kinema.metrics.classification import merge_views
 from kinema.ops.collectives import gather_objects, rank, world_size
 from kinema.ops.pixels import standardize
 from kinema.ops.precision import autocast, resolve_precision
@@ -100,17 +101,18 @@ def _each_score(
             rows.append(views)
         else:
             with autocast(resolve_precision(reading.precision, device), device):
-                rows.append(_probabilities(classifier, views.to(device), reading).cpu().numpy())
+                scores = _each_view(classifier, views.to(device), reading).float().cpu().numpy()
+                rows.append(merge_views(scores, np.zeros(len(scores), np.int64))[0])
         report(files[number - 1].path.name, number, len(files))
     return rows
 
 
-def _probabilities(classifier: Classifier, views: Tensor, reading: ClipReading) -> Tensor:
-    """Of one video, (K,), in double precision."""
+def _each_view(classifier: Classifier, views: Tensor, reading: ClipReading) -> Tensor:
+    """Logits of one video's views, (V, K)."""
     num_frames = reading.sampling.num_frames
     clips = views.permute(0, 1, 4, 2, 3)  # (V, T, 3, S, S)
     if clips.shape[1] == 1:  # an image stands still
         clips = clips.expand(-1, num_frames, -1, -1, -1)
     at_once = max(_FRAMES_AT_ONCE // num_frames, 1)
     parts = [classifier(standardize(part, reading.mean, reading.std)) for part in clips.split(at_once)]
-    return torch.cat(parts).double().softmax(dim=1).mean(dim=0)
+    return torch.cat(parts)

@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Integer
-from torch import Tensor
 
 from kinema.benchmark.result import versions
 from kinema.datasets.actions import LabelledSet, check_classes, read_labelled
 from kinema.features import FeatureExtractor, WeightsSource
 from kinema.files import write_json
-from kinema.metrics.classification import accuracy, cross_entropy
+from kinema.metrics.classification import accuracy, cross_entropy, merge_views
 from kinema.pipeline.results import output_folder
 from kinema.transfer.clips import ClipFeatures, extract
 from kinema.transfer.knn import knn_scores
@@ -138,20 +137,17 @@ def _rows(
         scores = knn_scores(
             queries[:, 0], samples[:, 0], labels, num_classes=num_classes, k=knn.k, temperature=knn.temperature
         )
-        return [_row(scores, test)]
+        shares = scores.unflatten(0, (len(test.labels), -1)).mean(dim=1)  # of the votes: no logits, so no softmax
+        return [scored(shares.double().numpy(), test.labels.numpy())]
+    video_ids = np.arange(len(test.labels)).repeat(test.tokens.shape[1])
     rows = []
     for seed in range(num_seeds):
         from_seed = replace(training, seed=training.seed + seed)
         trained = train_probe(samples, labels, kind, num_classes=num_classes, config=from_seed)
         chosen = {"seed": from_seed.seed, "learning_rate": trained.learning_rate}
-        rows.append({**chosen, **_row(trained.scores(queries).softmax(dim=1), test)})
+        merged = merge_views(trained.scores(queries).numpy(), video_ids)
+        rows.append({**chosen, **scored(merged, test.labels.numpy())})
     return rows
-
-
-def _row(probabilities: Tensor, test: ClipFeatures) -> dict[str, Any]:
-    """Accuracies of the mean over each video's views."""
-    merged = probabilities.unflatten(0, (len(test.labels), -1)).mean(dim=1).double().cpu().numpy()
-    return scored(merged, test.labels.numpy())
 
 
 def scored(probabilities: Float[np.ndarray, "N K"], labels: Integer[np.ndarray, " N"]) -> dict[str, float]:
