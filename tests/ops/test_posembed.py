@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.ops.posembed import resample_clip_positions, resample_positions, sincos_1d, sincos_2d, sincos_3d
+from kinema.ops.posembed import resample_clip_positions, sincos_1d, sincos_2d, sincos_3d
 
 
 def test_sincos_follows_the_formula():
@@ -49,13 +49,13 @@ def slow_resample(table: np.ndarray, new: tuple[int, int], offset: float) -> np.
 @pytest.mark.parametrize(("how", "offset"), [("interpolated", 0.0), ("interpolated_offset", 0.1)])
 def test_resampling_equals_the_written_out_kernel(how, offset):
     table = np.random.default_rng(0).normal(size=(4, 4, 3))
-    found = resample_positions(torch.from_numpy(table).reshape(16, 3), (4, 4), (5, 7), how=how)
+    found = resample_clip_positions(torch.from_numpy(table).reshape(16, 3), (1, 4, 4), (1, 5, 7), how=how)
     np.testing.assert_allclose(found.numpy().reshape(5, 7, 3), slow_resample(table, (5, 7), offset), atol=1e-9)
 
 
 def test_the_same_grid_is_left_alone():
     table = torch.randn(16, 3)
-    assert torch.equal(resample_positions(table, (4, 4), (4, 4), how="interpolated_offset"), table)
+    assert torch.equal(resample_clip_positions(table, (1, 4, 4), (1, 4, 4), how="interpolated_offset"), table)
 
 
 def test_sincos_in_one_line_follows_the_formula():
@@ -81,6 +81,6 @@ def test_sincos_in_three_dimensions_is_time_then_place():
 def test_clips_are_resampled_in_space_then_linearly_in_time():
     table = torch.randn(2 * 16, 3, dtype=torch.float64)
     found = resample_clip_positions(table, (2, 4, 4), (4, 5, 7), how="interpolated").unflatten(0, (4, 35))
-    early, late = (resample_positions(part, (4, 4), (5, 7), how="interpolated") for part in table.split(16))
+    early, late = (resample_clip_positions(part, (1, 4, 4), (1, 5, 7), how="interpolated") for part in table.split(16))
     for time, share in enumerate((0.0, 0.25, 0.75, 1.0)):  # (time + 0.5) / 2 - 0.5, kept between the two
         torch.testing.assert_close(found[time], early + share * (late - early))

@@ -51,21 +51,6 @@ def _sincos_1d(positions: Float[Tensor, " N"], width: int) -> Float[Tensor, "N D
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def resample_positions(
-    positions: Float[Tensor, "N D"],
-    grid: tuple[int, int],
-    new_grid: tuple[int, int],
-    *,
-    how: Literal["interpolated", "interpolated_offset"],
-) -> Float[Tensor, "M D"]:
-    """Positions of `grid` (rows, columns) at `new_grid`, bicubic without antialiasing; unchanged at the same grid.
-
-    `interpolated_offset` is DINO's way (facts its evaluations depend on): 0.1 is added to the new grid before it is
-    divided by the old one, and that scale, not the ratio of the sizes, gives the source coordinates.
-    """
-    return resample_clip_positions(positions, (1, *grid), (1, *new_grid), how=how)
-
-
 def resample_clip_positions(
     positions: Float[Tensor, "N D"],
     grid: tuple[int, int, int],
@@ -73,8 +58,12 @@ def resample_clip_positions(
     *,
     how: Literal["interpolated", "interpolated_offset"],
 ) -> Float[Tensor, "M D"]:
-    """Positions of `grid` (times, rows, columns) at `new_grid`: each time as by `resample_positions`, then linear in
-    time, both without antialiasing (the way of VideoMAE V2's fine-tuning)."""
+    """Positions of `grid` (times, rows, columns) at `new_grid`: bicubic in each time, then linear in time, both without
+    antialiasing (the way of VideoMAE V2's fine-tuning); unchanged at the same grid.
+
+    `interpolated_offset` is DINO's way (facts its evaluations depend on): 0.1 is added to the new grid before it is
+    divided by the old one, and that scale, not the ratio of the sizes, gives the source coordinates.
+    """
     images = positions.unflatten(0, grid).permute(0, 3, 1, 2)  # (t, D, h, w)
     if new_grid[1:] != grid[1:]:
         images = _bicubic(images, grid[1:], new_grid[1:], how)
