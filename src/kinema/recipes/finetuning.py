@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from kinema.benchmark.classification import ClassifierResult, classify
@@ -58,18 +57,13 @@ class FineTuneRequest:
     fresh: bool = False
     device: str = "auto"
 
-    @cached_property
-    def sets(self) -> tuple[LabelledSet, LabelledSet]:
-        """The files to learn from and to test on; their lists, which may name hundreds of thousands, are read once."""
-        return self.labelled.read()
-
     def items(self) -> list[MediaItem]:
         """What is trained on."""
-        return labelled_items(self.sets[0])
+        return labelled_items(self.labelled.read()[0])
 
     def new_method(self) -> FineTune:
         """The recipe's classifier around an encoder of the weights' kind, all of it with fresh weights."""
-        num_classes = len(self.sets[0].class_names)
+        num_classes = len(self.labelled.read()[0].class_names)
         return _new_method(self.recipe, self.encoder().config, num_classes)
 
     def encoder(self) -> ViT:
@@ -91,8 +85,8 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
     for weights that are not the recipe's size.
     """
     recipe = request.recipe
-    train_set, test_set = request.sets
-    items = request.items()
+    train_set, test_set = request.labelled.read()
+    items = labelled_items(train_set)
 
     def method(finished_steps: int) -> Method:
         num_classes = len(train_set.class_names)
