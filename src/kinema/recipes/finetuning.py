@@ -21,6 +21,7 @@ from kinema.pipeline.results import output_folder
 from kinema.recipes.build import initialised
 from kinema.recipes.hooks import export_hooks
 from kinema.recipes.recipe import FineTuneRecipe
+from kinema.recipes.report import write_report
 from kinema.recipes.run import Run, train
 from kinema.recipes.run_folder import described
 from kinema.train.log import RunLog
@@ -120,6 +121,7 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
         result = test.result(ranks, recipe.data.num_workers, reporting, train_files=len(items) - len(unread))
         if ranks.is_first:
             result.write(request.out)
+            write_report(request.out)
     return trained, result
 
 

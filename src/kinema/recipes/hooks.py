@@ -20,6 +20,7 @@ from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
 from kinema.ops.precision import autocast, resolve_precision, without_tf32
 from kinema.propagation.protocols import protocol_named
+from kinema.recipes.report import write_report
 from kinema.report.reconstructions import reconstruction_sheet
 from kinema.train.checkpoint import full_disk_stops
 from kinema.train.config import TrainConfig
@@ -62,6 +63,16 @@ def _export(save: Save, method: Method, folder: Path, step: int) -> None:
     with full_disk_stops(step, folder):
         folder.mkdir(parents=True, exist_ok=True)
         save(method, folder, step)
+
+
+def report_hook(out: Path) -> Hook:
+    """The run's page, as new as the newest checkpoint."""
+
+    def write(method: Method, step: int, log: RunLog) -> None:
+        with full_disk_stops(step, out):
+            write_report(out)
+
+    return Hook(every_steps=None, function=write)
 
 
 def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
