@@ -1,5 +1,6 @@
 """Charts: round axes that cover the values, points where they belong, nothing lost that matters."""
 
+import random
 import re
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -21,7 +22,9 @@ def lines(chart: str) -> list[list[tuple[float, float]]]:
     return [[(float(x), float(y)) for x, y in (point.split(",") for point in text.split())] for text in texts]
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.64, 1.607), (0, 86.4), (-3, 11), (0, 9.2e-4), (5, 5), (0, 234375)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.64, 1.607), (0, 86.4), (-3, 11), (0, 9.2e-4), (5, 5), (0, 234375), (0, 3.1e-14)]
+)
 def test_ticks_are_round_and_cover_the_values(low: float, high: float) -> None:
     ticks = round_ticks(low, high)
     assert ticks[0] <= low
@@ -82,6 +85,16 @@ def test_long_lines_are_thinned_without_losing_peaks_and_smoothed() -> None:
     plain = lines(line_chart("x", [Series(name="a", steps=[0, 1], values=[9.0, 0.5])]))[0]
     assert {min(y for _, y in faint), max(y for _, y in faint)} == {y for _, y in plain}
     assert max(y for _, y in smooth) - min(y for _, y in smooth) < 5
+
+
+def test_values_of_any_size_can_be_drawn() -> None:
+    draw = random.Random(0)
+    for _ in range(300):
+        middle, width = draw.choice([0, 1, -1]) * 10 ** draw.uniform(-20, 20), 10 ** draw.uniform(-25, 20)
+        values = [middle + draw.choice([0, draw.uniform(0, width)]) for _ in range(5)]
+        for from_zero in (False, True):
+            chart = line_chart("x", [Series(name="a", steps=range(5), values=values)], from_zero=from_zero)
+            assert all(-1 <= y <= HEIGHT + 1 for line in lines(chart) for _, y in line), values
 
 
 def test_a_span_makes_charts_comparable() -> None:

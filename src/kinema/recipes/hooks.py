@@ -68,11 +68,19 @@ def _export(save: Save, method: Method, folder: Path, step: int) -> None:
 def report_hook(out: Path) -> Hook:
     """The run's page, as new as the newest checkpoint."""
 
-    def write(method: Method, step: int, log: RunLog) -> None:
-        with full_disk_stops(step, out):
-            write_report(out)
+    return Hook(every_steps=None, function=lambda _method, step, _log: renew_report(out, step))
 
-    return Hook(every_steps=None, function=write)
+
+def renew_report(out: Path, step: int) -> None:
+    """Writes the run's page; where it cannot be drawn that is said, for no run of days may end because of a picture.
+
+    TrainingError where the disk is full.
+    """
+    with full_disk_stops(step, out):
+        try:
+            write_report(out)
+        except (ArithmeticError, LookupError, TypeError, ValueError, DatasetError) as error:
+            _log.warning("no report.html at step %d: %s; `kinema report %s` tries again", step, error, out)
 
 
 def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:

@@ -14,11 +14,10 @@ from kinema.errors import TrainingError
 from kinema.methods.method import Method
 from kinema.ops.collectives import failing_together
 from kinema.ops.precision import resolve_precision
-from kinema.recipes.hooks import report_hook
-from kinema.recipes.report import write_report
+from kinema.recipes.hooks import renew_report, report_hook
 from kinema.recipes.run_folder import fingerprint, open_run_folder
 from kinema.recipes.waiting import waiting_sentence
-from kinema.train.checkpoint import finished_steps, full_disk_stops
+from kinema.train.checkpoint import finished_steps
 from kinema.train.config import TrainConfig, resolve_steps
 from kinema.train.loop import FitResult, Hook, fit
 from kinema.train.parallel import Ranks, rank_batch_size
@@ -74,8 +73,7 @@ def train(run: Run, ranks: Ranks, stop: StopRequest) -> FitResult:
             describe_pace=waiting_sentence(dataset),
         )
         if ranks.is_first:
-            with full_disk_stops(result.state.step, run.out):
-                write_report(run.out)  # once more: now the last checkpoint and all skipped files are there
+            renew_report(run.out, result.state.step)  # once more: now all skipped files are there
     return result
 
 

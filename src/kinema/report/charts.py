@@ -76,11 +76,13 @@ def number_text(value: Number) -> str:
 
 def round_ticks(low: Number, high: Number, count: int = _TICKS) -> list[float]:
     """About `count` round numbers that cover low to high, 1, 2 or 5 of a power of ten apart."""
-    span = high - low or abs(high) or 1.0
+    span = high - low
+    if span <= 1e-9 * max(abs(low), abs(high)):  # one value, as far as an axis can tell
+        span = abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next((power * m for m in (1, 2, 5, 10) if span / (power * m) <= count), power * 10)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(place * step, 12) for place in range(first, max(last, first + 1) + 1)]
+    return [float(f"{place * step:.12g}") for place in range(first, max(last, first + 1) + 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,7 @@ class _Scale:
             if ticks[-1] < high:
                 ticks.append(10.0 ** (exponents[0] + every * len(ticks)))
         else:
-            ticks = round_ticks(0.0 if from_zero else low, high)
+            ticks = round_ticks(min(low, 0), max(high, 0)) if from_zero else round_ticks(low, high)
         return cls(x=span or (min(steps), max(steps)), y_ticks=ticks, is_log=is_log)
 
     def left(self, step: Number) -> float:
