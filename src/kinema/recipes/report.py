@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import kinema
 from kinema.errors import ConfigError
 from kinema.files import replacing
 from kinema.recipes.registry import FINETUNE_RECIPES, RECIPES
@@ -22,6 +21,8 @@ from kinema.train.config import TrainConfig, resolve_steps
 _NOT_DRAWN = ("step", "cpu_s")
 _SHOWN_SKIPPED = 100
 _SHOWN_ROWS = 30
+_SHOWN_PICTURES = 12
+"""Beside those of the steps."""
 MOST_FILM_BYTES = 6 * 2**20
 """Of one film in the page."""
 MOST_FILMS_BYTES = 24 * 2**20
@@ -54,7 +55,7 @@ def run_page(run: RunFiles) -> str:
         page.section("Numbers", page.folded("As they were logged", _numbers(run))),
         page.section("How it was started", page.command(_command(run)), page.paragraph(_versions(run))),
     ]
-    foot = f"Written by kinema {kinema.__version__}. Everything is in this file; it loads nothing and runs nothing."
+    foot = "Written by kinema. Everything is in this file; it loads nothing and runs nothing."
     return page.page(run.folder.resolve().name, _lead(run), body, foot=foot)
 
 
@@ -182,8 +183,11 @@ def _percent_series(run: RunFiles, name: str, title: str) -> Series:
 
 def _pictures(run: RunFiles) -> str:
     of_steps = [(f"step {step:,}", path) for step, path in run.pictures]
-    others = [page.picture(path, path.stem) for path in run.other_pictures]
-    return page.steps(of_steps, "What the network sees and what it predicts") + "".join(others)
+    others = [page.picture(path, path.stem) for path in run.other_pictures[:_SHOWN_PICTURES]]
+    left_out = len(run.other_pictures) - len(others)
+    told = f"{left_out} more are in pictures/." if left_out else ""
+    seen = page.steps(of_steps, "What the network sees and what it predicts")
+    return seen + "".join(others) + page.paragraph(told)
 
 
 def _films(films: Sequence[Path]) -> str:
