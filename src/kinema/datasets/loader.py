@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch.utils.data import DataLoader, Dataset
 
 from kinema import draws
@@ -153,8 +153,14 @@ def _join(samples: Sequence[Sample]) -> ClipBatch:
         times_s=torch.from_numpy(np.concatenate([sample.times_s for sample in samples])),
         ids=tuple(name for sample in samples for name in sample.ids),
         is_image=torch.tensor([sample.is_image for sample in samples for _ in sample.ids]),
+        local_crops=_local_crops(samples),
         labels=_labels(samples),
     )
+
+
+def _local_crops(samples: Sequence[Sample]) -> UInt8[torch.Tensor, "B T L 3 h w"] | None:
+    crops = [sample.local_crops for sample in samples if sample.local_crops is not None]
+    return torch.from_numpy(np.concatenate(crops)) if crops else None
 
 
 def _labels(samples: Sequence[Sample]) -> Int64[torch.Tensor, " B"] | None:
