@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kinema.ops.collectives import max_over_ranks, mean_over_ranks
 
-_EMPTY = 1e-12  # keeps divisions by an empty sum finite; no sum of probabilities in use is near it
+_FEWEST = 1e-6  # keeps a division by no token finite; one token among a million ranks is more
 
 
 def centers_along(
@@ -27,7 +27,7 @@ def centers_along(
     update of nothing leaves the centre as it is. DINO (Caron et al. 2021, equation 4).
     """
     joint = mean_over_ranks(torch.cat([sums.float(), counts.float()[:, None]], dim=1))
-    means, found = joint[:, :-1] / joint[:, -1:].clamp(min=_EMPTY), joint[:, -1:] > 0
+    means, found = joint[:, :-1] / joint[:, -1:].clamp(min=_FEWEST), joint[:, -1:] > 0
     centers = [center]
     for mean, is_moved in zip(means, found, strict=True):
         centers.append(torch.where(is_moved, momentum * centers[-1] + (1 - momentum) * mean, centers[-1]))
@@ -42,9 +42,7 @@ def centered_targets(
 
 
 @torch.no_grad()
-def sinkhorn_targets(
-    outputs: Float[Tensor, "R K"], *, temperature: float, iterations: int = 3
-) -> Float[Tensor, "R K"]:
+def sinkhorn_targets(outputs: Float[Tensor, "R K"], *, temperature: float, iterations: int = 3) -> Float[Tensor, "R K"]:
     """Targets that use every prototype equally often over the rows of all ranks (Sinkhorn-Knopp).
 
     Cuturi 2013, as SwAV (Caron et al. 2020, arXiv:2006.09882) and DINOv2 use it: exp(outputs / temperature) is divided
@@ -55,8 +53,8 @@ def sinkhorn_targets(
     plan = (scaled - max_over_ranks(highest)).exp()
     for _ in range(iterations):
         used = mean_over_ranks(plan.sum(dim=0))  # each rank's share: a common factor drops out with the rows
-        plan = plan / used.clamp(min=_EMPTY)
-        plan = plan / plan.sum(dim=1, keepdim=True).clamp(min=_EMPTY)
+        plan = plan / torch.where(used > 0, used, 1)
+        plan = plan / plan.sum(dim=1, keepdim=True)
     return plan
 
 
@@ -125,10 +123,10 @@ def affinity_cross_entropy(
 ) -> Float[Tensor, ""]:
     """How differently student and teacher match the masked tokens of neighbouring frames (INO's affinity consistency).
 
-    Outputs of R masked tokens, frame by frame and clip by clip (`num_frames` frames each); counts: tokens of each frame.
+    Outputs of R masked tokens, frame by frame and clip by clip (`num_frames` frames each); counts: of each frame.
     For neighbours t and t + 1 the cosines of all tokens of t with all of t + 1 become a distribution over the latter;
-    the student's is compared with the teacher's: mean over the tokens of t, then over all pairs of neighbours. A pair in
-    which a frame has no mask counts as 0.
+    the student's is compared with the teacher's: mean over the tokens of t, then over all pairs of neighbours. A pair
+    in which a frame has no mask counts as 0.
     """
     students = torch.nn.functional.normalize(student.float(), dim=-1).split(counts)
     teachers = torch.nn.functional.normalize(teacher.detach().float(), dim=-1).split(counts)
@@ -141,3 +139,18 @@ def affinity_cross_entropy(
         total = total + cross_entropy(wanted, found.log_softmax(dim=-1)).mean()
     num_pairs = len(counts) // num_frames * (num_frames - 1)
     return total / num_pairs
+
+
+def next_frame_cross_entropy(
+    targets: Float[Tensor, "R K"], log_predicted: Float[Tensor, "R K"], masked: MaskedTokens, *, num_frames: int
+) -> Float[Tensor, ""]:
+    """The student's masked tokens against the teacher's of the same place in the next frame.
+
+    All `num_frames` frames of a clip have the same mask. The mean over a frame's tokens, then over all pairs of
+    neighbours; a pair without a mask counts as 0.
+    """
+    has_next = ((masked.frame + 1) % num_frames).nonzero().squeeze(1)
+    next_ids = has_next + masked.counts[masked.frame[has_next]]
+    by_token = torch.zeros_like(log_predicted[:, 0])
+    by_token = by_token.index_add(0, has_next, cross_entropy(targets[next_ids], log_predicted[has_next]))
+    return masked.mean_of_frames(by_token) * num_frames / (num_frames - 1)
