@@ -134,9 +134,15 @@ class HeadedViT(nn.Module):
         self, views: UInt8[Tensor, "V 3 H W"], hidden: Bool[Tensor, "V N"] | None = None
     ) -> Float[Tensor, "V N1 D"]:
         """Tokens of views of one size, the class token first; what is hidden is a mask token before it has a place."""
+        return self.tokens(standardize(views), hidden)
+
+    def tokens(
+        self, frames: Float[Tensor, "V 3 H W"], hidden: Bool[Tensor, "V N"] | None = None
+    ) -> Float[Tensor, "V N1 D"]:
+        """The same of standardised frames."""
         encoder, patch = self.encoder, self.encoder.patch_size
-        patches = encoder.patch_embed(standardize(views))  # (V, N, D)
+        patches = encoder.patch_embed(frames)  # (V, N, D)
         if hidden is not None and self.mask_token is not None:
             patches = torch.where(hidden[..., None], self.mask_token.to(patches.dtype), patches)
-        grid = (1, views.shape[-2] // patch, views.shape[-1] // patch)
+        grid = (1, frames.shape[-2] // patch, frames.shape[-1] // patch)
         return encoder.encode(patches + encoder.positions_at(grid, self._positions))
