@@ -1,4 +1,4 @@
-"""The parts of self-distillation with the numbers that DINO's, iBOT's and INO's public code prints, gradients included."""
+"""The parts of self-distillation with the numbers that the public code of DINO, iBOT and INO prints, with gradients."""
 
 import json
 from pathlib import Path
@@ -141,7 +141,7 @@ def test_ino_losses():
         by_clip = [tokens[:, 0].transpose(0, 1).flatten(0, 1) for tokens in (patch, data[f"teacher_patch_{step}"])]
         learned = outputs(torch.cat([cls, local], dim=1).transpose(0, 1), masked.take(by_clip[0]))
         taught = outputs(data[f"teacher_cls_{step}"].transpose(0, 1), masked.take(by_clip[1]))
-        out, terms = ino.out_generative(learned, taught, masked, 0.0)
+        out, _ = ino.out_generative(learned, taught, masked, 0.0)
         inside, more = ino.in_generative(learned, taught, masked, 0.0)
         (out + inside).backward()
         torch.testing.assert_close(out.double(), data["loss_out"][step], **EXACT)
