@@ -194,7 +194,7 @@ def ino_vitt16_cpu() -> Recipe:
             repeats=4,
         ),
         train=TrainConfig(
-            steps=800,
+            steps=600,
             warmup_steps=50,
             batch_size=16,
             base_lr=1.6e-2,
