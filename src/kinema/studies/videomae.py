@@ -33,7 +33,7 @@ def _masking() -> Question:
             for kind in ("tube", "random", "frame")
             for ratio in ((0.75, 0.9) if kind == "frame" else (0.75, 0.9, 0.95))
         ),
-        source=f"{_SOURCE}; of 8 times a frame mask of 90 % hides 7, as the paper's of 87.5 %, and so would one of 95 %",
+        source=f"{_SOURCE}; of 8 times a frame mask of 90 % hides 7, as the paper's of 87.5 %, and one of 95 % as many",
         measure=_SSV2,
     )
 
