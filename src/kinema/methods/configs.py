@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.errors import ConfigError
+from kinema.methods.ino_config import INOConfig
 from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig, check_position_width, video_vit
 
 
@@ -96,5 +97,5 @@ class VideoMAEConfig:
         ]
 
 
-MethodConfig = SiamMAEConfig | VideoMAEConfig
+MethodConfig = SiamMAEConfig | VideoMAEConfig | INOConfig
 """What a recipe may hold."""

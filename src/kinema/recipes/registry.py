@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kinema.errors import ConfigError, nearest
-from kinema.recipes import finetune, siammae, videomae
+from kinema.recipes import finetune, ino, siammae, videomae
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -31,6 +31,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         videomae.mae_vitb16,
         videomae.videomae_vitt16_cpu,
         videomae.videomae_smoke,
+        ino.ino_vits8_charades,
+        ino.ino_vits8_k400,
+        ino.ino_vits16_charades,
+        ino.ino_vits16_k400,
+        ino.dino_vits16,
+        ino.ibot_vits16,
+        ino.ino_vitt16_cpu,
+        ino.ino_smoke,
     )
 }
 
