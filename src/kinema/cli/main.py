@@ -19,6 +19,7 @@ COMMANDS = {
     "benchmark": "score a network on a labelled data set",
     "probe": "classify videos or images by frozen features",
     "finetune": "train a classifier of videos or images from pre-trained weights",
+    "ablate": "ask a paper's questions again, at your own budget",
     "score": "score masks that are already there",
     "synth": "render a synthetic set of videos with exact labels",
     "recipes": "list the recipes of `pretrain` and `finetune`",

@@ -1,0 +1,138 @@
+"""What a study measures of a trained network: label propagation and recognition, each by its own benchmark."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+from kinema.benchmark.recognition import LabelledData, ProbeKind, probe
+from kinema.benchmark.run import finished_summary, open_task
+from kinema.benchmark.run import run as run_benchmark
+from kinema.errors import ConfigError, DatasetError
+from kinema.features import FeatureExtractor
+from kinema.propagation.protocol import Protocol, changed
+from kinema.propagation.protocols import protocol_named
+from kinema.settings import InputSize
+from kinema.studies.settings import Evaluations
+from kinema.transfer.settings import ProbeConfig
+
+EvaluationKind = Literal["davis", "jhmdb", "knn", "linear"]
+MEASURES: dict[EvaluationKind, str] = {
+    "davis": "J&F",
+    "jhmdb": "PCK@0.1",
+    "knn": "k-NN top-1",
+    "linear": "linear top-1",
+}
+_SUMMARIES = {"davis": "J&F-Mean", "jhmdb": "PCK@0.1"}
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One number to measure of every network."""
+
+    kind: EvaluationKind
+    settings: Evaluations
+
+    @property
+    def measure(self) -> str:
+        """Its name in tables."""
+        return MEASURES[self.kind]
+
+    def check(self) -> None:
+        """Raises DatasetError where its data are not there or of another kind."""
+        if self.kind in ("davis", "jhmdb"):
+            self._task()
+        else:
+            self._labelled().read()
+
+    def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
+        """The number, in percent; measured once, then read from `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.kind in ("davis", "jhmdb"):
+            task, place = self._task(), folder / f"{self.kind}-{self._digest()}"
+            summary = finished_summary(task, extractor, place)
+            summary = summary or run_benchmark(task, extractor, place, report=report).summary
+            return 100 * summary[_SUMMARIES[self.kind]]
+        return 100 * self._probed(extractor, folder / f"{self.kind}-{self._digest()}", report)["top1"]
+
+    def described(self) -> dict[str, Any]:
+        """All that the number depends on beside the network, in plain values."""
+        if self.kind in ("davis", "jhmdb"):
+            return {"measure": self.measure, "root": str(self._root()), "protocol": asdict(self._protocol())}
+        return {
+            "measure": self.measure,
+            "data": self._labelled().as_json(),
+            "reading": asdict(self.settings.reading),
+            "knn": asdict(self.settings.knn),
+        }
+
+    def _root(self) -> Path:
+        root = getattr(self.settings, self.kind if self.kind in ("davis", "jhmdb") else "root")
+        assert root is not None
+        return root
+
+    def _protocol(self) -> Protocol:
+        protocol = protocol_named(self.settings.protocol, self.kind)
+        features = replace(protocol.features, precision=self.settings.precision)
+        if self.settings.short_side is not None:
+            size = InputSize(short_side=self.settings.short_side, multiple=self.settings.multiple)
+            features = replace(features, size=size)
+        return changed(protocol, features, protocol.propagation)
+
+    def _task(self) -> Any:
+        return open_task(self.kind, self._root(), self._protocol(), sequences=self.settings.sequences or None)
+
+    def _labelled(self) -> LabelledData:
+        assert self.settings.dataset is not None
+        return LabelledData(dataset=self.settings.dataset, root=self._root())
+
+    def _probed(self, extractor: FeatureExtractor, place: Path, report: Report) -> dict[str, float]:
+        if (place / "result.json").is_file():
+            return json.loads((place / "result.json").read_text())["summary"]
+        shutil.rmtree(place, ignore_errors=True)  # of a study that was killed as it measured
+        kind: ProbeKind = "knn" if self.kind == "knn" else "linear"
+        return probe(
+            kind,
+            self._labelled(),
+            extractor,
+            place,
+            reading=self.settings.reading,
+            knn=self.settings.knn,
+            training=ProbeConfig(),
+            num_workers=0,
+            report=report,
+        ).summary
+
+    def _digest(self) -> str:
+        return blake2b(json.dumps(self.described(), sort_keys=True).encode(), digest_size=4).hexdigest()
+
+
+def evaluations(settings: Evaluations) -> tuple[list[Evaluation], list[str]]:
+    """What can be measured, and a line for each data set that is asked for and cannot be used.
+
+    ConfigError where nothing is asked for, DatasetError where nothing that is asked for can be used.
+    """
+    wanted: list[EvaluationKind] = [
+        *(["davis"] if settings.davis else []),
+        *(["jhmdb"] if settings.jhmdb else []),
+        *(["knn", "linear"] if settings.dataset and settings.root else []),
+    ]
+    if not wanted:
+        fix = "give --evaluate.davis ROOT, --evaluate.jhmdb ROOT, or --evaluate.dataset NAME with --evaluate.root ROOT"
+        raise ConfigError("nothing to measure", where="kinema ablate", fix=fix)
+    usable, faults = [], []
+    for kind in wanted:
+        evaluation = Evaluation(kind=kind, settings=settings)
+        try:
+            evaluation.check()
+        except DatasetError as error:
+            faults.append(error)
+        else:
+            usable.append(evaluation)
+    if not usable:
+        raise faults[0]
+    return usable, [f"not measured: {error}" for error in faults]
