@@ -180,6 +180,29 @@ class PrototypeHeadConfig:
             raise ConfigError(f"{self.prototypes} prototypes", where="prototypes", fix="give at least 2")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProjectorConfig:
+    """An MLP with batch normalisation and ReLU between its layers: projector or predictor of methods that compare
+    views. The defaults are those of ViC-MAE's released code."""
+
+    layers: int = 3
+    """Linear layers; 0 for none at all."""
+    hidden: int = 4096
+    """Channels between the layers."""
+    out: int = 128
+    bias: bool = True
+    """Give the linear layers a bias (MoCo v3: none before a normalisation)."""
+    last_norm: bool = False
+    """Batch-normalise the output, without learned scale (MoCo v3, SimSiam)."""
+
+    def __post_init__(self) -> None:
+        if self.layers < 0:
+            raise ConfigError(f"{self.layers} layers", where="layers", fix="give 0 or more")
+        for name in ("hidden", "out"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} of {getattr(self, name)}", where=name, fix="give at least 1")
+
+
 def check_position_width(positions: PositionKind, width: int) -> None:
     """Raises ConfigError where sin-cos positions of that kind do not fit a width."""
     divisor = {"sincos": 4, "sincos_1d": 2, "sincos_3d": 16}.get(positions, 1)

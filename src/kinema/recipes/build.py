@@ -10,10 +10,17 @@ from kinema.methods.ino import INO
 from kinema.methods.ino_config import INOConfig
 from kinema.methods.method import Method
 from kinema.methods.siammae import SiamMAE
+from kinema.methods.vicmae import ViCMAE
+from kinema.methods.vicmae_config import ViCMAEConfig
 from kinema.methods.videomae import VideoMAE
 
 _Kind = TypeVar("_Kind", bound=Method)
-METHODS: dict[type, Callable[..., Method]] = {SiamMAEConfig: SiamMAE, VideoMAEConfig: VideoMAE, INOConfig: INO}
+METHODS: dict[type, Callable[..., Method]] = {
+    SiamMAEConfig: SiamMAE,
+    VideoMAEConfig: VideoMAE,
+    INOConfig: INO,
+    ViCMAEConfig: ViCMAE,
+}
 
 
 def build_method(config: MethodConfig, *, seed: int) -> Method:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kinema.errors import ConfigError, nearest
-from kinema.recipes import finetune, ino, siammae, videomae
+from kinema.recipes import finetune, ino, siammae, vicmae, videomae
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -40,6 +40,17 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         ino.ino_vitt16_cpu,
         ino.ino_demo,
         ino.ino_smoke,
+        vicmae.vicmae_vitb16_k400_in1k,
+        vicmae.vicmae_vitl16_k400_in1k,
+        vicmae.vicmae_vitl16_k710_mit_in1k,
+        vicmae.vicmae_vitb16_mit,
+        vicmae.vicmae_vitl16_mit,
+        vicmae.mae_vitb16_in1k,
+        vicmae.mocov3_vits16,
+        vicmae.simclr_vits16,
+        vicmae.simsiam_vits16,
+        vicmae.vicmae_vitt16_cpu,
+        vicmae.vicmae_smoke,
     )
 }
 
