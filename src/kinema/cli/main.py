@@ -18,6 +18,7 @@ COMMANDS = {
     "propagate": "carry masks, points or maps of a frame through a video",
     "benchmark": "score a network on a labelled data set",
     "probe": "classify videos or images by frozen features",
+    "features": "write the features of many videos into one file",
     "finetune": "train a classifier of videos or images from pre-trained weights",
     "ablate": "ask a paper's questions again, at your own budget",
     "score": "score masks that are already there",
