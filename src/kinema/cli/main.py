@@ -21,6 +21,8 @@ COMMANDS = {
     "features": "write the features of many videos into one file",
     "finetune": "train a classifier of videos or images from pre-trained weights",
     "ablate": "ask a paper's questions again, at your own budget",
+    "visualize": "draw what a network sees: reconstructions, attention, components, matches, masks",
+    "report": "make the report.html of a run again",
     "score": "score masks that are already there",
     "synth": "render a synthetic set of videos with exact labels",
     "recipes": "list the recipes of `pretrain` and `finetune`",
