@@ -47,6 +47,9 @@ class DataConfig:
     """Small views of every frame, beside its own."""
     images: bool = False
     """Learn from single images as well: a clip of one repeats it."""
+    image_share: float | None = None
+    """Share of the samples of every batch that are single images, in [0, 1], however many of them there are; the rest
+    are videos. None: every file counts alike."""
     decoder: Decoder = "pyav"
     """Of video files. torchcodec has to be installed beside an FFmpeg of the system; PyAV brings its own, so that data
     never differ by machine."""
@@ -62,6 +65,12 @@ class DataConfig:
                 "colours for every second view, where all frames of a clip share one",
                 where="--data.transform.photometric.second-...",
                 fix="set --data.frame-views True",
+            )
+        if self.image_share is not None and not (self.images and 0 <= self.image_share <= 1):
+            raise ConfigError(
+                f"a share of images of {self.image_share} with images {self.images}",
+                where="--data.image-share",
+                fix="give a number in [0, 1] and --data.images True",
             )
         if self.repeats < 1:
             raise ConfigError(f"repeats of {self.repeats}", where="--data.repeats", fix="give 1 or more")

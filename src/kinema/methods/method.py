@@ -55,6 +55,9 @@ class EncoderExport:
 
     tensors: dict[str, Tensor]
     config: dict[str, Any] = field(default_factory=dict)
+    others: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Further networks of the same configuration by name, e.g. the student beside the teacher; each is left in a folder
+    of its name."""
 
 
 class Method(nn.Module, ABC):
@@ -77,6 +80,11 @@ class Method(nn.Module, ABC):
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step, e.g. to move a teacher."""
+
+    def alarms(self, measured: dict[str, float]) -> list[str]:
+        """What a person should know of the numbers just logged, in plain words and always the same ones: how the
+        training fails. Said once it has been true for a while (`train.alarms`). `measured` has the terms as logged."""
+        return []
 
     def parameter_groups(self, progress: float) -> list[ParameterGroup]:
         """Groups of the trainable parameters; scales may change with progress, membership may not.

@@ -41,7 +41,9 @@ Save = Callable[[Method, Path, int], None]
 
 def _save_encoder(method: Method, folder: Path, step: int) -> None:
     export = method.encoder_export()
-    save_encoder(folder, export.tensors, {**export.config, "step": step})
+    for name, tensors in {"": export.tensors, **export.others}.items():
+        (folder / name).mkdir(exist_ok=True)
+        save_encoder(folder / name, tensors, {**export.config, "step": step})
 
 
 def export_hooks(out: Path, config: TrainConfig, save: Save = _save_encoder) -> list[Hook]:

@@ -26,7 +26,7 @@ _OWN = (
     *(RECIPE, "metrics.jsonl", "skipped.jsonl", "result.json", REPORT),
     *("encoder.safetensors", "config.json", "classifier.safetensors"),
 )
-_OWN_FOLDERS = ("checkpoints", "tensorboard", "pictures", "encoders")
+_OWN_FOLDERS = ("checkpoints", "tensorboard", "pictures", "encoders", "teacher", "student")
 _PERIODS = ("log", "checkpoint", "export", "pictures", "evaluate")
 _CHANGES_NOTHING = (
     "settings.data.num_workers",
