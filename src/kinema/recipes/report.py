@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -224,15 +223,15 @@ def _settings(run: RunFiles) -> str:
 
 
 def _changed(name: str, settings: dict[str, Any]) -> list[tuple[str, str, str]] | None:
-    """Settings that differ from the recipe's own; None where this version has no such recipe."""
+    """Settings that differ from the recipe's own, options younger than the run left out; None for no such recipe."""
     recipe = {**RECIPES, **FINETUNE_RECIPES}.get(name)
     if recipe is None:
         return None
     here, there = flat(settings), flat(asdict(recipe()))
     return [
-        (option, _word(here.get(option)), _word(there.get(option)))
-        for option in dict.fromkeys([*here, *there])
-        if _word(here.get(option)) != _word(there.get(option))
+        (option, _word(here[option]), _word(there.get(option)))
+        for option in here
+        if _word(here[option]) != _word(there.get(option))
     ]
 
 
@@ -324,10 +323,9 @@ def _percent(value: int | float) -> str:
 
 
 def _duration(seconds: int | float) -> str:
-    """Hours and minutes, or minutes and seconds."""
-    whole = timedelta(seconds=round(seconds))
-    hours, rest = divmod(int(whole.total_seconds()), 3600)
-    minutes, rest = divmod(rest, 60)
-    if hours:
-        return f"{hours:,} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    """Hours and minutes, or minutes, or under ten of them minutes and seconds."""
+    whole = round(seconds)
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
