@@ -24,7 +24,7 @@ RECIPE = "recipe.json"
 _PARTIAL = f".{RECIPE}.partial"
 _OWN = (
     *(RECIPE, "metrics.jsonl", "skipped.jsonl", "result.json"),
-    *("encoder.safetensors", "config.json", "classifier.safetensors"),
+    *("encoder.safetensors", "config.json", "decoder.safetensors", "classifier.safetensors"),
 )
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "pictures", "encoders")
 _PERIODS = ("log", "checkpoint", "export", "pictures", "evaluate")
