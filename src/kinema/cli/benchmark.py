@@ -9,12 +9,13 @@ import tyro
 
 from kinema.benchmark.grid import SweepGrid, require_tuning_split
 from kinema.cli.score import require_options
-from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, changed, protocol_settings
+from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
 from kinema.cli.tables import compared_table, score_table, sweep_table
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
 from kinema.errors import ConfigError, KinemaError
 from kinema.layouts import DATASETS
 from kinema.propagation.config import PropagationConfig
+from kinema.propagation.protocol import changed
 from kinema.propagation.protocols import Protocol, protocol_named
 from kinema.settings import FeatureSettings
 

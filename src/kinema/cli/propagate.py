@@ -6,10 +6,11 @@ from pathlib import Path
 
 import tyro
 
-from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, changed, protocol_settings
+from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
 from kinema.errors import KinemaError
 from kinema.propagation.config import PropagationConfig
+from kinema.propagation.protocol import changed
 from kinema.propagation.protocols import protocol_named
 from kinema.settings import FeatureSettings
 

@@ -1,14 +1,13 @@
 """Options that are read before the parser reads them all: they decide what the others start from."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import tyro
 
-from kinema.propagation.config import PropagationConfig
-from kinema.propagation.protocols import PROTOCOLS, Protocol, protocol_named
-from kinema.settings import FeatureSettings, InputSize, flat
+from kinema.propagation.protocols import PROTOCOLS, protocol_named
+from kinema.settings import InputSize
 
 DEFAULT_PROTOCOL = "dino_480p"
 ProtocolName = Annotated[
@@ -52,12 +51,3 @@ def protocol_settings(arguments: Sequence[str], benchmark: str = "davis") -> dic
     if typed(arguments, "features.affinity") == "decoder":  # as an attention has them
         propagation = replace(propagation, similarity="dot", temperature=1.0)
     return {"features": features, "propagation": propagation}
-
-
-def changed(protocol: Protocol, features: FeatureSettings, propagation: PropagationConfig) -> Protocol:
-    """The protocol with other features or propagation; its name then says what was changed."""
-    before = flat({"features": asdict(protocol.features), "propagation": asdict(protocol.propagation)})
-    after = flat({"features": asdict(features), "propagation": asdict(propagation)})
-    differences = [f"{name}={after[name]}" for name in after if after[name] != before[name]]
-    name = " ".join([protocol.name, *differences])
-    return replace(protocol, name=name, features=features, propagation=propagation)

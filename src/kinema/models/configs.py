@@ -174,6 +174,51 @@ class MaskedDecoderConfig(DecoderConfig):
         _check_positive(self, "norm_eps", *(["last_norm_eps"] if self.last_norm_eps is not None else []))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrototypeHeadConfig:
+    """The head of self-distillation (DINO): an MLP, a normed bottleneck, and prototypes to compare with."""
+
+    hidden: int = 2048
+    """Channels between the MLP's layers."""
+    layers: int = 3
+    """Linear layers of the MLP."""
+    bottleneck: int = 256
+    prototypes: int = 4096
+    """K: 65536 in DINO, 8192 in iBOT, 4096 in INO. A loss that stays at ln K has learned nothing."""
+    prototype_norm: bool = False
+    """Learn the norms of the prototypes; fixed at 1 otherwise, which DINO found to be stable."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "bottleneck"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} of {getattr(self, name)}", where=name, fix="give at least 1")
+        if self.prototypes < 2:
+            raise ConfigError(f"{self.prototypes} prototypes", where="prototypes", fix="give at least 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectorConfig:
+    """An MLP with batch normalisation and ReLU between its layers: projector or predictor of methods that compare
+    views. The defaults are those of ViC-MAE's released code."""
+
+    layers: int = 3
+    """Linear layers; 0 for none at all."""
+    hidden: int = 4096
+    """Channels between the layers."""
+    out: int = 128
+    bias: bool = True
+    """Give the linear layers a bias (MoCo v3: none before a normalisation)."""
+    last_norm: bool = False
+    """Batch-normalise the output, without learned scale (MoCo v3, SimSiam)."""
+
+    def __post_init__(self) -> None:
+        if self.layers < 0:
+            raise ConfigError(f"{self.layers} layers", where="layers", fix="give 0 or more")
+        for name in ("hidden", "out"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} of {getattr(self, name)}", where=name, fix="give at least 1")
+
+
 def check_position_width(positions: PositionKind, width: int) -> None:
     """Raises ConfigError where sin-cos positions of that kind do not fit a width."""
     divisor = {"sincos": 4, "sincos_1d": 2, "sincos_3d": 16}.get(positions, 1)

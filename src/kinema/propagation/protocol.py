@@ -1,7 +1,7 @@
 """What an evaluation protocol is: every choice between a labelled frame and a score. Free of torch."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from kinema.errors import ProtocolError
@@ -86,6 +86,15 @@ def protocol_from(values: Mapping[str, Any]) -> Protocol:
     except (TypeError, AttributeError) as error:
         fix = "give a result.json of this version or an earlier one"
         raise ProtocolError(f"these values are no protocol: {error}", where="protocol", fix=fix) from error
+
+
+def changed(protocol: Protocol, features: FeatureSettings, propagation: PropagationConfig) -> Protocol:
+    """The protocol with other features or propagation; its name then says what was changed."""
+    before = flat({"features": asdict(protocol.features), "propagation": asdict(protocol.propagation)})
+    after = flat({"features": asdict(features), "propagation": asdict(propagation)})
+    differences = [f"{name}={after[name]}" for name in after if after[name] != before[name]]
+    name = " ".join([protocol.name, *differences])
+    return replace(protocol, name=name, features=features, propagation=propagation)
 
 
 def comparable(first: Protocol | str, second: Protocol | str) -> str | None:
