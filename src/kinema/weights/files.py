@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kinema.errors import ConfigError, WeightsError
 from kinema.files import sha256_of, sync_to_disk
-from kinema.models.configs import DecoderConfig, ViTConfig
+from kinema.models.configs import CrossDecoderConfig, ViTConfig
 from kinema.models.vit import ViT
 from kinema.weights.formats.huggingface import TENSORS as HUGGINGFACE_TENSORS
 from kinema.weights.formats.huggingface import is_huggingface, read_huggingface
@@ -24,7 +24,7 @@ from kinema.weights.formats.huggingface import is_huggingface, read_huggingface
 TENSORS = "encoder.safetensors"
 CONFIG = "config.json"
 FORMAT = "kinema.vit/1"
-_Config = TypeVar("_Config", ViTConfig, DecoderConfig)
+_Config = TypeVar("_Config", ViTConfig, CrossDecoderConfig)
 _DTYPES = {"F64", "F32", "F16", "BF16"}
 
 
