@@ -92,8 +92,19 @@ class FeatureSettings:
     sin-cos recomputed (only for sin-cos positions)."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the network; `auto` is bf16 where the processor multiplies it fast."""
+    affinity: Literal["features", "decoder"] = "features"
+    """What says how alike two tokens are: their features, or how a decoder that was trained to look into an earlier
+    frame (SiamMAE's) attends from one to the other. On the command line `decoder` comes with `propagation.similarity
+    dot` and, as attention itself has it, `propagation.temperature 1`, unless other values are typed."""
+    decoder_block: int = -1
+    """Block of that decoder whose cross-attention is read: 1 is the first, -1 the last. From the second on its queries
+    have looked into a frame already: into their own."""
 
     def __post_init__(self) -> None:
+        if self.affinity == "decoder" and (self.layer != -1 or self.centred):
+            what = f"a decoder's affinity with layer {self.layer} and centred {self.centred}"
+            fix = "a decoder reads the last block as it is: set features.layer to -1 and features.centred to False"
+            raise ConfigError(what, where="affinity", fix=fix)
         if not all(0 < deviation < float("inf") for deviation in self.std):
             raise ConfigError(f"deviations {self.std}", where="std", fix="pixels are divided by them: give more than 0")
 

@@ -59,7 +59,7 @@ def _propagate(given: Arguments) -> None:
     from kinema.video.reader import open_video
 
     protocol = changed(protocol_named(given.protocol), given.features, given.propagation)
-    extractor = load(given.weights, device=given.device)
+    extractor = load(given.weights, settings=protocol.features, device=given.device)
     labels = read_labels(given.labels, frame=given.frame)
     with open_video(given.video) as video, progress("propagating") as report:
         written = write_propagated(

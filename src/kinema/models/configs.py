@@ -12,6 +12,12 @@ column. Learned: `learned`, a vector a token (DINO); `separable`, a vector a pla
 QKVBias = Literal["full", "query_value"]
 """`full`: query, key and value have a bias. `query_value`: the key has none, as in BEiT and VideoMAE."""
 
+DecoderAttention = Literal["joint", "cross", "cross_self"]
+"""What a block of a decoder with a memory attends to: both together; the memory; the memory, then its own tokens."""
+
+BlockOrder = Literal["pre_norm", "post_norm"]
+"""`pre_norm`: cross, self, MLP. `post_norm`: cross, MLP, self, normed after each (CropMAE)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
@@ -133,6 +139,16 @@ class DecoderConfig:
         _check_heads(self.width, self.num_heads)
         if self.width % 4:
             raise ConfigError(f"decoder width {self.width} is not a multiple of 4", fix="sin-cos positions need that")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossDecoderConfig(DecoderConfig):
+    """A decoder whose blocks attend to another frame, with all that says how (`decoders.PatchDecoder`)."""
+
+    attention: Literal["cross", "cross_self"] = "cross_self"
+    order: BlockOrder = "pre_norm"
+    memory_positions: bool = True
+    """Add the decoder's positions to the other frame's tokens as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
