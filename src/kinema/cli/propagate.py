@@ -6,10 +6,11 @@ from pathlib import Path
 
 import tyro
 
-from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, changed, protocol_settings
+from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
 from kinema.errors import KinemaError
 from kinema.propagation.config import PropagationConfig
+from kinema.propagation.protocol import changed
 from kinema.propagation.protocols import protocol_named
 from kinema.settings import FeatureSettings
 
@@ -58,7 +59,7 @@ def _propagate(given: Arguments) -> None:
     from kinema.video.reader import open_video
 
     protocol = changed(protocol_named(given.protocol), given.features, given.propagation)
-    extractor = load(given.weights, device=given.device)
+    extractor = load(given.weights, settings=protocol.features, device=given.device)
     labels = read_labels(given.labels, frame=given.frame)
     with open_video(given.video) as video, progress("propagating") as report:
         written = write_propagated(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.errors import ConfigError
+from kinema.methods.ino_config import INOConfig
+from kinema.methods.vicmae_config import ViCMAEConfig
 from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig, check_position_width, video_vit
 
 
@@ -96,5 +98,5 @@ class VideoMAEConfig:
         ]
 
 
-MethodConfig = SiamMAEConfig | VideoMAEConfig
+MethodConfig = SiamMAEConfig | VideoMAEConfig | INOConfig | ViCMAEConfig
 """What a recipe may hold."""

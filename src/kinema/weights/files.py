@@ -4,17 +4,19 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema.errors import ConfigError, WeightsError
 from kinema.files import sha256_of, sync_to_disk
-from kinema.models.configs import ViTConfig
+from kinema.models.configs import DecoderConfig, ViTConfig
 from kinema.models.vit import ViT
 from kinema.weights.formats.huggingface import TENSORS as HUGGINGFACE_TENSORS
 from kinema.weights.formats.huggingface import is_huggingface, read_huggingface
@@ -22,6 +24,7 @@ from kinema.weights.formats.huggingface import is_huggingface, read_huggingface
 TENSORS = "encoder.safetensors"
 CONFIG = "config.json"
 FORMAT = "kinema.vit/1"
+_Config = TypeVar("_Config", ViTConfig, DecoderConfig)
 _DTYPES = {"F64", "F32", "F16", "BF16"}
 
 
@@ -108,7 +111,7 @@ def read_config(source: Path) -> ViTConfig:
         return read_huggingface(source).encoder
     file = _find(source)
     config = _read_config(file.parent / CONFIG)
-    _check_tensors(file, config)
+    check_tensors(file, config, ViT)
     return config
 
 
@@ -121,8 +124,12 @@ def _read_config(file: Path) -> ViTConfig:
         raise WeightsError(f"not JSON: {error}", where=str(file), fix="restore the file that training wrote") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("encoder"), dict):
         raise WeightsError(f"not a description of {FORMAT} weights", where=str(file), fix="give a run folder's own")
-    fields = config["encoder"]
-    kinds = {field.name: field.type for field in dataclasses.fields(ViTConfig)}
+    return built_config(ViTConfig, config["encoder"], file)
+
+
+def built_config(kind: type[_Config], fields: dict[str, Any], file: Path) -> _Config:
+    """The settings that a `config.json` holds; WeightsError for fields that are unknown or cannot be."""
+    kinds = {field.name: field.type for field in dataclasses.fields(kind)}
     unknown = fields.keys() - kinds.keys()
     if unknown:
         raise WeightsError(f"unknown settings {', '.join(sorted(unknown))}", where=str(file), fix="update kinema")
@@ -130,20 +137,25 @@ def _read_config(file: Path) -> ViTConfig:
         if not _is_of_kind(value, kinds[name]):
             raise WeightsError(f"{name} cannot be {value!r}", where=str(file), fix="restore the file")
     try:
-        return ViTConfig(**fields)
+        return kind(**fields)
     except ConfigError as error:
         raise WeightsError(f"settings that cannot work: {error}", where=str(file), fix="restore the file") from error
 
 
 def _is_of_kind(value: object, kind: Any) -> bool:
-    """Whether a JSON value is one of a `Literal`'s choices, or of the plain type; a whole number is a float too."""
+    """Whether a JSON value is one of a `Literal`'s choices, or of a plain type; a whole number is a float too."""
+    if isinstance(kind, UnionType):
+        return any(_is_of_kind(value, each) for each in get_args(kind))
     if choices := get_args(kind):
         return value in choices
     return type(value) is kind or (kind is float and type(value) is int)
 
 
-def _check_tensors(file: Path, config: ViTConfig) -> None:
-    """Compares names, shapes and types with the header alone, before memory is taken for what either claims."""
+def check_tensors(file: Path, config: _Config, network: Callable[[_Config], nn.Module]) -> None:
+    """Compares names, shapes and types with the header alone, before memory is taken for what either claims.
+
+    network: builds the one that the file should hold. WeightsError where it holds another.
+    """
     found: dict[str, torch.Size] = {}
     try:
         with safe_open(file, framework="pt") as header:
@@ -155,8 +167,13 @@ def _check_tensors(file: Path, config: ViTConfig) -> None:
                     raise WeightsError(what, where=str(file), fix="export the weights anew")
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"not a readable safetensors file: {error}", where=str(file), fix="copy it again") from error
-    with torch.device("meta"):  # a block more than there are tensors is missing as surely as a million more
-        claimed = ViT(dataclasses.replace(config, depth=min(config.depth, len(found) + 1)))
+    few = dataclasses.replace(config, depth=min(config.depth, len(found) + 1))  # one too many is as wrong as a million
+    try:
+        with torch.device("meta"):
+            claimed = network(few)
+    except RuntimeError as error:  # more values than can be counted
+        fix = "restore the file"
+        raise WeightsError("sizes that no network has", where=str(file.parent / CONFIG), fix=fix) from error
     expected = {name: tensor.shape for name, tensor in claimed.state_dict().items()}
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unexpected:
@@ -164,7 +181,7 @@ def _check_tensors(file: Path, config: ViTConfig) -> None:
             f"weights of another kind: {len(missing)} tensors missing {missing[:2]}, "
             f"{len(unexpected)} not expected {unexpected[:2]}",
             where=str(file),
-            fix=f"give the {TENSORS} that belongs to the {CONFIG} beside it",
+            fix=f"give the {file.name} that belongs to the {CONFIG} beside it",
         )
     for name, shape in expected.items():
         if found[name] != shape:
