@@ -43,6 +43,15 @@ class Attention(nn.Module):
         query, key, value = self.qkv(tokens).chunk(3, dim=-1)
         return self.proj(attend(query, key, value, self.num_heads))
 
+    def probabilities(
+        self, tokens: Float[Tensor, "B N D"], query_ids: Int64[Tensor, " Q"]
+    ) -> Float[Tensor, "B heads Q N"]:
+        """How much the tokens at `query_ids` attend to every token, head by head: rows sum to 1. For pictures only."""
+        query, key, _ = self.qkv(tokens).chunk(3, dim=-1)
+        query, key = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (query[:, query_ids], key))
+        affinity = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        return affinity.float().softmax(dim=-1)
+
 
 class CrossAttention(nn.Module):
     """Multi-head attention from tokens to a memory; `kv` stacks key and value in that order."""

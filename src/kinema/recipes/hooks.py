@@ -20,6 +20,7 @@ from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
 from kinema.ops.precision import autocast, resolve_precision, without_tf32
 from kinema.propagation.protocols import protocol_named
+from kinema.recipes.report import write_report
 from kinema.report.reconstructions import reconstruction_sheet
 from kinema.train.checkpoint import full_disk_stops
 from kinema.train.config import TrainConfig
@@ -64,6 +65,24 @@ def _export(save: Save, method: Method, folder: Path, step: int) -> None:
     with full_disk_stops(step, folder):
         folder.mkdir(parents=True, exist_ok=True)
         save(method, folder, step)
+
+
+def report_hook(out: Path) -> Hook:
+    """The run's page, as new as the newest checkpoint."""
+
+    return Hook(every_steps=None, function=lambda _method, step, _log: renew_report(out, step))
+
+
+def renew_report(out: Path, step: int) -> None:
+    """Writes the run's page; where it cannot be drawn that is said, for no run of days may end because of a picture.
+
+    TrainingError where the disk is full.
+    """
+    with full_disk_stops(step, out):
+        try:
+            write_report(out)
+        except (ArithmeticError, LookupError, TypeError, ValueError, DatasetError) as error:
+            _log.warning("no report.html at step %d: %s; `kinema report %s` tries again", step, error, out)
 
 
 def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:

@@ -38,6 +38,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         ino.dino_vits16,
         ino.ibot_vits16,
         ino.ino_vitt16_cpu,
+        ino.ino_demo,
         ino.ino_smoke,
         vicmae.vicmae_vitb16_k400_in1k,
         vicmae.vicmae_vitl16_k400_in1k,

@@ -17,8 +17,14 @@ class Evaluations:
     """A DAVIS-2017 root: J&F."""
     jhmdb: Path | None = None
     """A JHMDB root: PCK@0.1."""
+    ytvos: Path | None = None
+    """A YouTube-VOS root with masks to score by: overall J&F, and J and F of seen and of unseen categories."""
+    unseen: tuple[str, ...] = ()
+    """Categories of YouTube-VOS to count as unseen beside those that its train split does not have."""
     protocol: str = "dino_480p"
     """Of label propagation."""
+    layer: int | None = None
+    """Block whose output is read, in place of the protocol's: 1 is the first, -1 the last."""
     short_side: int | None = None
     """Pixels of the frames' shorter side, in place of the protocol's size."""
     multiple: int = 16
