@@ -224,7 +224,7 @@ def test_exported_encoders_are_the_trained_ones():
     begun = make(replace(MOCO, momentum=(0.5, 1.0)))
     begun.load_encoder(export.tensors)
     frames = torch.randn(2, 3, 32, 32)
-    for other in (encoder, begun.encoder, begun.average["encoder"]):
+    for other in (encoder, begun.encoder, begun.average.encoder):
         assert torch.equal(other(frames), method.encoder(frames))
 
 

@@ -111,12 +111,21 @@ class ViT(Positioned):
         self, clips: Float[Tensor, "B T 3 H W"], *, layer: int = -1, positions: Positions = "interpolated"
     ) -> Float[Tensor, "B t h w D"]:
         """Patch features of clips of any length and size that divide into tubelets, as from `dense`."""
+        tokens = self.tokens(clips, layer=layer, positions=positions)
+        return tokens[:, self.num_class_tokens :].unflatten(1, self._grid_of(clips))
+
+    def tokens(
+        self, clips: Float[Tensor, "B T 3 H W"], *, layer: int = -1, positions: Positions = "interpolated"
+    ) -> Float[Tensor, "B N1 D"]:
+        """What `dense_clips` makes a grid of, the class token (if any) still before it."""
         depth = self.config.depth
         last = layer if layer > 0 else depth + 1 + layer
         if not 1 <= last <= depth:
             raise ConfigError(f"layer {layer} of an encoder of {depth} blocks", where="layer", fix=f"use 1 to {depth}")
+        placed = self.patch_embed(clips) + self.positions_at(self._grid_of(clips), positions)
+        return self.norm(self.through_blocks(placed, last))
+
+    def _grid_of(self, clips: Float[Tensor, "B T 3 H W"]) -> tuple[int, int, int]:
         _, num_frames, _, height, width = clips.shape
         patch = self.config.patch_size
-        grid = (num_frames // self.config.tubelet_size, height // patch, width // patch)
-        tokens = self.through_blocks(self.patch_embed(clips) + self.positions_at(grid, positions), last)
-        return self.norm(tokens)[:, self.num_class_tokens :].unflatten(1, grid)
+        return num_frames // self.config.tubelet_size, height // patch, width // patch
