@@ -88,8 +88,6 @@ def _measures(
         still = Clips(num_frames=1, stride=1)
         yield "images knn", lambda: _probed(given, "knn", data, extractor, still, views=1, k=20)
         yield "images linear", lambda: _probed(given, "linear", data, extractor, still, views=1, k=20)
-    if given.davis is not None:
-        yield "davis J&F", lambda: _propagated(given, extractor)
     if given.root is not None:
         data = LabelledData(dataset="ucf101", root=given.root)
         for frames in FRAMES:
@@ -97,6 +95,8 @@ def _measures(
             yield f"ucf101 knn {frames}", lambda c=clips: _probed(given, "knn", data, extractor, c, views=VIEWS, k=10)
             if given.finetune_steps:
                 yield f"ucf101 finetune {frames}", lambda c=clips: _finetuned(given, data, weights, c)
+    if given.davis is not None:
+        yield "davis J&F", lambda: _propagated(given, extractor)
 
 
 def _probed(

@@ -57,8 +57,8 @@ def read_labelled(dataset: str, root: Path, split: str, *, fold: int = 1) -> Lab
     - kinetics: `<split>.csv` with label, youtube_id, time_start, time_end; files `<split>/<label>/<id>_<start>_<end>.*`
       (six digits each) or `<split>/<id>_...`.
     - ssv2: `labels.json`, `<split>.json` (or the official something-something-v2-* names); files `videos/<id>.*`.
-    - moments: `moments_categories.txt` with NAME,NUMBER; `trainingSet.csv`, `validationSet.csv` with CLASS/FILE,CLASS and
-      votes; files `training/<class>/*`, `validation/<class>/*` (Monfort et al. 2019, arXiv:1801.03150).
+    - moments: `moments_categories.txt` with NAME,NUMBER; `trainingSet.csv`, `validationSet.csv` with CLASS/FILE,CLASS
+      and votes; files `training/<class>/*`, `validation/<class>/*` (Monfort et al. 2019, arXiv:1801.03150).
     - folders: `<split>/<class>/...`, videos or images.
     - list: `<split>.csv` or `<split>.txt`, columns path and label: with a header that names them, or without one and
       separated by a comma or a last blank, as VideoMAE's lists are; paths relative to the list. Labels are names or
