@@ -245,8 +245,8 @@ class INO(Method):
             if abs(spread + distance - highest) < near or spread > highest - near:
                 found.append(
                     f"the {kind} loss sits at ln K = {highest:.3f}: student or teacher gives every {kind} token the "
-                    "same even answer, and nothing is learned. Lower the teacher's temperature, raise the learning rate, lower the momentum "
-                    "(0.99 for short runs), or use fewer prototypes"
+                    "same even answer, and nothing is learned. Lower the teacher's temperature, raise the learning "
+                    "rate, lower the momentum (0.99 for short runs), or use fewer prototypes"
                 )
             if 0 < measured[f"terms/{kind}_prototypes"] < 1.5:
                 found.append(
