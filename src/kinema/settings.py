@@ -85,9 +85,12 @@ class FeatureSettings:
     frames up to it (before the first, the first). Means nothing to an encoder of single frames."""
     centred: bool = False
     """Subtract the mean feature before the cosine (streaming: the mean over the first labelled frame)."""
-    positions: Literal["interpolated", "interpolated_offset", "recomputed"] = "interpolated_offset"
-    """Position embedding at another grid: bicubic; bicubic with DINO's 0.1 added to the grid before dividing; or
-    sin-cos recomputed (only for sin-cos positions)."""
+    positions: Literal["interpolated", "interpolated_offset", "interpolated_antialiased", "recomputed"] = (
+        "interpolated_offset"
+    )
+    """Position embedding at another grid: bicubic; bicubic with DINO's 0.1 added to the grid before dividing; bicubic
+    and antialiased (DINOv2 with registers); or sin-cos recomputed (only for sin-cos positions). Means nothing to
+    positions inside attention."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the network; `auto` is bf16 where the processor multiplies it fast."""
 
