@@ -10,6 +10,8 @@ from kinema.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+DINO_STD = (0.228, 0.224, 0.225)
+"""What DINO's evaluation of propagation divides by: a slip in red that its published numbers depend on."""
 MAX_INPUT_SIDE = 16384
 """Pixels a side of what a network is shown; more is refused before memory is taken for it."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "pillow_bicubic"]
@@ -78,6 +80,8 @@ class FeatureSettings:
     """Interpolation of frames."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    """Pixels in [0, 1] are standardised by mean and std. A network trained with other statistics than ImageNet's keeps
+    its own where these are ImageNet's; the result's `weights` name them."""
     layer: int = -1
     """Block whose output is read: 1 is the first, -1 the last. The encoder's final norm is applied to it."""
     tubelet: Literal["repeat", "slide"] = "repeat"
