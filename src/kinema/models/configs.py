@@ -15,7 +15,6 @@ PositionKind = Literal[
     "rotary_3d",
     "relative",
     "relative_shared",
-    "none",
 ]
 """Added to tokens and fixed: `sincos` of row and column (MAE), `sincos_1d` of the token's number (VideoMAE),
 `sincos_3d` of time, row and column. Added and learned: `learned`, a vector a token (DINO); `separable`, a vector a

@@ -62,15 +62,26 @@ def _prepared(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
             what = f"tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers"
             raise WeightsError(what, where=where, fix="give weights that are not quantised")
     found = dict(tensors)
-    for wrapper in _WRAPPERS:
-        if found and all(name.startswith(wrapper) for name in found):
-            found = {name.removeprefix(wrapper): tensor for name, tensor in found.items()}
+    while wrapper := next((word for word in _WRAPPERS if found and all(name.startswith(word) for name in found)), None):
+        found = {name.removeprefix(wrapper): tensor for name, tensor in found.items()}
     found = {_unchunked(name): tensor for name, tensor in found.items()}
     for name in [name for name in found if name.endswith("attn.qkv.bias_mask")]:
         bias = name.removesuffix("_mask")
         if bias in found and found[bias].shape == found[name].shape:
             found[bias] = found[bias] * found[name].to(found[bias].dtype)
+    _check_periods(found, where)
     return {name: tensor for name, tensor in found.items() if tensor.numel() or not name.endswith("register_tokens")}
+
+
+def _check_periods(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raises WeightsError where DINOv3's stored periods, in bf16 perhaps, are not those that are computed here."""
+    periods = tensors.get("rope_embed.periods")
+    if periods is None:
+        return
+    computed = 100.0 ** (torch.arange(len(periods)) / len(periods))
+    if periods.ndim != 1 or not torch.allclose(periods.float(), computed, rtol=1e-2):
+        what = "rotary positions with periods of another base than 100"
+        raise WeightsError(what, where=where, fix="only DINOv3's own can be read")
 
 
 def _unchunked(name: str) -> str:

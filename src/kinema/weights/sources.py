@@ -64,7 +64,7 @@ def parsed(source: str | Path) -> Source:
     return Source(written=written, name=name, branch=branch, options=options)
 
 
-def _number(key: str, value: str, written: str) -> float:
+def _number(key: str, value: str, written: str) -> int | float:
     try:
         number = _NUMBERS[key](value)
     except ValueError:

@@ -49,11 +49,12 @@ def read_layout(tensors: Mapping[str, Tensor], layout: Layout, given: Known) -> 
         encoder, sources, computed = described(parts.encoder, known, layout.heads)
         with torch.device("meta"):  # a block more than there are tensors is missing as surely as a million more
             net = ViT(replace(encoder, depth=min(encoder.depth, len(tensors) + 1)))
-        positions = {} if "pos_embed" in parts.encoder or "pos_embed" not in computed else computed
-        every = parts.encoder | positions
+        every = parts.encoder | computed
         require_same(every, net.state_dict(), parts.unexpected)
         decoder, decoder_tensors, added = read_decoder(parts.decoder, layout.decoder_kind, encoder, known)
-    except (ConfigError, KeyError) as error:
+    except KeyError as error:
+        raise MismatchError(missing=[str(error.args[0])], unexpected=parts.unexpected) from error
+    except ConfigError as error:
         raise MismatchError(unexpected=parts.unexpected, what=str(error)) from error
     if "norm.weight" not in parts.encoder and known.pooling is None:
         known = replace(known, pooling="mean of the patches")
@@ -69,7 +70,7 @@ def read_layout(tensors: Mapping[str, Tensor], layout: Layout, given: Known) -> 
         pooling=known.pooling or "none",
         resampling=known.resampling or "interpolated",
         sources={**sources, **({"pixels": known.pixels_from} if known.pixels_from else {})},
-        computed=(*positions, *added),
+        computed=(*(name for name in computed if name not in parts.encoder), *added),
         aside={what: tuple(names) for what, names in parts.aside.items()},
         mask_token=None if parts.mask_token is None else parts.mask_token.reshape(1, 1, -1),
     )

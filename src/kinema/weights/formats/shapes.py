@@ -10,7 +10,7 @@ from kinema.errors import ConfigError
 from kinema.models.configs import PositionKind, QKVBias, ViTConfig
 from kinema.models.positions import FIXED, Grid
 from kinema.ops.posembed import sincos_2d
-from kinema.weights.formats.known import Known
+from kinema.weights.formats.known import Known, MismatchError
 
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1536: 24, 4096: 32}
 """Usual heads by width; 1280 and 1408 are the ones that do not have 64 channels each."""
@@ -54,7 +54,7 @@ def described(
         rotary_base=known.rotary_base or 100.0,
         final_norm="norm.weight" in tensors,
     )
-    return config, {"heads": heads_from}, _computed(config)
+    return config, {"heads": heads_from}, _computed(config, tensors)
 
 
 def _depth(tensors: Mapping[str, Tensor]) -> int:
@@ -117,7 +117,9 @@ def _positions(tensors: Mapping[str, Tensor], known: Known, grid: Grid, width: i
             raise ConfigError("added and relative positions in one network", fix="give one with either")
         return "relative_shared" if "rel_pos_bias.relative_position_bias_table" in tensors else "relative"
     if "pos_embed" not in tensors:
-        return known.positions or "none"
+        if known.positions is None:
+            raise MismatchError(missing=["pos_embed"])
+        return known.positions
     stored = tensors["pos_embed"]
     if grid[0] > 1 or width % 4 or stored.is_meta:
         return "learned"
@@ -129,8 +131,12 @@ def _positions(tensors: Mapping[str, Tensor], known: Known, grid: Grid, width: i
     return "sincos" if is_sincos and not before.any() else "learned"
 
 
-def _computed(config: ViTConfig) -> dict[str, Tensor]:
-    if config.positions not in FIXED:
+def _computed(config: ViTConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The positions as ours has them: fixed ones that are not stored, and a zero for a class token that has none."""
+    stored = tensors.get("pos_embed")
+    if stored is not None and stored.shape[1] == config.num_tokens and config.class_token:
+        return {"pos_embed": torch.cat([stored.new_zeros(1, 1, config.width), stored], dim=1)}
+    if stored is not None or config.positions not in FIXED:
         return {}
     if config.num_tokens * config.width > _MOST_POSITIONS:
         raise ConfigError(f"positions of {config.num_tokens} tokens", fix="restore the configuration")
