@@ -20,6 +20,7 @@ COMMANDS = {
     "probe": "classify videos or images by frozen features",
     "finetune": "train a classifier of videos or images from pre-trained weights",
     "score": "score masks that are already there",
+    "weights": "say what a file of weights is; convert and compare weights",
     "synth": "render a synthetic set of videos with exact labels",
     "recipes": "list the recipes of `pretrain` and `finetune`",
 }

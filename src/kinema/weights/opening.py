@@ -97,11 +97,11 @@ def _check_archive(file: Path) -> None:
         if ".." in parts or member.filename.startswith(("/", "\\")):
             what = f"refused, because its member {member.filename!r} leads out of the archive; nothing was written"
             raise WeightsError(what, where=str(file), fix="do not use this file")
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise WeightsError("a compressed archive, which PyTorch never writes", where=str(file), fix="unpack it")
         if len(parts) > 1 and parts[1] == "code":
             what = "refused, because it is a TorchScript archive, which holds code; nothing was run"
             raise WeightsError(what, where=str(file), fix="save the state_dict of the model")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise WeightsError("a compressed archive, which PyTorch never writes", where=str(file), fix="unpack it")
     if not any(member.filename.endswith("data.pkl") for member in members):
         raise WeightsError("an archive that PyTorch did not write", where=str(file), fix="unpack it, give a file in it")
 

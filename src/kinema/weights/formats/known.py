@@ -1,6 +1,6 @@
 """What is known of a file beside its tensors, and how a file fails to be of a format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -43,7 +43,7 @@ class Known:
 class MismatchError(Exception):
     """A file is not of a format: what is missing, what is not expected, or a shape that cannot be."""
 
-    def __init__(self, missing: Sequence[str] = (), unexpected: Sequence[str] = (), what: str = "") -> None:
+    def __init__(self, missing: Iterable[str] = (), unexpected: Iterable[str] = (), what: str = "") -> None:
         super().__init__(what)
         self.missing, self.unexpected, self.what = sorted(missing), sorted(unexpected), what
 

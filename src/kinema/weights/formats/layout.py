@@ -52,6 +52,8 @@ def read_layout(tensors: Mapping[str, Tensor], layout: Layout, given: Known) -> 
         every = parts.encoder | computed
         require_same(every, net.state_dict(), parts.unexpected)
         decoder, decoder_tensors, added = read_decoder(parts.decoder, layout.decoder_kind, encoder, known)
+    except MismatchError as error:
+        raise MismatchError(error.missing, {*error.unexpected, *parts.unexpected}, error.what) from error
     except KeyError as error:
         raise MismatchError(missing=[str(error.args[0])], unexpected=parts.unexpected) from error
     except ConfigError as error:

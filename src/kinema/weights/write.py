@@ -1,0 +1,83 @@
+"""A network written for others: own files with a model card, Hugging Face's, timm's names, ONNX, `torch.export`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import save_file
+
+from kinema.errors import WeightsError
+from kinema.weights.card import write_card
+from kinema.weights.files import save_network
+from kinema.weights.formats.huggingface_writing import write_huggingface
+from kinema.weights.formats.timm import timm_architecture, to_timm
+from kinema.weights.graphs import write_export, write_onnx
+from kinema.weights.network import NetworkWeights
+from kinema.weights.read import read_weights
+
+Target = Literal["kinema", "huggingface", "timm", "onnx", "export"]
+
+
+def write_as(
+    folder: Path,
+    weights: NetworkWeights,
+    to: Target,
+    *,
+    source: Mapping[str, Any] | None = None,
+    model_type: str | None = None,
+) -> list[str]:
+    """Writes the network into `folder` in that format; the names of the files.
+
+    source: where it comes from, for the card. Raises WeightsError where the format cannot hold it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if to == "kinema":
+        save_network(folder, weights)
+    elif to == "huggingface":
+        write_huggingface(folder, weights, model_type=model_type)
+    elif to == "timm":
+        tensors = to_timm(weights)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "architecture.json").write_text(json.dumps(timm_architecture(weights), indent=2) + "\n")
+    elif to == "onnx":
+        write_onnx(folder / "model.onnx", weights)
+    else:
+        write_export(folder / "model.pt2", weights)
+    write_card(folder, weights, to, source=source or {})
+    return sorted(path.name for path in folder.iterdir())
+
+
+def push_to_hub(source: str | Path, name: str, *, private: bool = False) -> str:
+    """Uploads weights from anywhere as Kinema's own files with a model card to a model `ORG/NAME` of the hub; its URL."""
+    import tempfile
+
+    weights, sha256 = read_weights(source)
+    with tempfile.TemporaryDirectory() as folder:
+        write_as(Path(folder), weights, "kinema", source={"source": str(source), "sha256": sha256})
+        return push_folder(Path(folder), name, private=private)
+
+
+def push_folder(folder: Path, name: str, *, private: bool = False) -> str:
+    """Uploads a folder to a model `ORG/NAME` of Hugging Face's hub, which is made where there is none; its URL.
+
+    WeightsError, in one line, where the hub refuses or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+
+    hub = HfApi()
+    try:
+        hub.create_repo(name, private=private, exist_ok=True)
+        return str(hub.upload_folder(repo_id=name, folder_path=folder))
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        fix = "check the name, `hf auth login` and the network"
+        raise WeightsError(f"the hub does not take it: {reason}", where=f"hf:{name}", fix=fix) from error
+
+
+def from_pretrained(name: str, *, revision: str | None = None) -> NetworkWeights:
+    """The network of a model `ORG/NAME` on the hub, of any format that is read; or of a folder."""
+    if Path(name).exists():
+        return read_weights(name)[0]
+    return read_weights(f"hf:{name}" + (f"@{revision}" if revision else ""))[0]
