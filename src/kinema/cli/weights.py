@@ -102,7 +102,10 @@ def _read(source: str, given: _Resampled) -> "tuple[NetworkWeights, str | None]"
 
 
 def _inspect(given: Inspect) -> None:
-    weights, sha256 = _read(given.source, given)
+    from kinema.weights.read import read_backbone
+
+    as_it_is = given.image_size is None and given.num_frames is None
+    weights, sha256 = read_backbone(given.source) if as_it_is else _read(given.source, given)
     report = {"source": given.source, "sha256": sha256, **weights.report()}
     answer(report, "" if given.json else _table(report), as_json=given.json)
 

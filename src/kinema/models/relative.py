@@ -38,7 +38,7 @@ class RelativePositions(nn.Module):
     def table_at(self, grid: tuple[int, int]) -> Float[Tensor, "R K"]:
         """The table for another grid."""
         table = self.relative_position_bias_table
-        if grid == self.grid:
+        if not torch.compiler.is_exporting() and grid == self.grid:  # a graph of any size always stretches
             return table
         old, new = (tuple(2 * size - 1 for size in sizes) for sizes in (self.grid, grid))
         picture = table[:-3].unflatten(0, old).permute(2, 0, 1)[None]
@@ -49,13 +49,12 @@ class RelativePositions(nn.Module):
 def relative_index(grid: tuple[int, int]) -> Int64[Tensor, "N1 N1"]:
     """Which row of the table stands between two tokens, the class token first: (from, to)."""
     rows, columns = grid
-    row = torch.arange(rows).repeat_interleave(columns)
-    column = torch.arange(columns).repeat(rows)
+    places = torch.arange(rows * columns)
+    row, column = places // columns, places % columns
     down = row[:, None] - row[None, :] + rows - 1
     across = column[:, None] - column[None, :] + columns - 1
     num_ways = (2 * rows - 1) * (2 * columns - 1)
-    index = F.pad(down * (2 * columns - 1) + across, (1, 0, 1, 0))
-    index[0, :] = num_ways
-    index[:, 0] = num_ways + 1
-    index[0, 0] = num_ways + 2
-    return index
+    from_class = torch.full_like(places, num_ways)[None]
+    to_class = torch.cat([torch.full_like(places[:1], num_ways + 2), torch.full_like(places, num_ways + 1)])
+    among = torch.cat([from_class, down * (2 * columns - 1) + across])
+    return torch.cat([to_class[:, None], among], dim=1)

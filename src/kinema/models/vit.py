@@ -97,8 +97,8 @@ class ViT(Positioned):
 
         ids, grid: which tokens of a clip of which size they are, as in `encode`; the grid is that of training without.
         """
-        tokens = torch.cat([*self._leading(len(patches)), patches], dim=1)
-        relation = self._relation(patches, ids, grid or self.config.clip_grid)
+        tokens = torch.cat([*self._leading(patches.shape[0]), patches], dim=1)
+        relation = self._relation(patches, ids, grid)
         for block in self.blocks[:depth]:
             tokens = block(tokens) if relation is None else block(tokens, relation)
         return tokens
@@ -111,12 +111,13 @@ class ViT(Positioned):
             leading.append(self.register_tokens.expand(batch, -1, -1))
         return leading
 
-    def _relation(self, patches: Tensor, ids: Int64[Tensor, "B V"] | None, grid: Grid) -> Relation | None:
+    def _relation(self, patches: Tensor, ids: Int64[Tensor, "B V"] | None, grid: Grid | None) -> Relation | None:
         kind = self.config.positions
         if not kind.startswith(("rotary", "relative")):
             return None
-        if ids is None and patches.shape[1] != grid[0] * grid[1] * grid[2]:
+        if ids is None and grid is None and patches.shape[1] != self.config.num_tokens:
             raise ConfigError(f"{kind} positions of unknown tokens", where="ViT.encode", fix="give their ids")
+        grid = grid or self.config.clip_grid
         if kind.startswith("rotary"):
             return Relation(grid, ids, rotation=rotation(self.config, grid, ids, patches.device))
         bias = None if self.rel_pos_bias is None else self.rel_pos_bias(grid[1:], ids)

@@ -66,7 +66,7 @@ def resample_clip_positions(
     `interpolated_antialiased` is that of DINOv2 with registers.
     """
     images = positions.unflatten(0, grid).permute(0, 3, 1, 2)  # (t, D, h, w)
-    if new_grid[1:] != grid[1:]:
+    if torch.compiler.is_exporting() or new_grid[1:] != grid[1:]:  # a graph of any size always resamples
         images = _bicubic(images, grid[1:], new_grid[1:], how)
     if new_grid[0] != grid[0]:
         lines = images.permute(1, 2, 3, 0).flatten(1, 2)  # (D, M / t, t)

@@ -8,10 +8,11 @@ import torch
 from kinema.errors import WeightsError
 from kinema.features import DEFAULT_SETTINGS, FeatureExtractor, PixelPatches, WeightsSource
 from kinema.models.configs import vit
+from kinema.models.resnet import ResNet
 from kinema.models.vit import ViT
 from kinema.ops.precision import resolve_device
 from kinema.settings import FeatureSettings
-from kinema.weights.read import read_weights
+from kinema.weights.read import read_backbone, read_weights
 
 _UNTRAINED = re.compile(r"untrained:(.+?)(?:@(\d{1,18}))?")
 _SIZE = re.compile(r"(tiny|small|base|large|huge)/([1-9]\d{0,3})")
@@ -32,14 +33,14 @@ def load(source: str | Path, *, settings: FeatureSettings = DEFAULT_SETTINGS, de
     return FeatureExtractor(backbone.to(chosen), settings, source=weights, device=chosen)
 
 
-def _read(source: str) -> tuple[ViT | PixelPatches, WeightsSource]:
+def _read(source: str) -> tuple[ViT | ResNet | PixelPatches, WeightsSource]:
     if match := _PIXELS.fullmatch(source):
         return PixelPatches(int(match[1])), WeightsSource(source=source, sha256=None)
     if match := _UNTRAINED.fullmatch(source):
         return _untrained(match), WeightsSource(source=source, sha256=None)
     if source.startswith("pixels:"):
         raise WeightsError("no such baseline", where=source, fix="write the patch size in pixels, e.g. pixels:16")
-    weights, sha256 = read_weights(source)
+    weights, sha256 = read_backbone(source)
     pixels = weights.pixels
     return weights.network(), WeightsSource(source=source, sha256=sha256, mean=pixels.mean, std=pixels.std)
 

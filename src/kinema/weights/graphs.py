@@ -28,7 +28,10 @@ class DenseFeatures(nn.Module):
 
 
 def exported(weights: NetworkWeights) -> torch.export.ExportedProgram:
-    """The encoder as an exported program of one input, `pixels`, of any batch and any number of patches a side."""
+    """The encoder as an exported program of one input, `pixels`, of any batch and any number of patches a side.
+
+    Positions are resampled within it: bicubic, antialiased where the network's own code is, never with DINO's offset.
+    """
     encoder = weights.encoder
     side = encoder.image_size // encoder.patch_size
     frames = (encoder.num_frames,) if encoder.num_frames > 1 else ()
@@ -40,7 +43,9 @@ def exported(weights: NetworkWeights) -> torch.export.ExportedProgram:
         sample.ndim - 2: encoder.patch_size * rows,
         sample.ndim - 1: encoder.patch_size * columns,
     }
-    network = DenseFeatures(weights.network(), resampling=weights.resampling).eval()
+    antialiased = weights.resampling == "interpolated_antialiased"
+    how = "interpolated_antialiased" if antialiased else "interpolated"  # DINO's offset has no place in a graph
+    network = DenseFeatures(weights.network(), resampling=how).eval()
     with torch.no_grad():
         return torch.export.export(network, (sample,), dynamic_shapes=(dynamic,))
 

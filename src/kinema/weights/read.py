@@ -14,6 +14,7 @@ from kinema.weights.formats.distilled import DISTILLED
 from kinema.weights.formats.huggingface import from_huggingface, preprocessor_pixels
 from kinema.weights.formats.known import known_from
 from kinema.weights.formats.research import RESEARCH
+from kinema.weights.formats.resnets import ConvolutionalWeights, is_resnet, read_resnet
 from kinema.weights.formats.timm import is_timm, known_of_timm, read_timm
 from kinema.weights.files import CONFIG, TENSORS, is_own, read_own
 from kinema.weights.network import NetworkWeights
@@ -27,6 +28,16 @@ _ROLES = re.compile(r"(?:module\.)?(base_encoder|momentum_encoder|student|teache
 
 
 def read_weights(source: str | Path) -> tuple[NetworkWeights, str | None]:
+    """The transformer that a source names, and the SHA-256 of its file; WeightsError as `read_backbone`, and for a
+    ResNet, which can be read features with and nothing else."""
+    weights, sha256 = read_backbone(source)
+    if isinstance(weights, ConvolutionalWeights):
+        fix = "give a transformer; propagate, benchmark and probe read ResNets too"
+        raise WeightsError("a ResNet, which is not trained or converted here", where=str(source), fix=fix)
+    return weights, sha256
+
+
+def read_backbone(source: str | Path) -> tuple[NetworkWeights | ConvolutionalWeights, str | None]:
     """The network that a source names, and the SHA-256 of its file.
 
     source: a run folder, a file, a folder of another library, `hf:ORG/NAME[@REVISION]` or `timm:NAME`, with options
@@ -71,14 +82,15 @@ def _file_in(folder: Path) -> Path:
     raise WeightsError(what, where=str(folder), fix="give a run folder whose training wrote one, or name a file")
 
 
-def _read(content: Mapping[str, Any], file: Path, named: Source) -> NetworkWeights:
+def _read(content: Mapping[str, Any], file: Path, named: Source) -> NetworkWeights | ConvolutionalWeights:
     where, given = named.written, known_from(named.options)
     described = file.parent / CONFIG
     config = _json(described) if file.name in _FILES and described.is_file() else {}
     tensors = _branch(content, named)
+    if is_resnet(tensors):
+        return read_resnet(tensors, named.options, where=where)
     if "model_type" in config:
-        weights = from_huggingface(tensors, config, where=where, pixels=preprocessor_pixels(file.parent))
-        return weights
+        return from_huggingface(tensors, config, where=where, pixels=preprocessor_pixels(file.parent))
     if is_timm(config):
         given = given.over(known_of_timm(config))
     return recognised(tensors, (*RESEARCH, *DISTILLED), given, where=where)

@@ -7,7 +7,8 @@ from typing import Any
 
 from kinema.errors import WeightsError, nearest
 
-_NUMBERS = {"heads": int, "decoder-heads": int, "size": int, "frames": int, "eps": float}
+_NUMBERS = {"heads": int, "decoder-heads": int, "size": int, "frames": int, "eps": float, "dilate": int}
+_WORDS = ("file", "stage")
 BRANCHES = (
     "model",
     "module",
@@ -36,7 +37,8 @@ class Source:
     branch: str | None = None
     """Which network of a training file."""
     options: dict[str, Any] = field(default_factory=dict)
-    """`heads`, `decoder-heads`, `size`, `frames`, `eps`, `file`: what a file does not say."""
+    """`heads`, `decoder-heads`, `size`, `frames`, `eps`, `file`; of ResNets `stage` and `dilate`: what a file does not
+    say."""
 
 
 def parsed(source: str | Path) -> Source:
@@ -53,12 +55,12 @@ def parsed(source: str | Path) -> Source:
         key, has_value, value = word.partition("=")
         if not has_value and key in BRANCHES:
             branch = key
-        elif has_value and key == "file":
+        elif has_value and key in _WORDS:
             options[key] = value
         elif has_value and key in _NUMBERS:
             options[key] = _number(key, value, written)
         else:
-            known = [*BRANCHES, *(f"{option}=N" for option in _NUMBERS), "file=NAME"]
+            known = [*BRANCHES, *(f"{option}=N" for option in _NUMBERS), "file=NAME", "stage=res3"]
             hint = nearest(word, known)
             raise WeightsError(f"unknown option {word!r}", where=written, fix=f"{hint}known are {', '.join(known)}")
     return Source(written=written, name=name, branch=branch, options=options)
