@@ -56,7 +56,7 @@ class WeightsSource:
 
     def own(self, settings: FeatureSettings) -> FeatureSettings:
         """Settings for this network: where it has other pixel statistics than ImageNet's, they take the place of those
-        (and of DINO's slip for them, 0.228), which protocols name; statistics of any other kind stay as they are set."""
+        (and of DINO's slip for them, 0.228), which protocols name; any other statistics stay as they are set."""
         is_usual = (self.mean, self.std) == (IMAGENET_MEAN, IMAGENET_STD)
         if is_usual or settings.mean != IMAGENET_MEAN or settings.std not in (IMAGENET_STD, DINO_STD):
             return settings

@@ -229,7 +229,7 @@ def test_student_or_teacher(branch: str, tmp_path: Path) -> None:
     default, _ = read_weights(file)
     assert torch.equal(default.encoder_tensors["cls_token"], teacher["cls_token"])
     assert list(chosen.aside) == ["the projection head"]
-    with pytest.raises(WeightsError, match="no momentum_encoder in it .*it has student, teacher"):
+    with pytest.raises(WeightsError, match=r"no momentum_encoder in it .*it has student, teacher"):
         read_weights(f"{file}#momentum_encoder")
 
 

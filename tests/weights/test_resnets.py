@@ -1,5 +1,6 @@
 """ResNets in six layouts as dense extractors at stride 8, against an independent forward pass over their tensors."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 import kinema
 from kinema.errors import ConfigError, WeightsError
 from kinema.models.resnet import ResNet, ResNetConfig
+from kinema.propagation.protocols import protocol_named
 from kinema.settings import FeatureSettings, InputSize
 from kinema.weights.read import read_backbone, read_weights
 from tests.pipeline.small import moving_square
@@ -165,7 +167,9 @@ def test_a_resnet_is_a_backbone_and_nothing_to_train(tmp_path: Path) -> None:
     file = saved(tmp_path, tensors(18))
     extractor = kinema.load(file, settings=FeatureSettings(size=InputSize(fixed=(48, 80))), device="cpu")
     assert extractor.dense(moving_square(2)).shape == (2, 6, 10, 256)
-    labels = list(kinema.propagate(moving_square(2), np.ones((48, 80), np.uint8), extractor, protocol="crw"))
+    crw = protocol_named("crw")
+    small = replace(crw, features=replace(crw.features, size=InputSize(native=True, multiple=8)))
+    labels = list(kinema.propagate(moving_square(2), np.ones((48, 80), np.uint8), extractor, protocol=small))
     assert [label.shape for label in labels] == [(48, 80), (48, 80)]
     with pytest.raises(WeightsError, match="a ResNet, which is not trained or converted here"):
         read_weights(file)

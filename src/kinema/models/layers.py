@@ -100,7 +100,7 @@ def attend_related(
     if relation.rotation is not None:
         query, key = relation.rotation.turn(query), relation.rotation.turn(key)
     bias = None if relation.bias is None else relation.bias.to(query.dtype)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).contiguous().flatten(2)
 
 
 # PyTorch 2.13's fused kernel has a slow backward pass on processors: four times slower than three plain products for

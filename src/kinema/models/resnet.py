@@ -1,7 +1,7 @@
 """ResNet-18 and ResNet-50 as dense extractors at stride 8: the networks that CRW, VFS, UVC and DUL are about."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
 
 Stage = Literal["res3", "res4", "res5"]
 """In the papers' count; `layer2`, `layer3` and `layer4` of torchvision."""
+Padding = Literal["zeros", "reflect"]
 STRIDE = 8
 _BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 _STAGES = ("res2", "res3", "res4", "res5")
@@ -29,7 +30,7 @@ class ResNetConfig:
     dilated: bool = False
     """Widen the kernels of stages beyond res3 by what they no longer stride over, as for segmentation; the papers of
     propagation leave them as they are (unit stride alone)."""
-    padding: Literal["zeros", "reflect"] = "zeros"
+    padding: Padding = "zeros"
     """What convolutions see beyond the frame; `reflect` in CRW's own network."""
     lightness: bool = False
     """See lightness alone, in all three channels (UVC): L of CIE Lab from 0 to 255, less 128, over 128."""
@@ -41,7 +42,7 @@ class ResNet(nn.Module):
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False, padding_mode=config.padding)
         self.bn1 = nn.BatchNorm2d(64)
         width, expansion = 64, 4 if config.depth == 50 else 1
         for number in range(_STAGES.index(config.stage) + 1):
@@ -49,11 +50,6 @@ class ResNet(nn.Module):
             stage = _stage(config, number, width, channels)
             width = channels * expansion
             self.add_module(f"layer{number + 1}", stage)
-        if config.padding != "zeros":
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d) and module.padding != (0, 0):
-                    module.padding_mode = config.padding
-                    module._reversed_padding_repeated_twice = [pad for pad in module.padding for _ in range(2)]
 
     @property
     def patch_size(self) -> int:
@@ -81,10 +77,17 @@ class ResNet(nn.Module):
 class ResidualBlock(nn.Module):
     """Convolutions with batch norms beside a short cut: two of 3x3, or 1x1, 3x3, 1x1 with the stride in the second."""
 
-    def __init__(self, inside: int, channels: int, *, bottleneck: bool, stride: int, dilation: int) -> None:
+    def __init__(
+        self, inside: int, channels: int, *, bottleneck: bool, stride: int, dilation: int, padding: Padding
+    ) -> None:
         super().__init__()
         outside = 4 * channels if bottleneck else channels
-        around = {"padding": dilation, "dilation": dilation, "bias": False}
+        around: dict[str, Any] = {
+            "padding": dilation,
+            "dilation": dilation,
+            "bias": False,
+            "padding_mode": padding,
+        }
         if bottleneck:
             self.conv1 = nn.Conv2d(inside, channels, 1, bias=False)
             self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, **around)
@@ -116,7 +119,15 @@ def _stage(config: ResNetConfig, number: int, inside: int, channels: int) -> nn.
     for place in range(_BLOCKS[config.depth][number]):
         dilation = dilations[number] if place else dilations[max(number - 1, 0)]
         stride = 2 if number == 1 and place == 0 else 1
-        blocks.append(ResidualBlock(inside, channels, bottleneck=bottleneck, stride=stride, dilation=dilation))
+        block = ResidualBlock(
+            inside,
+            channels,
+            bottleneck=bottleneck,
+            stride=stride,
+            dilation=dilation,
+            padding=config.padding,
+        )
+        blocks.append(block)
         inside = channels * (4 if bottleneck else 1)
     return nn.Sequential(*blocks)
 

@@ -70,7 +70,7 @@ def clip_angles(grid: Grid, head_width: int, base: float, device: torch.device |
     axes = [torch.arange(size, dtype=torch.float32, device=device) for size in grid]
     places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 2)  # (N, 3)
     turned = (places[..., None] / periods).repeat(1, 1, 2).flatten(1)  # (N, 3 d)
-    return torch.cat([turned, turned.new_zeros(len(turned), head_width - 3 * third)], dim=1)
+    return torch.cat([turned, turned.new_zeros(turned.shape[0], head_width - 3 * third)], dim=1)
 
 
 _ANGLES = {"rotary": frame_angles, "rotary_3d": clip_angles}

@@ -23,9 +23,9 @@ def load(source: str | Path, *, settings: FeatureSettings = DEFAULT_SETTINGS, de
     """The network that `source` names, ready to read features with.
 
     source: whatever `weights.read` takes (a run folder, a file or folder of any format in docs/weights.md,
-    `hf:ORG/NAME[@REVISION]`, `timm:NAME`, each with `#options`); for comparison `untrained:SIZE/PATCH[@SEED]` (SIZE one of tiny, small, base, large, huge: a ViT of 224 pixels as a run
-    with that seed begins with it), `untrained:RUN[@SEED]` (a run's own network before its training) and `pixels:PATCH`
-    (raw pixels).
+    `hf:ORG/NAME[@REVISION]`, `timm:NAME`, each with `#options`); for comparison `untrained:SIZE/PATCH[@SEED]` (SIZE
+    one of tiny, small, base, large, huge: a ViT of 224 pixels as a run with that seed begins with it),
+    `untrained:RUN[@SEED]` (a run's own network before its training) and `pixels:PATCH` (raw pixels).
     Raises WeightsError where there is nothing of the kind, or it cannot be read.
     """
     chosen = resolve_device(device)

@@ -9,7 +9,7 @@ from kinema.weights.network import NetworkWeights
 
 CARD = "README.md"
 _HOW = {
-    "kinema": 'import kinema\n\nextractor = kinema.load("{folder}")\nfeatures = extractor.dense(frames)  # (t, h, w, D)',
+    "kinema": 'import kinema\n\nextractor = kinema.load("{folder}")\nfeatures = extractor.dense(frames)',
     "huggingface": 'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{folder}")',
     "timm": "import json, timm\nfrom safetensors.torch import load_file\n\n"
     'model = timm.create_model("vit_base_patch16_224", **json.load(open("architecture.json")))\n'

@@ -53,8 +53,8 @@ def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any
 def load_encoder(source: Path) -> tuple[ViT, str]:
     """The network of a run folder, of a folder with the two files, or of its `.safetensors` file; and its SHA-256.
 
-    Those of other libraries are read by `weights.read`. Raises WeightsError where there is none, where config and tensors do not fit or do not belong together, or where
-    values are not finite.
+    Those of other libraries are read by `weights.read`. Raises WeightsError where there is none, where config and
+    tensors do not fit or do not belong together, or where values are not finite.
     """
     weights, sha256 = read_own(source)
     return weights.network(), sha256
@@ -111,15 +111,12 @@ def _facts(facts: dict[str, Any]) -> dict[str, Any]:
     if "origin" in facts:
         kept["format"] = f"kinema, from {facts['origin']}"
     if "pixels" in facts:
-        mean, std = (tuple(map(float, facts["pixels"][key])) for key in ("mean", "std"))
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ConfigError(f"pixel statistics {facts['pixels']}", fix="give three numbers each")
-        kept["pixels"] = Pixels(mean=mean, std=std)
+        kept["pixels"] = Pixels.of(facts["pixels"]["mean"], facts["pixels"]["std"])
     return kept
 
 
 def save_network(folder: Path, weights: NetworkWeights) -> None:
-    """Writes a network with its facts: `encoder.safetensors`, `config.json`, and `decoder.safetensors` where it has one.
+    """Writes a network with its facts: `encoder.safetensors`, `config.json`, and a decoder's `decoder.safetensors`.
 
     Killed on the way, it leaves files that do not belong together, which reading refuses.
     """

@@ -1,4 +1,4 @@
-"""Encoders as graphs without Python: ONNX, and `torch.export`'s own files; both take any size that divides into patches."""
+"""Encoders as graphs without Python, ONNX and `torch.export`'s own files: of any size that divides into patches."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kinema.weights.network import NetworkWeights
 
 
 class DenseFeatures(nn.Module):
-    """Standardised pixels to features of the last block, normed: (B, 3, H, W) to (B, h, w, D); clips to (B, t, h, w, D).
+    """Standardised pixels to features of the last block, normed: (B, 3, H, W) to (B, h, w, D), clips likewise.
 
     An encoder of tubelets takes clips (B, T, 3, H, W) of its training length.
     """

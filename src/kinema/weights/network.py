@@ -1,5 +1,6 @@
 """A network as every format reads and writes it: our names, our configurations, and the facts that change numbers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +20,14 @@ class Pixels:
 
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
+
+    @classmethod
+    def of(cls, mean: Iterable[Any], std: Iterable[Any]) -> "Pixels":
+        """Those that a file states; ValueError or TypeError where they are not three numbers, deviations above 0."""
+        (red, green, blue), deviations = map(float, mean), tuple(map(float, std))
+        if len(deviations) != 3 or not all(0 < deviation < float("inf") for deviation in deviations):
+            raise ValueError(f"deviations {deviations}")
+        return cls(mean=(red, green, blue), std=(deviations[0], deviations[1], deviations[2]))
 
 
 HALVES = Pixels(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

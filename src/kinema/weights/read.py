@@ -10,13 +10,13 @@ from torch import Tensor
 
 from kinema.errors import WeightsError
 from kinema.files import sha256_of
+from kinema.weights.files import CONFIG, TENSORS, is_own, read_own
 from kinema.weights.formats.distilled import DISTILLED
 from kinema.weights.formats.huggingface import from_huggingface, preprocessor_pixels
 from kinema.weights.formats.known import known_from
 from kinema.weights.formats.research import RESEARCH
 from kinema.weights.formats.resnets import ConvolutionalWeights, is_resnet, read_resnet
 from kinema.weights.formats.timm import is_timm, known_of_timm, read_timm
-from kinema.weights.files import CONFIG, TENSORS, is_own, read_own
 from kinema.weights.network import NetworkWeights
 from kinema.weights.opening import SUFFIXES, open_sharded, open_tensors
 from kinema.weights.recognise import recognised

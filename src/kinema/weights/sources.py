@@ -1,4 +1,4 @@
-"""What a person may name as weights: a path, `hf:ORG/NAME[@REVISION]` or `timm:NAME`, each with `#options` behind it."""
+"""What a person may name as weights: a path, `hf:ORG/NAME[@REVISION]` or `timm:NAME`, with `#options` behind it."""
 
 import re
 from dataclasses import dataclass, field
@@ -90,15 +90,15 @@ def downloaded(source: Source) -> Path:
     if match is None:
         raise WeightsError("no name of a model", where=source.written, fix="write hf:ORG/NAME or hf:ORG/NAME@REVISION")
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    asked = {"repo_id": match["name"], "revision": match["revision"]}
+    name, revision = match["name"], match["revision"]
     try:
         if "file" in source.options:
-            return Path(hf_hub_download(filename=source.options["file"], **asked))
-        folder = Path(snapshot_download(allow_patterns=list(_HUB_FILES), **asked))
+            return Path(hf_hub_download(name, source.options["file"], revision=revision))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(allow_patterns=["*.json", "pytorch_model.bin"], **asked))
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "pytorch_model.bin"]))
         return folder
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,7 @@
 """A network written for others: own files with a model card, Hugging Face's, timm's names, ONNX, `torch.export`."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -49,9 +50,7 @@ def write_as(
 
 
 def push_to_hub(source: str | Path, name: str, *, private: bool = False) -> str:
-    """Uploads weights from anywhere as Kinema's own files with a model card to a model `ORG/NAME` of the hub; its URL."""
-    import tempfile
-
+    """Uploads weights as Kinema's own files with a model card to a model `ORG/NAME` of Hugging Face's hub; its URL."""
     weights, sha256 = read_weights(source)
     with tempfile.TemporaryDirectory() as folder:
         write_as(Path(folder), weights, "kinema", source={"source": str(source), "sha256": sha256})
@@ -64,7 +63,7 @@ def push_folder(folder: Path, name: str, *, private: bool = False) -> str:
     WeightsError, in one line, where the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     hub = HfApi()
     try:

@@ -1,4 +1,4 @@
-"""The layouts of self-distillation and its relatives: DINO, iBOT, INO, DINOv2, DINOv3, MoCo v3, BEiT, V-JEPA 2; timm."""
+"""The layouts of self-distillation and its relatives: DINO to DINOv3, iBOT, INO, MoCo v3, BEiT, V-JEPA 2; timm's."""
 
 from kinema.weights.formats.known import Known
 from kinema.weights.formats.layout import Layout

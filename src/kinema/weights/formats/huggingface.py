@@ -121,9 +121,7 @@ def preprocessor_pixels(folder: Path) -> Pixels | None:
     for name in PREPROCESSOR:
         try:
             stated = json.loads((folder / name).read_text())
-            mean, std = (tuple(map(float, stated[key])) for key in ("image_mean", "image_std"))
+            return Pixels.of(stated["image_mean"], stated["image_std"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if len(mean) == len(std) == 3 and min(std) > 0:
-            return Pixels(mean=mean, std=std)
     return None

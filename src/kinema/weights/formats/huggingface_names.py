@@ -35,7 +35,7 @@ _LOOSE_BIASES: Pairs = (
     ("attn.q.bias", "attention.attention.q_bias"),
     ("attn.v.bias", "attention.attention.v_bias"),
 )
-_BLOCKS: dict[Version, Pairs] = {
+_BLOCKS: dict[str, Pairs] = {
     "v4": (*_BEFORE_AFTER, *_OLD_ATTENTION, *_OLD_MLP),
     "v5": (*_BEFORE_AFTER, *_NEW_ATTENTION, *_MLP),
 }

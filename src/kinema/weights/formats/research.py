@@ -57,7 +57,10 @@ _CROP_DECODER: Pairs = (
     ("norm.*", "decoder_norm.*"),
     ("pred.*", "decoder_pred.*"),
 )
-_RSP_BLOCK = r"decoder_blocks\.\d+\.((norm1|norm_kv1|norm3|norm4)|cattn\.(q|kv|proj)|attn\.(qkv|proj)|mlp2?\.(fc1|fc2))\.(weight|bias)"
+_RSP_BLOCK = (
+    r"decoder_blocks\.\d+\.(norm1|norm_kv1|norm3|norm4|cattn\.(q|kv|proj)|attn\.(qkv|proj)|mlp2?\.fc[12])"
+    r"\.(weight|bias)"
+)
 _IMAGES = Known(pooling="class token or mean of the patches", pixels_from="the format: ImageNet's", pixels=Pixels())
 _CLIPS = Known(
     num_frames=16,
@@ -156,7 +159,7 @@ RESEARCH = (
             r"head\.projection\.(weight|bias)": "a classifier",
         },
         known=Known(
-            pixels=Pixels(mean=(0.45,) * 3, std=(0.225,) * 3),
+            pixels=Pixels(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
             pooling="mean of the patches, or class token",
             pixels_from="the format",
         ),

@@ -1,6 +1,7 @@
 """timm's vision transformers: its names, its configurations, and its library where it is installed."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor
@@ -23,12 +24,9 @@ def known_of_timm(config: Mapping[str, Any]) -> Known:
     """What timm's own configuration says: pixel statistics, in `pretrained_cfg`."""
     stated = config["pretrained_cfg"]
     try:
-        mean, std = tuple(map(float, stated["mean"])), tuple(map(float, stated["std"]))
+        return Known(pixels=Pixels.of(stated["mean"], stated["std"]), pixels_from="timm's configuration")
     except (KeyError, TypeError, ValueError):
         return Known()
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        return Known()
-    return Known(pixels=Pixels(mean=mean, std=std), pixels_from="timm's configuration")
 
 
 def read_timm(name: str, given: Known) -> NetworkWeights:
@@ -38,7 +36,7 @@ def read_timm(name: str, given: Known) -> NetworkWeights:
     """
     where = f"timm:{name}"
     try:
-        import timm  # pyright: ignore[reportMissingImports]
+        timm = import_module("timm")
     except ImportError as error:
         fix = "install it beside torchvision (pip install 'kinema[timm]'), or give hf:timm/NAME, which needs neither"
         raise WeightsError("timm is not installed", where=where, fix=fix) from error
