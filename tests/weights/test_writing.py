@@ -108,17 +108,15 @@ def test_what_a_format_cannot_hold_is_refused() -> None:
         to_timm(network(RELATIVE))
 
 
-@pytest.mark.parametrize("kind", ["onnx", "export"])
-def test_graphs_give_equal_features_at_every_size(kind: str, tmp_path: Path) -> None:
-    """ONNX under onnxruntime (registers, SwiGLU, bicubic positions) and torch.export's file (relative positions): at
-    32x32, 24x48 and 48x40, of one to three frames."""
-    if kind == "onnx":
-        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-        pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    command = [sys.executable, "-m", "tests.weights.graph_check", kind, str(tmp_path)]
+def test_graphs_give_equal_features_at_every_size(tmp_path: Path) -> None:
+    """torch.export's file, and ONNX under onnxruntime, to 1e-5: registers, SwiGLU and bicubic positions at 32x32, 24x48
+    and 48x40, of one to three frames. `tests.weights.graph_check` does it for the other kinds of positions."""
+    for package in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    command = [sys.executable, "-m", "tests.weights.graph_check", "registers", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert float(ran.stdout.split()[-1]) < 1e-5
+    assert max(map(float, ran.stdout.splitlines()[-1].split())) < 1e-5
 
 
 def test_resampled_weights_say_so() -> None:

@@ -100,7 +100,11 @@ def attend_related(
     if relation.rotation is not None:
         query, key = relation.rotation.turn(query), relation.rotation.turn(key)
     bias = None if relation.bias is None else relation.bias.to(query.dtype)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).contiguous().flatten(2)
+    if bias is not None and torch.compiler.is_exporting():  # the fused kernel's decomposition for ONNX fails on a bias
+        attended = attend_in_products(query, key, value, bias=bias)
+    else:
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    return attended.transpose(1, 2).flatten(2)
 
 
 # PyTorch 2.13's fused kernel has a slow backward pass on processors: four times slower than three plain products for
@@ -113,10 +117,10 @@ def _trains_in_bf16_on_cpu(query: Tensor) -> bool:
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()
 
 
-def attend_in_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention as its formula says, (B, heads, N, width of a head)."""
+def attend_in_products(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """Attention as its formula says, (B, heads, N, width of a head); bias: added to the logits."""
     affinity = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    return affinity.softmax(dim=-1) @ value
+    return (affinity if bias is None else affinity + bias).softmax(dim=-1) @ value
 
 
 class MLP(nn.Module):

@@ -1,5 +1,6 @@
 """Encoders as graphs without Python, ONNX and `torch.export`'s own files: of any size that divides into patches."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -50,29 +51,21 @@ def exported(weights: NetworkWeights) -> torch.export.ExportedProgram:
         return torch.export.export(network, (sample,), dynamic_shapes=(dynamic,))
 
 
-def write_export(file: Path, weights: NetworkWeights) -> None:
+def write_export(file: Path, program: torch.export.ExportedProgram) -> None:
     """Writes a `.pt2` for `torch.export.load`."""
-    torch.export.save(exported(weights), file)
+    torch.export.save(program, file)
 
 
-def write_onnx(file: Path, weights: NetworkWeights) -> None:
+def write_onnx(file: Path, program: torch.export.ExportedProgram) -> None:
     """Writes an ONNX model of one input, `pixels`, and one output, `features`.
 
     Raises WeightsError where the packages of the extra `onnx` are not installed.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
+    if not all(find_spec(name) for name in ("onnx", "onnxscript")):
         fix = "pip install 'kinema[onnx]'"
-        raise WeightsError("writing ONNX needs onnx and onnxscript", where=str(file), fix=fix) from error
-    program = torch.onnx.export(
-        exported(weights),
-        input_names=["pixels"],
-        output_names=["features"],
-        dynamo=True,
-        external_data=False,
-        verbose=False,
+        raise WeightsError("writing ONNX needs onnx and onnxscript", where=str(file), fix=fix)
+    graph = torch.onnx.export(
+        program, input_names=["pixels"], output_names=["features"], dynamo=True, external_data=False, verbose=False
     )
-    assert program is not None
-    program.save(str(file), external_data=False)
+    assert graph is not None
+    graph.save(str(file), external_data=False)

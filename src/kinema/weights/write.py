@@ -13,7 +13,7 @@ from kinema.weights.card import write_card
 from kinema.weights.files import save_network
 from kinema.weights.formats.huggingface_writing import write_huggingface
 from kinema.weights.formats.timm import timm_architecture, to_timm
-from kinema.weights.graphs import write_export, write_onnx
+from kinema.weights.graphs import exported, write_export, write_onnx
 from kinema.weights.network import NetworkWeights
 from kinema.weights.read import read_weights
 
@@ -42,9 +42,9 @@ def write_as(
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         (folder / "architecture.json").write_text(json.dumps(timm_architecture(weights), indent=2) + "\n")
     elif to == "onnx":
-        write_onnx(folder / "model.onnx", weights)
+        write_onnx(folder / "model.onnx", exported(weights))
     else:
-        write_export(folder / "model.pt2", weights)
+        write_export(folder / "model.pt2", exported(weights))
     write_card(folder, weights, to, source=source or {})
     return sorted(path.name for path in folder.iterdir())
 
