@@ -20,10 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinema.benchmark.davis import davis_scores
-from kinema.cli.settings import changed
 from kinema.datasets.davis import read_sequences
 from kinema.ops.precision import resolve_precision
 from kinema.pipeline.load import load
+from kinema.propagation.protocol import changed
 from kinema.propagation.protocols import Protocol, protocol_named
 from kinema.video.reader import extract_frames
 

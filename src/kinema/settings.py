@@ -3,8 +3,10 @@
 Free of torch, so that `--help` can show it.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from kinema.errors import ConfigError
 
@@ -97,8 +99,19 @@ class FeatureSettings:
     positions inside attention."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the network; `auto` is bf16 where the processor multiplies it fast."""
+    affinity: Literal["features", "decoder"] = "features"
+    """What says how alike two tokens are: their features, or how a decoder that was trained to look into an earlier
+    frame (SiamMAE's) attends from one to the other. On the command line `decoder` comes with `propagation.similarity
+    dot` and, as attention itself has it, `propagation.temperature 1`, unless other values are typed."""
+    decoder_block: int = -1
+    """Block of that decoder whose cross-attention is read: 1 is the first, -1 the last. From the second on its queries
+    have looked into a frame already: into their own."""
 
     def __post_init__(self) -> None:
+        if self.affinity == "decoder" and (self.layer != -1 or self.centred):
+            what = f"a decoder's affinity with layer {self.layer} and centred {self.centred}"
+            fix = "a decoder reads the last block as it is: set features.layer to -1 and features.centred to False"
+            raise ConfigError(what, where="affinity", fix=fix)
         if not all(0 < deviation < float("inf") for deviation in self.std):
             raise ConfigError(f"deviations {self.std}", where="std", fix="pixels are divided by them: give more than 0")
 
@@ -109,3 +122,34 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         named |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return named
+
+
+def rebuilt(kind: Any, values: Any) -> Any:
+    """A frozen configuration of that kind from what `dataclasses.asdict` and JSON made of it.
+
+    Of a union of kinds the one whose fields are named. ConfigError for fields that no such configuration has.
+    """
+    if get_origin(kind) in (Union, UnionType):
+        return _one_of(get_args(kind), values)
+    if is_dataclass(kind):
+        kinds = get_type_hints(kind)
+        if not isinstance(values, dict) or values.keys() - kinds.keys():
+            what = f"settings that {getattr(kind, '__name__', kind)} does not have"
+            raise ConfigError(what, fix="read them with the version of kinema that wrote them")
+        given = {name: rebuilt(kinds[name], value) for name, value in values.items()}
+        try:
+            return cast(Callable[..., Any], kind)(**given)
+        except TypeError as error:
+            raise ConfigError(f"settings that cannot work: {error}", fix="restore the file") from error
+    if get_origin(kind) is Literal and values not in get_args(kind):
+        raise ConfigError(f"{values!r} is none of {get_args(kind)}", fix="restore the file")
+    return tuple(values) if isinstance(values, list) else values
+
+
+def _one_of(kinds: tuple[Any, ...], values: Any) -> Any:
+    if not isinstance(values, dict):
+        return tuple(values) if isinstance(values, list) else values
+    for kind in kinds:
+        if is_dataclass(kind) and values.keys() == {field.name for field in fields(kind)}:
+            return rebuilt(kind, values)
+    raise ConfigError(f"settings of no known kind: {', '.join(values)}", fix="restore the file")

@@ -8,6 +8,7 @@ import torch
 
 from kinema.benchmark.classification import classify
 from kinema.datasets.actions import LabelledFile, LabelledSet, read_labelled
+from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError
 from kinema.metrics.classification import accuracy, cross_entropy, merge_views
 from kinema.models.vit import ViT
@@ -43,7 +44,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
 def test_scores_are_those_of_each_view_by_itself(labelled: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Path] = []
     own = clips.read_views
-    monkeypatch.setattr(clips, "read_views", lambda path, reading: (opened.append(path), own(path, reading))[1])
+    monkeypatch.setattr(clips, "read_views", lambda item, reading: (opened.append(item.path), own(item, reading))[1])
     found = classify(_classifier(), labelled, READING, num_workers=0)
     assert opened == [file.path for file in labelled.files], "each video once, for all its views"
     assert found.test_files == 6
@@ -51,7 +52,7 @@ def test_scores_are_those_of_each_view_by_itself(labelled: LabelledSet, monkeypa
     logits, video_ids, labels = [], [], []
     readable = [file for file in labelled.files if file.path.name != "torn.mp4"]
     for number, file in enumerate(readable):
-        for view in read_views(file.path, READING):
+        for view in read_views(MediaItem(path=file.path, kind="frames"), READING):
             with torch.no_grad():
                 clip = standardize(torch.from_numpy(view).permute(0, 3, 1, 2))
                 logits.append(_classifier()(clip[None])[0].numpy())

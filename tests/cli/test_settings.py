@@ -2,8 +2,9 @@
 
 import pytest
 
-from kinema.cli.settings import changed, protocol_settings
+from kinema.cli.settings import protocol_settings
 from kinema.errors import ProtocolError
+from kinema.propagation.protocol import changed
 from kinema.propagation.protocols import protocol_named
 
 

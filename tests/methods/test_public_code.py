@@ -1,6 +1,7 @@
 """Our networks with the weights of the papers' public code: the same predictions, not only the same losses."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ from torch import Tensor
 
 from kinema.methods.configs import SiamMAEConfig, VideoMAEConfig
 from kinema.methods.siammae import SiamMAE
+from kinema.methods.vicmae import ViCMAE
+from kinema.methods.vicmae_config import ViCMAEConfig
 from kinema.methods.videomae import VideoMAE
-from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig
+from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ProjectorConfig, ViTConfig
 from kinema.models.decoders import CrossBlock, PatchDecoder
 from kinema.models.vit import ViT
+from kinema.ops.contrast import nt_xent
 from kinema.ops.masking import Mask
 from kinema.ops.pixels import standardize
 from kinema.ops.tokens import masked_mean, normalize_patches, patchify, take_tokens
@@ -301,3 +305,42 @@ def test_dino_features_at_any_size(size):
     for layer, expected in zip((2, 3), arrays[f"inter_{size}"], strict=True):
         dense = encoder.dense(arrays[f"image_{size}"], layer=layer, positions="interpolated_offset")
         torch.testing.assert_close(dense.flatten(1, 2), expected[:, 1:], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_vicmae():
+    arrays, weights, config = load("vicmae")
+    head = {"hidden": config["projector_hidden_dim"], "out": config["projector_out_dim"]}
+    method = ViCMAE(
+        ViCMAEConfig(
+            encoder=vit_config(config, config["img_size"]),
+            decoder=MaskedDecoderConfig(**asdict(decoder_config(config)), embed_bias=True),
+            projector=ProjectorConfig(**head),
+        )
+    ).train()
+    method.encoder.load_state_dict(rename(weights, ENCODER))
+    method.decoder.load_state_dict(rename(weights, DECODER))
+    method.compared.projector.load_state_dict(rename(weights, {"projector.": ""}))
+    views = method.views(arrays["views_u8"])
+    torch.testing.assert_close(views, arrays["views"].transpose(0, 1).flatten(0, 1), **TOLERANCE)
+    given = {name: arrays[name].flatten(0, 1) for name in ("ids_keep", "mask")}
+    mask = mask_of(given)
+    tokens = method.encoder(views, mask)
+    torch.testing.assert_close(tokens, by_token(arrays["encoded"].flatten(0, 1), given), **TOLERANCE)
+    torch.testing.assert_close(method.compared.pool(tokens), arrays["pooled"].flatten(0, 1), **TOLERANCE)
+    predicted = take_tokens(arrays["prediction"].flatten(0, 1), mask.target_ids)
+    torch.testing.assert_close(method.decoder(tokens, mask), predicted, **TOLERANCE)
+    pixel = method.reconstruction_loss(tokens, views, mask)
+    torch.testing.assert_close(pixel, arrays["loss_reconstruction"].mean(), **TOLERANCE)
+    contrast, _ = method.contrastive_loss(tokens, views, mask)
+    torch.testing.assert_close(contrast, arrays["loss_contrast"], **TOLERANCE)
+    total = method.config.reconstruction * pixel + method.contrast_weight(0.0) * contrast
+    torch.testing.assert_close(total, arrays["loss"], **TOLERANCE)
+    buffers = dict(method.compared.projector.named_buffers())
+    for layer in (1, 4):  # moved by both views, one after the other
+        for name in ("running_mean", "running_var"):
+            torch.testing.assert_close(buffers[f"{layer}.{name}"], arrays[f"{name}_{layer}_after"], **TOLERANCE)
+    projected = torch.stack([method.compared.projector(view) for view in arrays["pooled"]])
+    torch.testing.assert_close(projected, arrays["projected"], **TOLERANCE)
+    for temperature, name in ((0.1, "loss_contrast"), (1.0, "loss_contrast_tau_1")):
+        torch.testing.assert_close(nt_xent(*projected, temperature=temperature), arrays[name], **TOLERANCE)

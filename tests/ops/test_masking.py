@@ -1,11 +1,14 @@
 """Masks are fair, fixed by their seed, and counted as each paper counts."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from kinema.errors import ConfigError
 from kinema.ops.masking import (
+    dense_mask,
     frame_mask,
     hash_tokens,
     num_visible,
@@ -124,3 +127,40 @@ def test_only_targets_that_are_wanted_stay_and_the_rest_is_ignored():
         assert kept.target_ids[sample].tolist() == expected
     assert torch.equal(kept.visible_ids, mask.visible_ids)
     assert torch.equal(kept.hidden(), mask.hidden())
+
+
+@pytest.mark.parametrize("kind", ["random", "block"])
+def test_dense_masks_hide_a_drawn_share_of_some_frames(kind):
+    seeds = torch.arange(2000)
+    hidden = dense_mask(seeds, (8, 10), kind=kind, probability=0.5, ratio=(0.1, 0.5))
+    counts = hidden.sum(dim=1)
+    assert (counts > 0).float().mean().item() == pytest.approx(0.5, abs=0.04)
+    some = counts[counts > 0]
+    assert (some.min().item(), some.max().item()) == (8, 39)  # int(0.1 * 80); the ratio of a half itself is not drawn
+    assert some.float().mean().item() == pytest.approx(0.3 * 80, abs=1)
+    unevenness = hidden.float().mean(dim=0).std()  # blocks reach the rim less often than the middle
+    assert unevenness < {"random": 0.02, "block": 0.08}[kind]
+
+
+def test_dense_masks_at_both_ends_of_the_probability():
+    seeds = torch.arange(50)
+    assert dense_mask(seeds, (4, 4), kind="random", probability=1.0, ratio=(0.25, 0.25)).sum(dim=1).eq(4).all()
+    assert not dense_mask(seeds, (4, 4), kind="block", probability=0.0, ratio=(0.25, 0.25)).any()
+
+
+@pytest.mark.parametrize("kind", ["random", "block"])
+def test_dense_masks_belong_to_their_seed_and_purpose(kind):
+    draw = partial(dense_mask, grid=(6, 6), kind=kind, probability=1.0, ratio=(0.3, 0.6))
+    whole = draw(torch.arange(8))
+    assert torch.equal(draw(torch.arange(4, 8)), whole[4:])
+    assert not torch.equal(draw(torch.arange(8), purpose=1), whole)
+
+
+def test_blocks_hang_together():
+    def neighbours(kind):
+        hidden = dense_mask(torch.arange(200), (14, 14), kind=kind, probability=1.0, ratio=(0.3, 0.3))
+        grid = hidden.unflatten(1, (14, 14))
+        return (grid[:, 1:] & grid[:, :-1]).sum() / grid[:, 1:].sum()
+
+    assert neighbours("random") < 0.4
+    assert neighbours("block") > 0.65

@@ -91,3 +91,13 @@ def jittered(
 
 def _gray(pixels: np.ndarray) -> np.ndarray:
     return pixels @ np.array([0.299, 0.587, 0.114])
+
+
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    """A Gaussian of `sigma` pixels over (H, W, 3), cut at three deviations; beyond the border the image is mirrored."""
+    reach = math.ceil(3 * sigma)
+    weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    weights /= weights.sum()
+    padded = np.pad(image.astype(np.float64), ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
+    rows = sum(weight * padded[k : k + image.shape[0]] for k, weight in enumerate(weights))
+    return sum(weight * rows[:, k : k + image.shape[1]] for k, weight in enumerate(weights))

@@ -5,7 +5,7 @@ import torch
 
 from kinema.methods.method import ParameterGroup
 from kinema.train.config import Schedule
-from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates
+from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates, weight_decay
 from tests.train.tiny import TinyMethod, tiny_config
 
 SCHEDULE = Schedule(steps=100, warmup_steps=20)
@@ -26,6 +26,22 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_its_end():
 
 def test_without_warm_up_the_first_step_has_the_peak():
     assert learning_rate(0, Schedule(steps=4, warmup_steps=0), tiny_config(base_lr=0.32)) == pytest.approx(0.01)
+
+
+def test_a_warm_up_can_reach_its_peak_in_its_last_step():
+    config = tiny_config(base_lr=0.32, batch_size=8, min_lr=0.001, warmup_end="last_step", warmup_start_lr=0.002)
+    rates = [learning_rate(step, SCHEDULE, config) for step in range(101)]
+    assert rates[0] == pytest.approx(0.002)
+    assert rates[19:21] == pytest.approx([0.01, 0.01])
+    assert rates[9] - rates[8] == pytest.approx(0.008 / 19)
+    one = Schedule(steps=4, warmup_steps=1)
+    assert learning_rate(0, one, config) == pytest.approx(0.002)
+
+
+def test_the_weight_decay_stays_or_moves_along_a_cosine_to_its_end():
+    assert [weight_decay(done, tiny_config(weight_decay=0.1)) for done in (0.0, 0.3, 1.0)] == [0.1] * 3
+    moving = tiny_config(weight_decay=0.04, weight_decay_end=0.4)
+    assert [weight_decay(done, moving) for done in (0.0, 0.5, 1.0)] == pytest.approx([0.04, 0.22, 0.4])
 
 
 class _Layered(TinyMethod):
@@ -82,3 +98,15 @@ def test_gradients_are_shortened_together(longest):
     torch.testing.assert_close(norm, length)
     shorter = 1.0 if longest is None else min(1.0, longest / length.item())
     torch.testing.assert_close(after, before * shorter, rtol=1e-5, atol=0)
+
+
+def test_gradients_are_shortened_each_by_its_own_norm():
+    method = TinyMethod()
+    for number, parameter in enumerate(method.parameters()):
+        parameter.grad = torch.full_like(parameter, 0.1 * number)
+    before = [p.grad.clone() for p in method.parameters()]
+    norm = clip_gradients(method, 0.5, of="tensor")
+    torch.testing.assert_close(norm, torch.cat([each.flatten() for each in before]).norm())
+    for parameter, gradient in zip(method.parameters(), before, strict=True):
+        shorter = min(1.0, 0.5 / (gradient.norm().item() + 1e-6))
+        torch.testing.assert_close(parameter.grad, gradient * shorter, rtol=1e-5, atol=0)

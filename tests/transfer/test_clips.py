@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from kinema.datasets.actions import LabelledFile, LabelledSet
+from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError
 from kinema.pipeline.load import load
 from kinema.transfer.clips import extract, read_views
@@ -30,14 +31,14 @@ def frames(tmp_path: Path) -> Path:
 
 
 def test_views_are_clips_over_the_video_by_crops_along_its_longer_side(frames: Path):
-    views = read_views(frames, READING)  # every third frame of 10: 0, 3, 6, 9
+    views = read_views(MediaItem(path=frames, kind="frames"), READING)  # every third frame of 10: 0, 3, 6, 9
     assert views.shape == (9, 2, 32, 32, 3)
     assert [view[:, 0, 0, 0].tolist() for view in views[::3]] == [[0, 3], [3, 6], [6, 9]]
     assert [int(view[0, 0, 0, 1]) for view in views[:3]] == [0, 16, 32]
 
 
 def test_an_image_is_a_clip_of_one_frame(frames: Path):
-    views = read_views(frames / "7.png", READING)
+    views = read_views(MediaItem(path=frames / "7.png", kind="image"), READING)
     assert views.shape == (3, 1, 32, 32, 3)
 
 
@@ -51,7 +52,7 @@ def test_features_on_disk_are_the_extractors_and_unreadable_files_are_named(fram
     assert [path for path, _ in found.unreadable] == [str(broken)]
     assert found.tokens.shape == (2, 9, 2 * 2 * 2, 192)  # two frames of 2 x 2 patches
     network = extractor.with_settings(READING.features())
-    expected = network.dense(read_views(frames, READING)[4]).flatten(0, 2)
+    expected = network.dense(read_views(MediaItem(path=frames, kind="frames"), READING)[4]).flatten(0, 2)
     torch.testing.assert_close(found.tokens[1, 4].float(), expected, atol=2e-3, rtol=2e-3)
     mean = extract(labelled, extractor, READING, tmp_path / "mean.npy", keep_tokens=False, num_workers=0)
     torch.testing.assert_close(mean.tokens[0, :, 0].float(), found.tokens[0].float().mean(dim=1), atol=2e-3, rtol=2e-3)

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from kinema.benchmark.recognition import scored
 from kinema.benchmark.result import versions
-from kinema.datasets.actions import LabelledFile, LabelledSet
+from kinema.datasets.actions import LabelledSet
+from kinema.datasets.labelled import labelled_items
+from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError
 from kinema.features import WeightsSource
 from kinema.files import write_json
@@ -73,7 +75,7 @@ def classify(
     named, never replaced. DatasetError where none can be read.
     """
     share = slice(None) if alone else slice(rank(), None, world_size())
-    scores = _each_score(classifier, labelled.files[share], reading, num_workers, report)
+    scores = _each_score(classifier, labelled_items(labelled)[share], reading, num_workers, report)
     own = dict(zip(range(len(labelled))[share], scores, strict=True))
     rows = {number: row for part in ([own] if alone else gather_objects(own)) for number, row in part.items()}
     return _scores(labelled, [rows[number] for number in range(len(labelled))])
@@ -91,19 +93,19 @@ def _scores(labelled: LabelledSet, rows: Sequence[np.ndarray | str]) -> Classifi
 
 @torch.inference_mode()
 def _each_score(
-    classifier: Classifier, files: Sequence[LabelledFile], reading: ClipReading, num_workers: int, report: Report
+    classifier: Classifier, items: Sequence[MediaItem], reading: ClipReading, num_workers: int, report: Report
 ) -> list[np.ndarray | str]:
-    """The class probabilities of each file, or why it cannot be read."""
+    """The class probabilities of each item, or why it cannot be read."""
     device = next(classifier.parameters()).device
     rows: list[np.ndarray | str] = []
-    for number, views in enumerate(each_views(files, reading, num_workers=num_workers), start=1):
+    for number, views in enumerate(each_views(items, reading, num_workers=num_workers), start=1):
         if isinstance(views, str):
             rows.append(views)
         else:
             with autocast(resolve_precision(reading.precision, device), device):
                 scores = _each_view(classifier, views.to(device), reading).float().cpu().numpy()
                 rows.append(merge_views(scores, np.zeros(len(scores), np.int64))[0])
-        report(files[number - 1].path.name, number, len(files))
+        report(Path(items[number - 1].path).name, number, len(items))
     return rows
 
 

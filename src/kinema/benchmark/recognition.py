@@ -103,11 +103,19 @@ def probe(
             )
             for name, labelled in (("train", train), ("test", test))
         ]
-        rows = _rows(kind, read[0], read[1], len(train.class_names), knn, training, num_seeds)
+        rows = probe_rows(
+            kind,
+            read[0],
+            read[1],
+            num_classes=len(train.class_names),
+            knn=knn,
+            training=training,
+            num_seeds=num_seeds,
+        )
         result = ProbeResult(
             probe=kind,
             data=data.as_json(),
-            summary=_summary(rows),
+            summary=summarized(rows),
             rows=rows,
             classes=len(train.class_names),
             train_files=len(read[0].paths),
@@ -121,15 +129,17 @@ def probe(
     return result
 
 
-def _rows(
+def probe_rows(
     kind: ProbeKind,
     train: ClipFeatures,
     test: ClipFeatures,
+    *,
     num_classes: int,
     knn: KNNConfig,
     training: ProbeConfig,
     num_seeds: int,
 ) -> list[dict[str, Any]]:
+    """The scores of one probe on features that are there, a row a seed; k-NN has no seed, and one row."""
     num_views = train.tokens.shape[1]
     samples, labels = train.tokens.flatten(0, 1), train.labels.repeat_interleave(num_views)
     queries = test.tokens.flatten(0, 1)
@@ -155,7 +165,8 @@ def scored(probabilities: Float[np.ndarray, "N K"], labels: Integer[np.ndarray, 
     return {**accuracy(probabilities, labels), "cross_entropy": cross_entropy(probabilities, labels)}
 
 
-def _summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+def summarized(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The means of every score over the rows, and `top1_std`."""
     names = [name for name in rows[0] if name not in ("seed", "learning_rate")]
     summary = {name: float(np.mean([row[name] for row in rows])) for name in names}
     return {**summary, "top1_std": float(np.std([row["top1"] for row in rows]))}

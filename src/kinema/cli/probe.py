@@ -27,8 +27,8 @@ class Arguments(Common):
     root: Path
     """The data set."""
     weights: str
-    """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or untrained:tiny/16@SEED,
-    pixels:16, for comparison."""
+    """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or
+    untrained:tiny/16@SEED, pixels:16, for comparison."""
     out: Path
     """A new folder for result.json and the features."""
     train: str = "train"

@@ -1,14 +1,13 @@
 """Options that are read before the parser reads them all: they decide what the others start from."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import tyro
 
-from kinema.propagation.config import PropagationConfig
-from kinema.propagation.protocols import PROTOCOLS, Protocol, protocol_named
-from kinema.settings import FeatureSettings, InputSize, flat
+from kinema.propagation.protocols import PROTOCOLS, protocol_named
+from kinema.settings import InputSize
 
 DEFAULT_PROTOCOL = "dino_480p"
 ProtocolName = Annotated[
@@ -38,7 +37,8 @@ def typed(arguments: Sequence[str], option: str) -> str | None:
 def protocol_settings(arguments: Sequence[str], benchmark: str = "davis") -> dict[str, Any]:
     """What the options of features and propagation start from: the protocol that is typed, for that data set.
 
-    A typed rule for the size of frames replaces the protocol's own. Raises ProtocolError for an unknown name.
+    A typed rule for the size of frames replaces the protocol's own; a decoder's affinity, where that is typed, is a
+    product at temperature 1. Raises ProtocolError for an unknown name.
     """
     protocol = protocol_named(typed(arguments, "protocol") or DEFAULT_PROTOCOL, benchmark)
     features = protocol.features
@@ -47,13 +47,7 @@ def protocol_settings(arguments: Sequence[str], benchmark: str = "davis") -> dic
             size = replace(size, multiple=features.size.multiple, round_up=features.size.round_up)
             features = replace(features, size=size)
             break
-    return {"features": features, "propagation": protocol.propagation}
-
-
-def changed(protocol: Protocol, features: FeatureSettings, propagation: PropagationConfig) -> Protocol:
-    """The protocol with other features or propagation; its name then says what was changed."""
-    before = flat({"features": asdict(protocol.features), "propagation": asdict(protocol.propagation)})
-    after = flat({"features": asdict(features), "propagation": asdict(propagation)})
-    differences = [f"{name}={after[name]}" for name in after if after[name] != before[name]]
-    name = " ".join([protocol.name, *differences])
-    return replace(protocol, name=name, features=features, propagation=propagation)
+    propagation = protocol.propagation
+    if typed(arguments, "features.affinity") == "decoder":  # as an attention has them
+        propagation = replace(propagation, similarity="dot", temperature=1.0)
+    return {"features": features, "propagation": propagation}

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
 def _read(source: str, given: _Resampled) -> "tuple[NetworkWeights, str | None]":
     from kinema.weights.read import read_weights
 
-    weights, sha256 = read_weights(source)
+    weights, sha256 = read_weights(source, with_decoder=True)
     encoder = weights.encoder
     if given.image_size is None and given.num_frames is None:
         return weights, sha256

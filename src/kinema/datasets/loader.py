@@ -11,15 +11,14 @@ import time
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch.utils.data import DataLoader, Dataset
 
-from kinema import draws
 from kinema.datasets.media import MediaDataset, Sample, SkippedFile
+from kinema.datasets.order import Order
 from kinema.errors import ConfigError, KinemaError
 from kinema.types import ClipBatch
 
@@ -73,6 +72,7 @@ class Loader:
         self.rank = rank
         self.world_size = world_size
         self.start_step = start_step
+        self._order = Order(dataset.items, image_share=dataset.data.image_share, seed=dataset.seed)
 
     def __iter__(self) -> Iterator[LoadedBatch]:
         batches = self._read()
@@ -98,17 +98,7 @@ class Loader:
         """(epoch, index) of the samples that this rank reads for `step`."""
         per_rank = self.batch_size // self.dataset.data.repeats
         first = (step * self.world_size + self.rank) * per_rank
-        num_items = len(self.dataset)
-        keys = []
-        for position in range(first, first + per_rank):
-            epoch, place = divmod(position, num_items)
-            keys.append((epoch, int(_order(self.dataset.seed, epoch, num_items)[place])))
-        return keys
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, num_items: int) -> np.ndarray:
-    return draws.generator(seed, epoch, "order").permutation(num_items)
+        return [self._order.key_at(position) for position in range(first, first + per_rank)]
 
 
 class _Steps:
@@ -153,8 +143,14 @@ def _join(samples: Sequence[Sample]) -> ClipBatch:
         times_s=torch.from_numpy(np.concatenate([sample.times_s for sample in samples])),
         ids=tuple(name for sample in samples for name in sample.ids),
         is_image=torch.tensor([sample.is_image for sample in samples for _ in sample.ids]),
+        local_crops=_local_crops(samples),
         labels=_labels(samples),
     )
+
+
+def _local_crops(samples: Sequence[Sample]) -> UInt8[torch.Tensor, "B T L 3 h w"] | None:
+    crops = [sample.local_crops for sample in samples if sample.local_crops is not None]
+    return torch.from_numpy(np.concatenate(crops)) if crops else None
 
 
 def _labels(samples: Sequence[Sample]) -> Int64[torch.Tensor, " B"] | None:

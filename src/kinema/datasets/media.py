@@ -14,10 +14,10 @@ from jaxtyping import Float64, Int64, UInt8
 from kinema import draws
 from kinema.datasets.config import DataConfig
 from kinema.datasets.scan import MediaItem, open_item
+from kinema.datasets.views import ClipViews, draw_clip_views, show_frames, show_local
 from kinema.errors import ConfigError, DatasetError, DecodeError
 from kinema.types import ClipSpec
 from kinema.video.base import VideoReader
-from kinema.video.transforms import View, apply_view, draw_view, largest_reduction
 
 Key = tuple[int, int]
 """(epoch, index) of a sample."""
@@ -49,6 +49,8 @@ class Sample:
     is_image: bool
     label: int | None
     """Class of the video that was read, where it has one."""
+    local_crops: UInt8[np.ndarray, "R T L 3 h w"] | None
+    """Where the data have any."""
     skipped: tuple[SkippedFile, ...]
     stages_s: dict[str, float]
     """Seconds spent on it: read (opening, indexing, fetching bytes), decode, transform."""
@@ -107,23 +109,24 @@ class MediaDataset:
             places = np.array([self._places(item, video, key, attempt, repeat) for repeat in self._repeats])
             wanted, slots = np.unique(places, return_inverse=True)
             of_clip = slots.reshape(places.shape)
-            frames, views, reduction = self._decode(video, wanted, key, attempt)
+            frames, views, reduction = self._decode(video, wanted, item, key, attempt)
             times_s = video.times_s(wanted)[of_clip]
             decoded_s = time.perf_counter()
-        clips = [self._apply(frames[chosen], view, reduction) for chosen, view in zip(of_clip, views, strict=True)]
-        batched = np.ascontiguousarray(np.stack(clips).transpose(0, 1, 4, 2, 3))  # (R, T, 3, H, W)
+        clips = [frames[chosen] for chosen in of_clip]
+        shown, local_crops = self._show(clips, views, reduction)
         stages_s = {
             "read": opened_s - started_s + video.read_s,
             "decode": decoded_s - opened_s - video.read_s,
             "transform": time.perf_counter() - decoded_s,
         }
         return Sample(
-            frames=batched,
+            frames=shown,
             seeds=np.array([draws.seed_of(self.seed, *key, "mask", repeat) for repeat in self._repeats], np.int64),
             times_s=times_s,
             ids=tuple(f"{item.name}#e{key[0]}k{key[1]}r{repeat}" for repeat in self._repeats),
             is_image=item.kind == "image",
             label=item.label,
+            local_crops=local_crops,
             skipped=skipped,
             stages_s=stages_s,
         )
@@ -139,31 +142,43 @@ class MediaDataset:
         return self.data.sampling.sample(rng, num_frames=video.num_frames, fps=video.fps)
 
     def _decode(
-        self, video: VideoReader, wanted: np.ndarray, key: Key, attempt: int
-    ) -> tuple[np.ndarray, list[View], int]:
-        """Frames, the view of each repeat, and what the frames' sides were divided by, as far as every view allows."""
+        self, video: VideoReader, wanted: np.ndarray, item: MediaItem, key: Key, attempt: int
+    ) -> tuple[np.ndarray, list[ClipViews], int]:
+        """Frames, the views of each repeat, and what the frames' sides were divided by, as far as every view allows."""
         if video.reductions == (1,):  # its size may be known only from a decoded frame
             frames = video.frames(wanted)
-            return frames, self._views(key, attempt, *frames.shape[1:3]), 1
-        views = self._views(key, attempt, video.height, video.width)
+            return frames, self._views(item, key, attempt, *frames.shape[1:3]), 1
+        views = self._views(item, key, attempt, video.height, video.width)
+        local_size = self.data.local_crops.size
         reduction = min(
-            largest_reduction(view, video.reductions, height=self.clip.height, width=self.clip.width) for view in views
+            of_clip.largest_reduction(video.reductions, clip=self.clip, local_size=local_size) for of_clip in views
         )
         frames = video.frames(wanted, reduction=reduction)
         if frames.shape[1:3] != (-(-video.height // reduction), -(-video.width // reduction)):
             raise DecodeError("its frames differ in size", where=video.name, fix="give them one size")
         return frames, views, reduction
 
-    def _views(self, key: Key, attempt: int, height: int, width: int) -> list[View]:
-        rngs = [draws.generator(self.seed, *key, "transform", attempt, repeat) for repeat in self._repeats]
-        return [draw_view(rng, height, width, self.data.transform) for rng in rngs]
+    def _views(self, item: MediaItem, key: Key, attempt: int, height: int, width: int) -> list[ClipViews]:
+        num_frames, is_image = self.clip.num_frames, item.kind == "image"
+        return [
+            draw_clip_views(
+                (self.seed, *key, attempt, repeat), height, width, self.data, num_frames=num_frames, is_image=is_image
+            )
+            for repeat in self._repeats
+        ]
 
-    def _apply(self, frames: np.ndarray, view: View, reduction: int) -> np.ndarray:
-        return apply_view(
-            frames,
-            view,
-            height=self.clip.height,
-            width=self.clip.width,
-            interpolation=self.data.transform.interpolation,
-            reduction=reduction,
-        )
+    def _show(
+        self, clips: list[np.ndarray], views: list[ClipViews], reduction: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The clips as the network sees them, and their local crops where the data have any."""
+        pairs = list(zip(clips, views, strict=True))
+        shown = _joined([show_frames(*pair, clip=self.clip, reduction=reduction) for pair in pairs])
+        if self.data.local_crops.count == 0:
+            return shown, None
+        size = self.data.local_crops.size
+        return shown, _joined([show_local(*pair, size=size, reduction=reduction) for pair in pairs])
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts stacked, in memory in the order of the axes, which `np.stack` alone does not promise."""
+    return np.ascontiguousarray(np.stack(parts))

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.errors import ConfigError
+from kinema.methods.ino_config import INOConfig
+from kinema.methods.vicmae_config import ViCMAEConfig
 from kinema.models.configs import (
     DecoderConfig,
     MaskedDecoderConfig,
@@ -105,5 +107,5 @@ class VideoMAEConfig:
         ]
 
 
-MethodConfig = SiamMAEConfig | VideoMAEConfig
+MethodConfig = SiamMAEConfig | VideoMAEConfig | INOConfig | ViCMAEConfig
 """What a recipe may hold."""

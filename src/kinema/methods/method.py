@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from kinema.models.configs import CrossDecoderConfig
 from kinema.types import ClipBatch, ClipSpec
 
 
@@ -55,6 +56,11 @@ class EncoderExport:
 
     tensors: dict[str, Tensor]
     config: dict[str, Any] = field(default_factory=dict)
+    decoder: tuple[dict[str, Tensor], CrossDecoderConfig] | None = None
+    """Tensors and kind of a decoder that attends from frame to frame, where the method has one: an affinity."""
+    others: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Further networks of the same configuration by name, e.g. the student beside the teacher; each is left in a folder
+    of its name."""
 
 
 class Method(nn.Module, ABC):
@@ -77,6 +83,11 @@ class Method(nn.Module, ABC):
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step, e.g. to move a teacher."""
+
+    def alarms(self, measured: dict[str, float]) -> list[str]:
+        """What a person should know of the numbers just logged, in plain words and always the same ones: how the
+        training fails. Said once it has been true for a while (`train.alarms`). `measured` has the terms as logged."""
+        return []
 
     def parameter_groups(self, progress: float) -> list[ParameterGroup]:
         """Groups of the trainable parameters; scales may change with progress, membership may not.

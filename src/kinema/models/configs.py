@@ -30,6 +30,12 @@ QKVBias = Literal["full", "query_value", "none"]
 MLPKind = Literal["gelu", "swiglu"]
 """`gelu`: two layers with the exact GELU between them. `swiglu`: the first gives a gate as well, SiLU(gate) * value."""
 
+DecoderAttention = Literal["joint", "cross", "cross_self"]
+"""What a block of a decoder with a memory attends to: both together; the memory; the memory, then its own tokens."""
+
+BlockOrder = Literal["pre_norm", "post_norm"]
+"""`pre_norm`: cross, self, MLP. `post_norm`: cross, MLP, self, normed after each (CropMAE)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
@@ -179,6 +185,16 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrossDecoderConfig(DecoderConfig):
+    """A decoder whose blocks attend to another frame, with all that says how (`decoders.PatchDecoder`)."""
+
+    attention: Literal["cross", "cross_self"] = "cross_self"
+    order: BlockOrder = "pre_norm"
+    memory_positions: bool = True
+    """Add the decoder's positions to the other frame's tokens as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskedDecoderConfig(DecoderConfig):
     """A decoder that sees only visible tokens and the mask tokens of what it predicts (MAE, VideoMAE).
 
@@ -208,6 +224,51 @@ def check_decoded(encoder: ViTConfig) -> None:
         raise ConfigError(f"a decoder beside {encoder.positions} positions", where="encoder.positions", fix=fix)
     if encoder.register_tokens:
         raise ConfigError("a decoder beside register tokens", where="encoder.register_tokens", fix="use 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeHeadConfig:
+    """The head of self-distillation (DINO): an MLP, a normed bottleneck, and prototypes to compare with."""
+
+    hidden: int = 2048
+    """Channels between the MLP's layers."""
+    layers: int = 3
+    """Linear layers of the MLP."""
+    bottleneck: int = 256
+    prototypes: int = 4096
+    """K: 65536 in DINO, 8192 in iBOT, 4096 in INO. A loss that stays at ln K has learned nothing."""
+    prototype_norm: bool = False
+    """Learn the norms of the prototypes; fixed at 1 otherwise, which DINO found to be stable."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "bottleneck"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} of {getattr(self, name)}", where=name, fix="give at least 1")
+        if self.prototypes < 2:
+            raise ConfigError(f"{self.prototypes} prototypes", where="prototypes", fix="give at least 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectorConfig:
+    """An MLP with batch normalisation and ReLU between its layers: projector or predictor of methods that compare
+    views. The defaults are those of ViC-MAE's released code."""
+
+    layers: int = 3
+    """Linear layers; 0 for none at all."""
+    hidden: int = 4096
+    """Channels between the layers."""
+    out: int = 128
+    bias: bool = True
+    """Give the linear layers a bias (MoCo v3: none before a normalisation)."""
+    last_norm: bool = False
+    """Batch-normalise the output, without learned scale (MoCo v3, SimSiam)."""
+
+    def __post_init__(self) -> None:
+        if self.layers < 0:
+            raise ConfigError(f"{self.layers} layers", where="layers", fix="give 0 or more")
+        for name in ("hidden", "out"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} of {getattr(self, name)}", where=name, fix="give at least 1")
 
 
 def check_position_width(positions: PositionKind, width: int) -> None:

@@ -76,6 +76,16 @@ class CrossAttention(nn.Module):
         key, value = self.kv(memory).chunk(2, dim=-1)
         return self.proj(attend(self.q(tokens), key, value, self.num_heads))
 
+    def queries_and_keys(
+        self, tokens: Float[Tensor, "B N D"], memory: Float[Tensor, "B M D"]
+    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B M D"]]:
+        """Queries and keys with the heads side by side, so scaled that their product is the mean of the heads' logits.
+
+        The mean of the heads' attention weights is no product: each head divides by a sum of its own.
+        """
+        scale = self.num_heads * (tokens.shape[-1] // self.num_heads) ** 0.5
+        return self.q(tokens) / scale, self.kv(memory).chunk(2, dim=-1)[0]
+
 
 def attend(
     query: Float[Tensor, "B N D"], key: Float[Tensor, "B M D"], value: Float[Tensor, "B M D"], num_heads: int

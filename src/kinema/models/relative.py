@@ -49,12 +49,11 @@ class RelativePositions(nn.Module):
 def relative_index(grid: tuple[int, int]) -> Int64[Tensor, "N1 N1"]:
     """Which row of the table stands between two tokens, the class token first: (from, to)."""
     rows, columns = grid
-    places = torch.arange(rows * columns)
-    row, column = places // columns, places % columns
+    row, column = (axis.flatten() for axis in torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"))
     down = row[:, None] - row[None, :] + rows - 1
     across = column[:, None] - column[None, :] + columns - 1
     num_ways = (2 * rows - 1) * (2 * columns - 1)
-    from_class = torch.full_like(places, num_ways)[None]
-    to_class = torch.cat([torch.full_like(places[:1], num_ways + 2), torch.full_like(places, num_ways + 1)])
+    from_class = torch.full_like(row, num_ways)[None]
+    to_class = torch.cat([torch.full_like(row[:1], num_ways + 2), torch.full_like(row, num_ways + 1)])
     among = torch.cat([from_class, down * (2 * columns - 1) + across])
     return torch.cat([to_class[:, None], among], dim=1)

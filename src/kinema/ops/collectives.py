@@ -33,6 +33,15 @@ def mean_over_ranks(tensor: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"
     return total / world_size()
 
 
+def max_over_ranks(tensor: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+    """The highest of every rank's tensor, element by element, detached from the graph."""
+    if not _grouped():
+        return tensor.detach()
+    highest = tensor.detach().clone()
+    dist.all_reduce(highest, op=dist.ReduceOp.MAX)
+    return highest
+
+
 def any_over_ranks(flag: bool) -> bool:
     """True on every rank when it is true on one. The ranks talk on the host, so no device is waited for."""
     if not _grouped():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from kinema.errors import ConfigError
@@ -127,6 +127,68 @@ def only_targets(mask: Mask, wanted: Bool[Tensor, "B N"], count: int) -> Mask:
     asked = torch.gather(wanted, 1, mask.target_ids)  # (B, M)
     first = asked.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
     return Mask(visible_ids=mask.visible_ids, target_ids=mask.target_ids.gather(1, first), num_tokens=mask.num_tokens)
+
+
+def dense_mask(
+    seeds: Int64[Tensor, " B"],
+    grid: tuple[int, int],
+    *,
+    kind: Literal["random", "block"],
+    probability: float,
+    ratio: tuple[float, float],
+    purpose: int = 0,
+) -> Bool[Tensor, "B N"]:
+    """True where a token of a frame is masked; each seed has its own share of them, or no mask at all.
+
+    With `probability` a frame is masked, int(r * N) of its N = rows * columns tokens, r uniform in `ratio`; for INO,
+    iBOT and DINOv2. `random`: any tokens. `block`: rectangles one after the other, as `_blocks` draws them.
+    """
+    is_masked, share = _uniform(seeds, 2, purpose=purpose).unbind(dim=1)
+    num_tokens = grid[0] * grid[1]
+    counts = ((ratio[0] + (ratio[1] - ratio[0]) * share) * num_tokens).long()
+    counts = torch.where(is_masked < probability, counts, 0)
+    order = hash_tokens(seeds, num_tokens, purpose=purpose + _MORE_DRAWS)
+    if kind == "block":
+        order = torch.where(_blocks(seeds, grid, counts, purpose=purpose), -1, order)
+    return order.argsort(dim=1, stable=True).argsort(dim=1) < counts[:, None]
+
+
+def _blocks(
+    seeds: Int64[Tensor, " B"], grid: tuple[int, int], counts: Int64[Tensor, " B"], *, purpose: int
+) -> Bool[Tensor, "B N"]:
+    """Rectangles of at least 4 tokens, sides 0.3 to 3.3 of each other, while they fit into what is left of `counts`.
+
+    BEiT's block-wise masking (Bao et al. 2022, arXiv:2106.08254, algorithm 1), at a fixed number of tries so that all
+    seeds are drawn at once; what they leave open, `dense_mask` fills with single tokens.
+    """
+    rows, columns = grid
+    draws = _uniform(seeds, 4 * _BLOCK_TRIES, purpose=purpose + 2 * _MORE_DRAWS).unflatten(1, (_BLOCK_TRIES, 4))
+    row = torch.arange(rows, device=seeds.device)[:, None]
+    column = torch.arange(columns, device=seeds.device)
+    hidden = torch.zeros(len(seeds), rows, columns, dtype=torch.bool, device=seeds.device)
+    for area_draw, ratio_draw, top_draw, left_draw in draws.permute(1, 2, 0):
+        left_over = counts - hidden.sum(dim=(1, 2))
+        area = _SMALLEST_BLOCK + area_draw * (left_over - _SMALLEST_BLOCK)
+        ratio = (_LONGEST_SIDE * (2 * ratio_draw - 1)).exp()
+        height, width = (area.clamp(min=0) * ratio).sqrt().round(), (area.clamp(min=0) / ratio).sqrt().round()
+        top, left = (top_draw * (rows - height + 1)).floor(), (left_draw * (columns - width + 1)).floor()
+        below, right_of = row - top[:, None, None], column - left[:, None, None]
+        block = (below >= 0) & (below < height[:, None, None]) & (right_of >= 0) & (right_of < width[:, None, None])
+        fresh = (block & ~hidden).sum(dim=(1, 2))
+        fits = (left_over >= _SMALLEST_BLOCK) & (fresh <= left_over) & (height <= rows) & (width <= columns)
+        hidden = hidden | (block & fits[:, None, None])
+    return hidden.flatten(1)
+
+
+_MORE_DRAWS = 1_000_000  # apart from the purposes that methods number from 0
+_BLOCK_TRIES = 20
+_SMALLEST_BLOCK = 4
+_LONGEST_SIDE = 1.2039728043259361  # ln(1 / 0.3)
+
+
+def _uniform(seeds: Int64[Tensor, " B"], count: int, *, purpose: int) -> Float64[Tensor, "B count"]:
+    """Draws in [0, 1), from the upper 53 bits of the hash."""
+    return (hash_tokens(seeds, count, purpose=purpose) >> 10).double() * 2.0**-53
 
 
 def hash_tokens(seeds: Int64[Tensor, " B"], num_tokens: int, *, purpose: int) -> Int64[Tensor, "B N"]:

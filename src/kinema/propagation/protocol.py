@@ -1,7 +1,7 @@
 """What an evaluation protocol is: every choice between a labelled frame and a score. Free of torch."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from kinema.errors import ProtocolError
@@ -13,8 +13,8 @@ NOT_STATED = "as reported, protocol not stated"
 Benchmark = Literal["davis", "ytvos", "vip", "jhmdb"]
 _Settings = TypeVar("_Settings")
 
-_CHANGES_NO_NUMBER = ("name", "version", "source", "extension", "propagation.tile")
-"""Fields that change no number."""
+_CHANGES_NO_NUMBER = ("name", "version", "source", "extension", "propagation.tile", "propagation.precision")
+"""Fields that change no number; the last one does where it is `half`."""
 _SHOWN_DIFFERENCES = 6
 
 
@@ -88,6 +88,15 @@ def protocol_from(values: Mapping[str, Any]) -> Protocol:
         raise ProtocolError(f"these values are no protocol: {error}", where="protocol", fix=fix) from error
 
 
+def changed(protocol: Protocol, features: FeatureSettings, propagation: PropagationConfig) -> Protocol:
+    """The protocol with other features or propagation; its name then says what was changed."""
+    before = flat({"features": asdict(protocol.features), "propagation": asdict(protocol.propagation)})
+    after = flat({"features": asdict(features), "propagation": asdict(propagation)})
+    differences = [f"{name}={after[name]}" for name in after if after[name] != before[name]]
+    name = " ".join([protocol.name, *differences])
+    return replace(protocol, name=name, features=features, propagation=propagation)
+
+
 def comparable(first: Protocol | str, second: Protocol | str) -> str | None:
     """None where numbers under both may be compared; otherwise one line that says why not.
 
@@ -111,7 +120,8 @@ def _differences(first: Protocol, second: Protocol) -> Iterator[str]:
     one, other = flat(asdict(first)), flat(asdict(second))
     for name in one:
         joints_do_not_count = name.startswith("joints.") and "jhmdb" not in (first.benchmark, second.benchmark)
-        if one[name] != other[name] and name not in _CHANGES_NO_NUMBER and not joints_do_not_count:
+        changes_nothing = name in _CHANGES_NO_NUMBER and "half" not in (one[name], other[name])
+        if one[name] != other[name] and not changes_nothing and not joints_do_not_count:
             yield f"{name} {one[name]} or {other[name]}"
 
 

@@ -6,12 +6,21 @@ from typing import TypeVar
 import torch
 
 from kinema.methods.configs import MethodConfig, SiamMAEConfig, VideoMAEConfig
+from kinema.methods.ino import INO
+from kinema.methods.ino_config import INOConfig
 from kinema.methods.method import Method
 from kinema.methods.siammae import SiamMAE
+from kinema.methods.vicmae import ViCMAE
+from kinema.methods.vicmae_config import ViCMAEConfig
 from kinema.methods.videomae import VideoMAE
 
 _Kind = TypeVar("_Kind", bound=Method)
-METHODS: dict[type, Callable[..., Method]] = {SiamMAEConfig: SiamMAE, VideoMAEConfig: VideoMAE}
+METHODS: dict[type, Callable[..., Method]] = {
+    SiamMAEConfig: SiamMAE,
+    VideoMAEConfig: VideoMAE,
+    INOConfig: INO,
+    ViCMAEConfig: ViCMAE,
+}
 
 
 def build_method(config: MethodConfig, *, seed: int) -> Method:

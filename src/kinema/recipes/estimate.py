@@ -58,7 +58,13 @@ def estimate(request: PretrainRequest | FineTuneRequest) -> Estimate:
     clip = method.clip
     frames = torch.zeros(_PROBED_CLIPS, clip.num_frames, 3, clip.height, clip.width, dtype=torch.uint8)
     numbers = torch.arange(_PROBED_CLIPS)
-    batch = ClipBatch(frames=frames, seeds=numbers, ids=("probe",) * _PROBED_CLIPS, labels=0 * numbers).to(device)
+    batch = ClipBatch(
+        frames=frames,
+        seeds=numbers,
+        ids=("probe",) * _PROBED_CLIPS,
+        labels=0 * numbers,
+        local_crops=_local_crops(request, clip.num_frames),
+    ).to(device)
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -92,3 +98,9 @@ def estimate(request: PretrainRequest | FineTuneRequest) -> Estimate:
         seconds=schedule.steps * train.batch_size / clips_per_s,
         clips_per_s=clips_per_s,
     )
+
+
+def _local_crops(request: PretrainRequest | FineTuneRequest, num_frames: int) -> Tensor | None:
+    wanted = request.recipe.data.local_crops
+    shape = (_PROBED_CLIPS, num_frames, wanted.count, 3, wanted.size, wanted.size)
+    return torch.zeros(shape, dtype=torch.uint8) if wanted.count else None

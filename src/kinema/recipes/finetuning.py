@@ -20,7 +20,7 @@ from kinema.ops.collectives import failing_together
 from kinema.pipeline.load import load
 from kinema.pipeline.results import output_folder
 from kinema.recipes.build import initialised
-from kinema.recipes.hooks import export_hooks
+from kinema.recipes.hooks import export_hooks, renew_report
 from kinema.recipes.recipe import FineTuneRecipe
 from kinema.recipes.run import Run, train
 from kinema.recipes.run_folder import described
@@ -131,6 +131,7 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
         result = test.result(ranks, recipe.data.num_workers, reporting, train_files=len(items) - len(unread))
         if ranks.is_first:
             result.write(request.out)
+            renew_report(request.out, trained.state.step)
     return trained, result
 
 

@@ -20,12 +20,14 @@ from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
 from kinema.ops.precision import autocast, resolve_precision, without_tf32
 from kinema.propagation.protocols import protocol_named
+from kinema.recipes.report import write_report
 from kinema.report.reconstructions import reconstruction_sheet
 from kinema.train.checkpoint import full_disk_stops
 from kinema.train.config import TrainConfig
 from kinema.train.log import RunLog
 from kinema.train.loop import Hook
 from kinema.types import ClipBatch
+from kinema.weights.decoders import save_decoder
 from kinema.weights.files import save_encoder
 
 _PICTURED_CLIPS = 6
@@ -38,12 +40,19 @@ Save = Callable[[Method, Path, int], None]
 """Writes what is kept of a method into a folder, at a step."""
 
 
-def _save_encoder(method: Method, folder: Path, step: int) -> None:
+def save_export(method: Method, folder: Path, step: int) -> None:
+    """Writes the encoder, and a decoder that can serve as an affinity where the method has one."""
     export = method.encoder_export()
-    save_encoder(folder, export.tensors, {**export.config, "step": step})
+    config = {**export.config, "step": step}
+    for name, tensors in export.others.items():
+        (folder / name).mkdir(exist_ok=True)
+        save_encoder(folder / name, tensors, config)
+    if export.decoder is not None:
+        config["decoder"] = save_decoder(folder, *export.decoder)
+    save_encoder(folder, export.tensors, config)
 
 
-def export_hooks(out: Path, config: TrainConfig, save: Save = _save_encoder) -> list[Hook]:
+def export_hooks(out: Path, config: TrainConfig, save: Save = save_export) -> list[Hook]:
     """Keep what `save` writes as new as the newest checkpoint, and one by step where that is asked for."""
 
     def newest(method: Method, step: int, log: RunLog) -> None:
@@ -62,6 +71,24 @@ def _export(save: Save, method: Method, folder: Path, step: int) -> None:
     with full_disk_stops(step, folder):
         folder.mkdir(parents=True, exist_ok=True)
         save(method, folder, step)
+
+
+def report_hook(out: Path) -> Hook:
+    """The run's page, as new as the newest checkpoint."""
+
+    return Hook(every_steps=None, function=lambda _method, step, _log: renew_report(out, step))
+
+
+def renew_report(out: Path, step: int) -> None:
+    """Writes the run's page; where it cannot be drawn that is said, for no run of days may end because of a picture.
+
+    TrainingError where the disk is full.
+    """
+    with full_disk_stops(step, out):
+        try:
+            write_report(out)
+        except (ArithmeticError, LookupError, TypeError, ValueError, DatasetError) as error:
+            _log.warning("no report.html at step %d: %s; `kinema report %s` tries again", step, error, out)
 
 
 def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:

@@ -86,7 +86,7 @@ def pretrain(request: PretrainRequest) -> FitResult:
 
 def _start_from(method: Method, source: str) -> None:
     """The encoder from weights of any format and the decoder where both have the same."""
-    weights, _ = read_weights(source)
+    weights, _ = read_weights(source, with_decoder=True)
     try:
         method.load_encoder(weights.encoder_tensors)
     except RuntimeError as error:

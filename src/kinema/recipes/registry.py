@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kinema.errors import ConfigError, nearest
-from kinema.recipes import finetune, siammae, videomae
+from kinema.recipes import finetune, ino, siammae, vicmae, videomae
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -31,6 +31,26 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         videomae.mae_vitb16,
         videomae.videomae_vitt16_cpu,
         videomae.videomae_smoke,
+        ino.ino_vits8_charades,
+        ino.ino_vits8_k400,
+        ino.ino_vits16_charades,
+        ino.ino_vits16_k400,
+        ino.dino_vits16,
+        ino.ibot_vits16,
+        ino.ino_vitt16_cpu,
+        ino.ino_demo,
+        ino.ino_smoke,
+        vicmae.vicmae_vitb16_k400_in1k,
+        vicmae.vicmae_vitl16_k400_in1k,
+        vicmae.vicmae_vitl16_k710_mit_in1k,
+        vicmae.vicmae_vitb16_mit,
+        vicmae.vicmae_vitl16_mit,
+        vicmae.mae_vitb16_in1k,
+        vicmae.mocov3_vits16,
+        vicmae.simclr_vits16,
+        vicmae.simsiam_vits16,
+        vicmae.vicmae_vitt16_cpu,
+        vicmae.vicmae_smoke,
     )
 }
 

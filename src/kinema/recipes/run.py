@@ -14,6 +14,7 @@ from kinema.errors import TrainingError
 from kinema.methods.method import Method
 from kinema.ops.collectives import failing_together
 from kinema.ops.precision import resolve_precision
+from kinema.recipes.hooks import renew_report, report_hook
 from kinema.recipes.run_folder import fingerprint, open_run_folder
 from kinema.recipes.waiting import waiting_sentence
 from kinema.train.checkpoint import finished_steps
@@ -52,13 +53,13 @@ def train(run: Run, ranks: Ranks, stop: StopRequest) -> FitResult:
         method = run.method(start_step)
         dataset = MediaDataset(run.items, data=run.data, clip=method.clip, seed=run.train.seed)
         loader = _loader(dataset, run.train, ranks, start_step)
-        hooks = run.hooks(method, dataset) if ranks.is_first else []
+        hooks = [*run.hooks(method, dataset), report_hook(run.out)] if ranks.is_first else []
         if ranks.is_first:
             precision = resolve_precision(run.train.precision, ranks.device)
             runs_on = {"device": str(ranks.device), "precision": precision}
             open_run_folder(run.out, run.description, runs_on=runs_on, fresh=run.fresh)
     with _system_faults_named(run.out):
-        return fit(
+        result = fit(
             method,
             iter(loader),
             run.train,
@@ -71,6 +72,9 @@ def train(run: Run, ranks: Ranks, stop: StopRequest) -> FitResult:
             fingerprint=fingerprint(run.description),
             describe_pace=waiting_sentence(dataset),
         )
+        if ranks.is_first:
+            renew_report(run.out, result.state.step)  # once more: now all skipped files are there
+    return result
 
 
 def _loader(dataset: MediaDataset, config: TrainConfig, ranks: Ranks, start_step: int) -> Loader:

@@ -17,16 +17,16 @@ import kinema
 from kinema.datasets.scan import MediaItem
 from kinema.errors import ConfigError
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
+from kinema.report.run_files import RECIPE, REPORT
 from kinema.settings import flat
 from kinema.train.checkpoint import full_disk_stops
 
-RECIPE = "recipe.json"
 _PARTIAL = f".{RECIPE}.partial"
 _OWN = (
-    *(RECIPE, "metrics.jsonl", "skipped.jsonl", "result.json"),
-    *("encoder.safetensors", "config.json", "classifier.safetensors"),
+    *(RECIPE, "metrics.jsonl", "skipped.jsonl", "result.json", REPORT),
+    *("encoder.safetensors", "config.json", "decoder.safetensors", "classifier.safetensors"),
 )
-_OWN_FOLDERS = ("checkpoints", "tensorboard", "pictures", "encoders")
+_OWN_FOLDERS = ("checkpoints", "tensorboard", "pictures", "encoders", "teacher", "student")
 _PERIODS = ("log", "checkpoint", "export", "pictures", "evaluate")
 _CHANGES_NOTHING = (
     "settings.data.num_workers",

@@ -261,29 +261,34 @@ def mae_vitb16() -> Recipe:
 
 
 def videomae_vitt16_cpu() -> Recipe:
-    """ViT-Ti/16 on your own videos in under an hour on a processor: 16 frames of 112 pixels.
+    """ViT-Ti/16 on your own videos in under an hour on a processor: 8 frames of 112 pixels, 75 % tubes.
 
+    Four choices get a run of minutes off the plateau on which the paper's settings stay (docs/results.md): targets with
+    the mean and contrast of all channels together, as MAE's, 75 % hidden, as on UCF101, positions in three dimensions,
+    and a high learning rate.
     Command: kinema pretrain videomae_vitt16_cpu --data clips/ --out runs/cpu
-    Cost: about 40 CPU minutes on cores with AMX, a third of it reading. Result: docs/results.md (a plateau so far).
+    Cost: about 25 CPU minutes. Result: docs/results.md.
     """
     return Recipe(
         method=VideoMAEConfig(
-            encoder=video_vit("tiny", image_size=112),
+            encoder=replace(video_vit("tiny", num_frames=8, image_size=112), positions="sincos_3d"),
             decoder=MaskedDecoderConfig(width=96, depth=2, num_heads=3),
-            mask_ratio=0.9,
+            mask_ratio=0.75,
+            target="patch_normalized",
+            target_pixels="standardized",
         ),
         data=DataConfig(
-            sampling=Clips(num_frames=16, stride=2), transform=ClipTransform(scale=(0.2, 1.0), flip=0.5), repeats=4
+            sampling=Clips(num_frames=8, stride=4), transform=ClipTransform(scale=(0.3, 1.0), flip=0.5), repeats=4
         ),
         train=TrainConfig(
-            steps=1500,
-            warmup_steps=100,
+            steps=1600,
+            warmup_steps=60,
             batch_size=32,
-            base_lr=6e-3,
+            base_lr=1.6e-2,
             clip_grad_norm=1.0,
             log_every_steps=20,
             checkpoint_every_steps=200,
-            pictures_every_steps=500,
+            pictures_every_steps=400,
         ),
     )
 

@@ -42,16 +42,17 @@ def overlay_points(
     *,
     names: Sequence[str],
     lines: Sequence[tuple[int, int]] = (),
+    dot: float = 0.01,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The frame with a dot and a name for each point, in a colour of its own, and lines between pairs of points.
 
     points: x and y in pixels; one that is NaN is not drawn, nor a line that ends there. A name that would cover another
-    is left out. lines: pairs of indices.
+    is left out. lines: pairs of indices. dot: radius as a share of the frame's shorter side; at least 2 pixels.
     """
     image = Image.fromarray(frame)
     draw = ImageDraw.Draw(image)
     shorter = min(frame.shape[:2])
-    radius, font = max(shorter / 100, 2), ImageFont.load_default(max(shorter // 28, 9))
+    radius, font = max(shorter * dot, 2), ImageFont.load_default(max(shorter // 28, 9))
     places = {number: (float(x), float(y)) for number, (x, y) in enumerate(points) if not np.isnan((x, y)).any()}
     colors = [_hue(number, len(points)) for number in range(len(points))]
     covered: list[tuple[float, float, float, float]] = []

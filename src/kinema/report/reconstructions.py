@@ -1,7 +1,7 @@
 """Pictures of what a masked method predicts, beside what it saw and what was there."""
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kinema.errors import ConfigError
@@ -35,14 +35,14 @@ def reconstruction_sheet(reconstruction: Reconstruction, *, rows: int = 6) -> UI
 def _clip_rows(reconstruction: Reconstruction, clip: int) -> UInt8[np.ndarray, "h w 3"]:
     num_frames, width = reconstruction.truth.shape[1], reconstruction.truth.shape[-1]
     kept = np.linspace(0, num_frames - 1, min(num_frames, MOST_FRAMES)).round().astype(int)
-    truth = _pixels(reconstruction.truth[clip, kept])
+    truth = pixels(reconstruction.truth[clip, kept])
     hidden = reconstruction.hidden[clip, kept].cpu().numpy()
     share = reconstruction.hidden[clip].float().mean().item()
     lines = {
         "truth": truth,
         f"seen, {100 * share:.0f} % hidden": np.where(hidden[..., None], np.uint8(HIDDEN), truth),
-        "prediction": _pixels(reconstruction.predicted[clip, kept]),
-        "with true patch statistics": _pixels(reconstruction.predicted_with_truth[clip, kept]),
+        "prediction": pixels(reconstruction.predicted[clip, kept]),
+        "with true patch statistics": pixels(reconstruction.predicted_with_truth[clip, kept]),
     }
     factor = max(-(-LEGIBLE_WIDTH // (2 * width)), 1)
     blocks = []
@@ -55,17 +55,17 @@ def _clip_rows(reconstruction: Reconstruction, clip: int) -> UInt8[np.ndarray, "
 def _pair_rows(reconstruction: Reconstruction, rows: int) -> UInt8[np.ndarray, "h w 3"]:
     """Of several frames the last that was seen whole and the middle one of those predicted; no past, no such column."""
     middle = reconstruction.truth.shape[1] // 2
-    truth = _pixels(reconstruction.truth[:rows, middle])
+    truth = pixels(reconstruction.truth[:rows, middle])
     hidden = reconstruction.hidden[:rows, middle].cpu().numpy()
     seen = "future" if reconstruction.context.shape[1] else "seen"
     columns = {
         f"{seen}, {100 * hidden.mean():.0f} % hidden": np.where(hidden[..., None], np.uint8(HIDDEN), truth),
-        "prediction": _pixels(reconstruction.predicted[:rows, middle]),
-        "with true patch statistics": _pixels(reconstruction.predicted_with_truth[:rows, middle]),
+        "prediction": pixels(reconstruction.predicted[:rows, middle]),
+        "with true patch statistics": pixels(reconstruction.predicted_with_truth[:rows, middle]),
         "truth": truth,
     }
     if reconstruction.context.shape[1]:
-        columns = {"past": _pixels(reconstruction.context[:rows, -1]), **columns}
+        columns = {"past": pixels(reconstruction.context[:rows, -1]), **columns}
     factor = max(-(-LEGIBLE_WIDTH // truth.shape[2]), 1)
     captions = [caption(text, width=factor * truth.shape[2]) for text in columns]
     pictures = [_enlarge(picture, factor) for row in zip(*columns.values(), strict=True) for picture in row]
@@ -73,8 +73,8 @@ def _pair_rows(reconstruction: Reconstruction, rows: int) -> UInt8[np.ndarray, "
     return np.concatenate([heading, contact_sheet(pictures, columns=len(columns), gap=GAP)])
 
 
-def _pixels(frames: Tensor) -> UInt8[np.ndarray, "B H W 3"]:
-    """Frames in [0, 1], (B, 3, H, W), as pixels."""
+def pixels(frames: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
+    """Frames in [0, 1] as pixels."""
     return (frames.float() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 

@@ -22,14 +22,22 @@ class TrainConfig:
     """Learning rate that the cosine ends at; not scaled by the batch size."""
     weight_decay: float = 0.05
     """AdamW's decoupled weight decay, multiplied by each parameter group's own scale (0 for vectors)."""
+    weight_decay_end: float | None = None
+    """Weight decay that a cosine from `weight_decay` reaches at the end (DINO: 0.4). Unset: it stays."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates of the mean gradient and of the mean squared gradient, each in [0, 1)."""
     warmup_epochs: float | None = None
     """Effective epochs over which the learning rate rises from 0 to its peak. Unset, and no steps: none."""
     warmup_steps: int | None = None
     """The same in optimiser steps, in place of epochs."""
+    warmup_end: Literal["next_step", "last_step"] = "next_step"
+    """The peak learning rate belongs to the first step after the warm-up (MAE), or to its last (DINO)."""
+    warmup_start_lr: float = 0.0
+    """Learning rate that the warm-up starts from; not scaled by the batch size."""
     clip_grad_norm: float | None = None
-    """Largest norm of all gradients together; longer ones are shortened to it. Unset: never."""
+    """Largest norm of the gradients; longer ones are shortened to it. Unset: never."""
+    clip_grad_of: Literal["all", "tensor"] = "all"
+    """The norm is that of all gradients together, or of each parameter tensor by itself (DINO)."""
     accumulate: int = 1
     """Parts that a rank's batch is computed in, one after the other, to save memory; must divide it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -69,8 +77,10 @@ class TrainConfig:
             value = getattr(self, name)
             _check(value is None or value > 0, name, value, "give more than 0, or None for never")
         _check(self.base_lr > 0, "base_lr", self.base_lr, "give more than 0")
-        for name in ("min_lr", "weight_decay", "seed"):
+        for name in ("min_lr", "weight_decay", "warmup_start_lr", "seed"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "give at least 0")
+        last = self.weight_decay_end
+        _check(last is None or last >= 0, "weight_decay_end", last, "give at least 0, or None to keep weight_decay")
         _check(self.min_lr <= self.peak_lr, "min_lr", self.min_lr, f"give at most the peak, {self.peak_lr:g}")
         _check(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "give two numbers in [0, 1)")
         divides = self.batch_size % self.accumulate == 0

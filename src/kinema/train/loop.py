@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kinema.methods.method import Method
 from kinema.ops.collectives import any_over_ranks, gather_objects, mean_over_ranks
+from kinema.train.alarms import Alarms
 from kinema.train.checkpoint import TrainState, full_disk_stops, resume, save_checkpoint
 from kinema.train.clock import Pace, StepClock
 from kinema.train.config import Schedule, TrainConfig
@@ -131,6 +132,7 @@ class _Run:
         self._periods = gather_objects([hook.every_steps for hook in hooks])[0]
         self._stepper, self._config, self._folder = stepper, config, folder
         self._log, self._skips = log, skips
+        self._alarms = Alarms(log.say)
         self.clock = StepClock()
         self._saved_s = time.monotonic()
         stepper.method.train()
@@ -162,6 +164,7 @@ class _Run:
             **self.clock.read().as_values(),
         }
         self._log.record(step, values, routine=True)
+        self._alarms.hear(step, self._stepper.method.alarms(values))
 
     def call_hooks(self, step: int, *, last: bool, saving: bool) -> None:
         def due(every_steps: int | None) -> bool:

@@ -1,12 +1,14 @@
 """AdamW over the method's own parameter groups, and its learning rate at every step."""
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from kinema.methods.method import Method
+from kinema.ops.schedules import cosine
 from kinema.train.config import Schedule, TrainConfig
 
 
@@ -15,12 +17,20 @@ def learning_rate(step: int, schedule: Schedule, config: TrainConfig) -> float:
 
     With W warm-up steps of S in all, and peak = base_lr * batch_size / 256:
     peak * step / W for step < W, then min_lr + (peak - min_lr) / 2 * (1 + cos(pi * (step - W) / (S - W))).
-    As in MAE, the first step of a warm-up has learning rate 0.
+    As in MAE, the first step of a warm-up has learning rate 0. With `warmup_end` "last_step" it is DINO's: W - 1 in the
+    place of W in the warm-up alone.
     """
     if step < schedule.warmup_steps:
-        return config.peak_lr * step / schedule.warmup_steps
+        rises = schedule.warmup_steps - (config.warmup_end == "last_step")
+        return config.warmup_start_lr + (config.peak_lr - config.warmup_start_lr) * step / max(rises, 1)
     done = (step - schedule.warmup_steps) / (schedule.steps - schedule.warmup_steps)
     return config.min_lr + (config.peak_lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def weight_decay(progress: float, config: TrainConfig) -> float:
+    """The weight decay at a share of the training: constant, or along a cosine to its end."""
+    end = config.weight_decay if config.weight_decay_end is None else config.weight_decay_end
+    return cosine(config.weight_decay, end, progress)
 
 
 def build_optimizer(method: Method, config: TrainConfig) -> torch.optim.AdamW:
@@ -53,10 +63,16 @@ def set_rates(
         target["weight_decay"] = weight_decay * group.weight_decay_scale
 
 
-def clip_gradients(method: Method, longest: float | None) -> Float[Tensor, ""]:
-    """The 2-norm of all gradients together, on the device, before they are shortened in place to at most `longest`."""
+def clip_gradients(method: Method, longest: float | None, *, of: Literal["all", "tensor"] = "all") -> Float[Tensor, ""]:
+    """The 2-norm of all gradients together, on the device, before they are shortened in place to at most `longest`.
+
+    of: whether that is the norm of all together, or of each parameter tensor by itself (DINO).
+    """
     parameters = [parameter for parameter in method.parameters() if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(parameter.grad for parameter in parameters if parameter.grad is not None)
-    if longest is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, longest, norm)
+    if longest is None:
+        return norm
+    for together in [parameters] if of == "all" else [[parameter] for parameter in parameters]:
+        own = norm if of == "all" else torch.nn.utils.get_total_norm([p.grad for p in together if p.grad is not None])
+        torch.nn.utils.clip_grads_with_norm_(together, longest, own)
     return norm

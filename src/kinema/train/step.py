@@ -13,7 +13,7 @@ from kinema.methods.method import Method, MethodOutput
 from kinema.ops.precision import allow_tf32, autocast, resolve_precision
 from kinema.train.config import Schedule, TrainConfig
 from kinema.train.finite import FiniteWatch, check_initialised
-from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates
+from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates, weight_decay
 from kinema.train.parallel import Ranks, place, rank_batch_size, sync_only
 from kinema.types import ClipBatch
 
@@ -43,11 +43,11 @@ class Stepper:
             raise ValueError(f"the loader gave {len(batch)} clips a step; the configuration asks for {self._num_clips}")
         torch.manual_seed(seed_of(self._config.seed, "device", step, self._ranks.rank))
         progress = (step - 1) / self._schedule.steps
-        lr, weight_decay = self.lr(step), self._config.weight_decay
-        set_rates(self.optimizer, self.method, progress, lr=lr, weight_decay=weight_decay)
+        decay = weight_decay(progress, self._config)
+        set_rates(self.optimizer, self.method, progress, lr=self.lr(step), weight_decay=decay)
         with _enough_memory(step, self._ranks.device):
             output = self._backward(batch.to(self._ranks.device), progress)
-            norm = clip_gradients(self.method, self._config.clip_grad_norm)
+            norm = clip_gradients(self.method, self._config.clip_grad_norm, of=self._config.clip_grad_of)
             self.watch.see(step, batch.ids, loss=output.loss, norm=norm)
             self.optimizer.step()
         self.optimizer.zero_grad()

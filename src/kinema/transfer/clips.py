@@ -1,4 +1,4 @@
-"""Labelled videos to features: each decoded once for all its views, and kept on disk."""
+"""Videos to views, each decoded once for all of them; and labelled videos to features kept on disk."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,16 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kinema.datasets.actions import LabelledFile, LabelledSet
+from kinema.datasets.actions import LabelledSet
+from kinema.datasets.labelled import labelled_items
 from kinema.datasets.loader import start_worker
+from kinema.datasets.scan import MediaItem, open_item
 from kinema.errors import DatasetError, DecodeError
 from kinema.features import FeatureExtractor, resize_frame
 from kinema.settings import InputSize
 from kinema.transfer.settings import ClipReading
-from kinema.video.images import IMAGE_SUFFIXES, read_image
-from kinema.video.reader import ArrayReader, open_video
+from kinema.video.images import read_image
+from kinema.video.reader import ArrayReader
 
 Report = Callable[[str, int, int], None]
 """Told (what, videos done, videos in all) as work goes on."""
@@ -35,12 +37,12 @@ class ClipFeatures:
     """(path, reason) of the others: they are in no number."""
 
 
-def read_views(path: Path, reading: ClipReading) -> UInt8[np.ndarray, "V T S S 3"]:
+def read_views(item: MediaItem, reading: ClipReading) -> UInt8[np.ndarray, "V T S S 3"]:
     """Every view of a video or image, crops within clips; all from one pass. DecodeError where it cannot be read."""
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        video, places = ArrayReader(read_image(path)[None]), [(0,)]
+    if item.kind == "image":
+        video, places = ArrayReader(read_image(Path(item.path))[None]), [(0,)]
     else:
-        video = open_video(path, num_threads=1)
+        video = open_item(item)
         places = reading.sampling.views(reading.views, num_frames=video.num_frames, fps=video.fps)
     with video:
         wanted, slots = np.unique(np.array(places), return_inverse=True)
@@ -81,7 +83,7 @@ def extract(
     kept: list[int] = []
     unreadable: list[tuple[str, str]] = []
     file.parent.mkdir(parents=True, exist_ok=True)
-    for number, views in enumerate(each_views(labelled.files, reading, num_workers=num_workers)):
+    for number, views in enumerate(each_views(labelled_items(labelled), reading, num_workers=num_workers)):
         path = str(labelled.files[number].path)
         if isinstance(views, str):
             unreadable.append((path, views))
@@ -109,10 +111,10 @@ def extract(
 
 
 def each_views(
-    files: Sequence[LabelledFile], reading: ClipReading, *, num_workers: int
+    items: Sequence[MediaItem], reading: ClipReading, *, num_workers: int
 ) -> Iterator[UInt8[Tensor, "V T S S 3"] | str]:
-    """The views of each file in turn, or why it cannot be read."""
-    views = _Views(files, reading)
+    """The views of each item in turn, or why it cannot be read."""
+    views = _Views(items, reading)
     yield from DataLoader(views, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker)
 
 
@@ -122,16 +124,16 @@ def _check_same(table: np.ndarray, tokens: Tensor, path: str) -> None:
 
 
 class _Views(Dataset):
-    """The views of each file, or why it cannot be read."""
+    """The views of each item, or why it cannot be read."""
 
-    def __init__(self, files: Sequence[LabelledFile], reading: ClipReading) -> None:
-        self._files, self._reading = files, reading
+    def __init__(self, items: Sequence[MediaItem], reading: ClipReading) -> None:
+        self._items, self._reading = items, reading
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._items)
 
     def __getitem__(self, number: int) -> Tensor | str:
         try:
-            return torch.from_numpy(read_views(self._files[number].path, self._reading))
+            return torch.from_numpy(read_views(self._items[number], self._reading))
         except DecodeError as fault:
             return str(fault)

@@ -28,11 +28,12 @@ class FramePairs:
     public re-implementations do), or seconds."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.gap_min <= self.gap_max < float("inf"):
+        is_one_frame = self.gap_min == self.gap_max == 0
+        if not is_one_frame and not 0 < self.gap_min <= self.gap_max < float("inf"):
             raise ConfigError(
                 f"frame gap from {self.gap_min} to {self.gap_max}",
                 where="gap_min, gap_max",
-                fix="give positive gaps, the smaller first",
+                fix="give positive gaps, the smaller first, or 0 and 0 for one frame twice",
             )
         if self.unit != "seconds" and (int(self.gap_min) != self.gap_min or int(self.gap_max) != self.gap_max):
             raise ConfigError(
@@ -48,15 +49,19 @@ class FramePairs:
 
     def frames_needed(self, fps: float) -> int:
         """Frames that a video at `fps` must have for the smallest clip to fit as it is meant."""
-        return max(round(self.gap_min * _frames_per(self.unit, fps)), 1) + 1
+        return max(round(self.gap_min * _frames_per(self.unit, fps)), 1) + 1 if self.gap_max else 1
 
     def sample(self, rng: np.random.Generator, *, num_frames: int, fps: float) -> tuple[int, ...]:
         """(past, future) frame of a video of `num_frames` at `fps`, past < future.
 
         Both gap bounds are converted to the video's own frames (rounded, at least 1); the gap is uniform between them,
         both included; then the past frame is uniform over the places where the pair fits. In a video too short for
-        the bounds both are lowered to its longest gap, num_frames - 1. DecodeError for a video of one frame.
+        the bounds both are lowered to its longest gap, num_frames - 1. DecodeError for a video of one frame. Gaps of 0
+        give one frame twice.
         """
+        if self.gap_max == 0:
+            only = int(rng.integers(0, num_frames))
+            return only, only
         if num_frames < 2:
             raise DecodeError(f"{num_frames} frame in the video, a pair needs 2", fix="leave it out")
         frames_per_unit = _frames_per(self.unit, fps)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from kinema.errors import ConfigError
 from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
+from kinema.video.photometric import ColorChange, Photometric
 from kinema.video.rand_augment import Operation, RandAugment, augment_frame
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -29,9 +30,8 @@ class ClipTransform:
     """Width over height of the crop, lowest and highest; drawn uniformly in its logarithm."""
     flip: float = 0.5
     """Probability of mirroring left and right."""
-    color_jitter: float = 0.0
-    """Strength s: brightness, contrast and saturation are multiplied by factors drawn from [1 - s, 1 + s] and the hue
-    is turned by up to s / 4 of the circle, in this order. 0 leaves colours alone; at most 1."""
+    photometric: Photometric = Photometric()
+    """Changes of colour and sharpness, after the crop."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """Of the crop to its final size; antialiased either way."""
     rand_augment: RandAugment = RandAugment()
@@ -47,8 +47,6 @@ class ClipTransform:
             raise ConfigError(f"crop ratio {self.ratio}", where="ratio", fix="give lowest and highest, positive")
         if not 0 <= self.flip <= 1:
             raise ConfigError(f"flip probability {self.flip}", where="flip", fix="give a number in [0, 1]")
-        if not 0 <= self.color_jitter <= 1:
-            raise ConfigError(f"colour jitter {self.color_jitter}", where="color_jitter", fix="give a number in [0, 1]")
         if not 0 <= self.erasing <= 1:
             raise ConfigError(f"erasing probability {self.erasing}", where="erasing", fix="give a number in [0, 1]")
 
@@ -74,8 +72,8 @@ class View:
     height: int
     width: int
     is_flipped: bool
-    color: tuple[float, float, float, float] | None = None
-    """Factors of brightness, contrast and saturation, and the turn of the hue in circles."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    colors: ColorChange = ColorChange()
     operations: tuple[Operation, ...] = ()
     """RandAugment's changes, of the whole frames."""
     erased: Erased | None = None
@@ -86,17 +84,15 @@ def draw_view(rng: np.random.Generator, height: int, width: int, config: ClipTra
     """One random resized crop, flip and change of frames of `height` × `width` pixels."""
     top, left, crop_height, crop_width = _draw_crop(rng, height, width, config)
     is_flipped = bool(rng.random() < config.flip)
-    color = None
-    if config.color_jitter > 0:
-        factors = rng.uniform(1 - config.color_jitter, 1 + config.color_jitter, 3).tolist()
-        color = (*factors, rng.uniform(-config.color_jitter / 4, config.color_jitter / 4))
+    colors = config.photometric.draw(rng)
     return View(
         top=top,
         left=left,
         height=crop_height,
         width=crop_width,
         is_flipped=is_flipped,
-        color=color,
+        interpolation=config.interpolation,
+        colors=colors,
         operations=config.rand_augment.draw(rng),
         erased=_draw_erased(rng) if config.erasing > 0 and rng.random() < config.erasing else None,
     )
@@ -114,15 +110,13 @@ def apply_view(
     *,
     height: int,
     width: int,
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic",
     reduction: int = 1,
 ) -> UInt8[np.ndarray, "T h w 3"]:
     """The view of every frame, (T, height, width, 3). reduction: what the frames' sides were divided by already."""
     if view.operations:
         frames = np.stack([augment_frame(frame, view.operations) for frame in frames])
-    resized = np.stack([_cut(frame, view, height, width, interpolation, reduction) for frame in frames])
-    if view.color is not None:
-        resized = _change_colors(resized, *view.color)
+    resized = np.stack([_cut(frame, view, height, width, reduction) for frame in frames])
+    resized = view.colors.apply(resized)
     if view.is_flipped:
         resized = np.ascontiguousarray(resized[:, :, ::-1])
     return resized if view.erased is None else _erase(resized, view.erased)
@@ -152,12 +146,12 @@ def _draw_erased(rng: np.random.Generator) -> Erased | None:
     return None
 
 
-def _cut(frame: np.ndarray, view: View, height: int, width: int, interpolation: str, reduction: int) -> np.ndarray:
+def _cut(frame: np.ndarray, view: View, height: int, width: int, reduction: int) -> np.ndarray:
     top, left, bottom, right = view.top, view.left, view.top + view.height, view.left + view.width
     if reduction == 1:
-        return _resize(frame[top:bottom, left:right], height, width, interpolation)
+        return _resize(frame[top:bottom, left:right], height, width, view.interpolation)
     box = (left / reduction, top / reduction, right / reduction, bottom / reduction)  # may lie between pixels
-    return np.asarray(Image.fromarray(frame).resize((width, height), _FILTERS[interpolation], box=box))
+    return np.asarray(Image.fromarray(frame).resize((width, height), _FILTERS[view.interpolation], box=box))
 
 
 def resize_short_side(frame: UInt8[np.ndarray, "H W 3"], short_side: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -188,15 +182,3 @@ def _draw_crop(rng: np.random.Generator, height: int, width: int, config: ClipTr
     elif width / height > config.ratio[1]:
         crop_width = min(round(height * config.ratio[1]), width)
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
-
-
-def _change_colors(frames: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float) -> np.ndarray:
-    from kornia import enhance
-    from kornia.image import image_to_tensor  # torch only comes in with kornia: importing this module stays cheap
-
-    clip = image_to_tensor(frames).float() / 255  # (T, 3, H, W)
-    clip = enhance.adjust_brightness_accumulative(clip, brightness)
-    clip = enhance.adjust_contrast_with_mean_subtraction(clip, contrast)
-    clip = enhance.adjust_saturation_with_gray_subtraction(clip, saturation)
-    clip = enhance.adjust_hue(clip, hue * 2 * math.pi)
-    return (clip * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()

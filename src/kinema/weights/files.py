@@ -4,25 +4,27 @@ import dataclasses
 import hashlib
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, TypeVar, get_args
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema.errors import ConfigError, WeightsError
-from kinema.files import replacing, sha256_of, sync_to_disk
+from kinema.files import sha256_of, sync_to_disk
 from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.vit import ViT
-from kinema.weights.network import CrossDecoderConfig, NetworkWeights, Pixels
+from kinema.weights.network import NetworkWeights, Pixels
 from kinema.weights.opening import check_safetensors
 
 TENSORS = "encoder.safetensors"
 DECODER = "decoder.safetensors"
 CONFIG = "config.json"
 FORMAT = "kinema.vit/1"
+_Config = TypeVar("_Config", bound=ViTConfig | DecoderConfig)
 
 
 def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -97,7 +99,7 @@ def read_own(source: Path) -> tuple[NetworkWeights, str]:
         raise WeightsError(what, where=str(file.parent / CONFIG), fix="restore the file") from error
 
 
-_WRITTEN = ("format", "encoder", "sha256", "network")
+_WRITTEN = ("format", "encoder", "sha256", "network", "decoder")
 
 
 def _require_finite(tensors: dict[str, Tensor], file: Path) -> None:
@@ -115,49 +117,17 @@ def _facts(facts: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def save_network(folder: Path, weights: NetworkWeights) -> None:
-    """Writes a network with its facts: `encoder.safetensors`, `config.json`, and a decoder's `decoder.safetensors`.
-
-    Killed on the way, it leaves files that do not belong together, which reading refuses.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, Any] = {
-        "origin": weights.format.removeprefix("kinema, from "),
-        "pixels": asdict(weights.pixels),
-        "pooling": weights.pooling,
-        "resampling": weights.resampling,
-        "normalized_target": weights.normalized_target,
-        "sources": weights.sources,
-    }
-    if weights.decoder is not None and weights.decoder_tensors is not None:
-        content = save({name: tensor.contiguous() for name, tensor in weights.decoder_tensors.items()})
-        with replacing(folder / DECODER) as beside:
-            beside.write_bytes(content)
-        facts["decoder"] = {
-            "kind": "cross" if isinstance(weights.decoder, CrossDecoderConfig) else "masked",
-            "config": asdict(weights.decoder),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
-    save_encoder(
-        folder, weights.encoder_tensors, {**weights.extra, "encoder": asdict(weights.encoder), "network": facts}
-    )
-
-
 def _decoder_of(folder: Path, described: dict[str, Any] | None) -> dict[str, Any]:
+    """The masked decoder that `save_network` wrote beside the encoder, if it did."""
     if described is None:
         return {}
     file = folder / DECODER
     if not file.is_file() or sha256_of(file) != described["sha256"]:
         raise WeightsError(f"{DECODER} is not the one of {CONFIG}", where=str(folder), fix="copy all files again")
     check_safetensors(file)
-    tensors, config = load(file.read_bytes()), described["config"]
+    tensors = load(file.read_bytes())
     _require_finite(tensors, file)
-    if described["kind"] == "masked":
-        return {"decoder": MaskedDecoderConfig(**config), "decoder_tensors": tensors}
-    decoder = CrossDecoderConfig(
-        decoder=DecoderConfig(**config["decoder"]), memory_positions=bool(config["memory_positions"])
-    )
-    return {"decoder": decoder, "decoder_tensors": tensors}
+    return {"decoder": MaskedDecoderConfig(**described["config"]), "decoder_tensors": tensors}
 
 
 def _check_sha256(stated: object, found: str, file: Path) -> None:
@@ -190,7 +160,7 @@ def read_config(source: Path) -> ViTConfig:
     """What the network of such a folder or file is; raises WeightsError as `load_encoder`."""
     file = _find(source)
     config = _read_config(file.parent / CONFIG)
-    _check_tensors(file, config)
+    check_tensors(file, config, ViT)
     return config
 
 
@@ -203,8 +173,12 @@ def _read_config(file: Path) -> ViTConfig:
         raise WeightsError(f"not JSON: {error}", where=str(file), fix="restore the file that training wrote") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("encoder"), dict):
         raise WeightsError(f"not a description of {FORMAT} weights", where=str(file), fix="give a run folder's own")
-    fields = config["encoder"]
-    kinds = {field.name: field.type for field in dataclasses.fields(ViTConfig)}
+    return built_config(ViTConfig, config["encoder"], file)
+
+
+def built_config(kind: type[_Config], fields: dict[str, Any], file: Path) -> _Config:
+    """The settings that a `config.json` holds; WeightsError for fields that are unknown or cannot be."""
+    kinds = {field.name: field.type for field in dataclasses.fields(kind)}
     unknown = fields.keys() - kinds.keys()
     if unknown:
         raise WeightsError(f"unknown settings {', '.join(sorted(unknown))}", where=str(file), fix="update kinema")
@@ -212,23 +186,33 @@ def _read_config(file: Path) -> ViTConfig:
         if not _is_of_kind(value, kinds[name]):
             raise WeightsError(f"{name} cannot be {value!r}", where=str(file), fix="restore the file")
     try:
-        return ViTConfig(**fields)
+        return kind(**fields)
     except ConfigError as error:
         raise WeightsError(f"settings that cannot work: {error}", where=str(file), fix="restore the file") from error
 
 
 def _is_of_kind(value: object, kind: Any) -> bool:
-    """Whether a JSON value is one of a `Literal`'s choices, or of the plain type; a whole number is a float too."""
+    """Whether a JSON value is one of a `Literal`'s choices, or of a plain type; a whole number is a float too."""
+    if isinstance(kind, UnionType):
+        return any(_is_of_kind(value, each) for each in get_args(kind))
     if choices := get_args(kind):
         return value in choices
     return type(value) is kind or (kind is float and type(value) is int)
 
 
-def _check_tensors(file: Path, config: ViTConfig) -> None:
-    """Compares names, shapes and types with the header alone, before memory is taken for what either claims."""
+def check_tensors(file: Path, config: _Config, network: Callable[[_Config], nn.Module]) -> None:
+    """Compares names, shapes and types with the header alone, before memory is taken for what either claims.
+
+    network: builds the one that the file should hold. WeightsError where it holds another.
+    """
     found = check_safetensors(file)
-    with torch.device("meta"):  # a block more than there are tensors is missing as surely as a million more
-        claimed = ViT(dataclasses.replace(config, depth=min(config.depth, len(found) + 1)))
+    few = dataclasses.replace(config, depth=min(config.depth, len(found) + 1))  # one too many is as wrong as a million
+    try:
+        with torch.device("meta"):
+            claimed = network(few)
+    except RuntimeError as error:  # more values than can be counted
+        fix = "restore the file"
+        raise WeightsError("sizes that no network has", where=str(file.parent / CONFIG), fix=fix) from error
     expected = {name: tensor.shape for name, tensor in claimed.state_dict().items()}
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unexpected:
@@ -236,7 +220,7 @@ def _check_tensors(file: Path, config: ViTConfig) -> None:
             f"weights of another kind: {len(missing)} tensors missing {missing[:2]}, "
             f"{len(unexpected)} not expected {unexpected[:2]}",
             where=str(file),
-            fix=f"give the {TENSORS} that belongs to the {CONFIG} beside it",
+            fix=f"give the {file.name} that belongs to the {CONFIG} beside it",
         )
     for name, shape in expected.items():
         if found[name] != shape:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig
+from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.positions import Positions
 from kinema.models.vit import ViT
 from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
@@ -31,15 +31,6 @@ class Pixels:
 
 
 HALVES = Pixels(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CrossDecoderConfig:
-    """A decoder that attends to another frame (`PatchDecoder`, cross-self)."""
-
-    decoder: DecoderConfig
-    memory_positions: bool
-    """Whether positions are added to the other frame's tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)

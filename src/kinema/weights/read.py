@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from kinema.errors import WeightsError
 from kinema.files import sha256_of
+from kinema.weights.decoders import decoder_config, has_decoder, load_decoder
 from kinema.weights.files import CONFIG, TENSORS, is_own, read_own
 from kinema.weights.formats.distilled import DISTILLED
 from kinema.weights.formats.huggingface import from_huggingface, preprocessor_pixels
@@ -27,13 +29,20 @@ _FILES = (MODEL, INDEX, "pytorch_model.bin")
 _ROLES = re.compile(r"(?:module\.)?(base_encoder|momentum_encoder|student|teacher)\.(.+)")
 
 
-def read_weights(source: str | Path) -> tuple[NetworkWeights, str | None]:
-    """The transformer that a source names, and the SHA-256 of its file; WeightsError as `read_backbone`, and for a
-    ResNet, which can be read features with and nothing else."""
+def read_weights(source: str | Path, *, with_decoder: bool = False) -> tuple[NetworkWeights, str | None]:
+    """The transformer that a source names, and the SHA-256 of its file.
+
+    with_decoder: also the one that attends to another frame, which a run of SiamMAE leaves beside its encoder; decoders
+    in files of other formats come in any case. WeightsError as `read_backbone`, and for a ResNet, which can be read
+    features with and nothing else.
+    """
     weights, sha256 = read_backbone(source)
     if isinstance(weights, ConvolutionalWeights):
         fix = "give a transformer; propagate, benchmark and probe read ResNets too"
         raise WeightsError("a ResNet, which is not trained or converted here", where=str(source), fix=fix)
+    if with_decoder and has_decoder(Path(source)):
+        decoder, config = load_decoder(Path(source)), decoder_config(Path(source))
+        weights = replace(weights, decoder=config, decoder_tensors=dict(decoder.state_dict()))
     return weights, sha256
 
 

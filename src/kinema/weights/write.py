@@ -1,16 +1,21 @@
 """A network written for others: own files with a model card, Hugging Face's, timm's names, ONNX, `torch.export`."""
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from kinema.errors import WeightsError
+from kinema.files import replacing
+from kinema.models.configs import CrossDecoderConfig
 from kinema.weights.card import write_card
-from kinema.weights.files import save_network
+from kinema.weights.decoders import save_decoder
+from kinema.weights.files import DECODER, save_encoder
 from kinema.weights.formats.huggingface_writing import write_huggingface
 from kinema.weights.formats.timm import timm_architecture, to_timm
 from kinema.weights.graphs import exported, write_export, write_onnx
@@ -49,9 +54,34 @@ def write_as(
     return sorted(path.name for path in folder.iterdir())
 
 
+def save_network(folder: Path, weights: NetworkWeights) -> None:
+    """Writes a network with its facts: `encoder.safetensors`, `config.json`, and a decoder's `decoder.safetensors`.
+
+    Killed on the way, it leaves files that do not belong together, which reading refuses.
+    """
+    config: dict[str, Any] = dict(weights.extra)
+    facts: dict[str, Any] = {
+        "origin": weights.format.removeprefix("kinema, from "),
+        "pixels": asdict(weights.pixels),
+        "pooling": weights.pooling,
+        "resampling": weights.resampling,
+        "normalized_target": weights.normalized_target,
+        "sources": weights.sources,
+    }
+    tensors = weights.decoder_tensors or {}
+    if isinstance(weights.decoder, CrossDecoderConfig):
+        config["decoder"] = save_decoder(folder, tensors, weights.decoder)
+    elif weights.decoder is not None:
+        content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        with replacing(folder / DECODER) as beside:
+            beside.write_bytes(content)
+        facts["decoder"] = {"config": asdict(weights.decoder), "sha256": hashlib.sha256(content).hexdigest()}
+    save_encoder(folder, weights.encoder_tensors, {**config, "encoder": asdict(weights.encoder), "network": facts})
+
+
 def push_to_hub(source: str | Path, name: str, *, private: bool = False) -> str:
     """Uploads weights as Kinema's own files with a model card to a model `ORG/NAME` of Hugging Face's hub; its URL."""
-    weights, sha256 = read_weights(source)
+    weights, sha256 = read_weights(source, with_decoder=True)
     with tempfile.TemporaryDirectory() as folder:
         write_as(Path(folder), weights, "kinema", source={"source": str(source), "sha256": sha256})
         return push_folder(Path(folder), name, private=private)

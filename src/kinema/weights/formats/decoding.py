@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig
+from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.decoders import PatchDecoder
 from kinema.models.masked_decoder import MaskedDecoder
 from kinema.models.positions import FIXED
 from kinema.weights.formats.known import Known, require_same
-from kinema.weights.network import CrossDecoderConfig
 
 DecoderKind = Literal["masked", "cross"]
 Read = tuple[MaskedDecoderConfig | CrossDecoderConfig | None, dict[str, Tensor] | None, tuple[str, ...]]
@@ -35,7 +34,7 @@ def read_decoder(tensors: Mapping[str, Tensor], kind: DecoderKind, encoder: ViTC
     }
     config: MaskedDecoderConfig | CrossDecoderConfig
     if kind == "cross":
-        config = CrossDecoderConfig(decoder=DecoderConfig(**sizes), memory_positions=False)
+        config = CrossDecoderConfig(**sizes, attention="cross_self", order="post_norm", memory_positions=False)
     else:
         config = MaskedDecoderConfig(
             **sizes,
@@ -58,12 +57,12 @@ def decoder_network(
     if isinstance(config, MaskedDecoderConfig):
         return MaskedDecoder(config, encoder, patch_values=patch_values)
     return PatchDecoder(
-        config.decoder,
+        config,
         encoder_width=encoder.width,
         grid=encoder.grid,
         patch_values=patch_values,
-        attention="cross_self",
-        order="post_norm",
+        attention=config.attention,
+        order=config.order,
         memory_positions=config.memory_positions,
     )
 

@@ -1,0 +1,252 @@
+"""Recipes for ViC-MAE and the contrastive methods it is compared with. Costs without a source are our own
+measurements on two CPU cores."""
+
+from dataclasses import replace
+
+from kinema.datasets.config import DataConfig
+from kinema.methods.vicmae_config import ViCMAEConfig
+from kinema.models.configs import MaskedDecoderConfig, ProjectorConfig, ViTConfig, vit
+from kinema.recipes.recipe import Recipe
+from kinema.recipes.videomae import mae_vitb16
+from kinema.train.config import TrainConfig
+from kinema.video.photometric import Photometric
+from kinema.video.sampling import FramePairs
+from kinema.video.transforms import ClipTransform
+
+DISTANT = FramePairs(gap_min=1.06, gap_max=1.06, unit="seconds")
+"""Two frames 1.06 s apart, the paper's best gap, drawn afresh each epoch."""
+_COLORS = Photometric(jitter=(0.4, 0.4, 0.2, 0.1), jitter_probability=0.8, grey=0.2)
+BY_KIND = DataConfig(
+    sampling=DISTANT,
+    transform=ClipTransform(scale=(0.5, 1.0)),
+    frame_views=True,
+    images_apart=True,
+    image_transform=ClipTransform(scale=(0.5, 1.0), photometric=replace(_COLORS, blur=0.5)),
+    images=True,
+    repeats=1,
+)
+"""As the paper: time is what changes a video's views, colour and blur an image's."""
+
+
+def vicmae_vitb16_k400_in1k() -> Recipe:
+    """ViC-MAE ViT-B/16 on Kinetics-400 and ImageNet-1k together: 800 epochs, batch 4096.
+
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitb16_k400_in1k
+    --data $DATA/kinetics400/train $DATA/imagenet/train --out runs/vicmae
+    Cost: not published. Every file counts alike, so a batch is 84 % images; --data.image-share states another share.
+    Published result: 80.8 top-1 on Kinetics-400 (ViT-B, fine-tuned, 16 frames, 3 × 7 views).
+    """
+    return Recipe(
+        method=ViCMAEConfig(),
+        data=BY_KIND,
+        train=TrainConfig(
+            epochs=800.0,
+            warmup_epochs=40.0,
+            batch_size=4096,
+            base_lr=1.5e-4,
+            weight_decay=0.05,
+            betas=(0.9, 0.95),
+            pictures_every_steps=5000,
+        ),
+    )
+
+
+def vicmae_vitl16_k400_in1k() -> Recipe:
+    """ViC-MAE ViT-L/16 on Kinetics-400 and ImageNet-1k together.
+
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitl16_k400_in1k
+    --data $DATA/kinetics400/train $DATA/imagenet/train --out runs/vicmae
+    Cost: not published.
+    Published result: 86.0 top-1 on ImageNet, 86.8 on Kinetics-400, 75.0 on Something-Something v2, fine-tuned.
+    """
+    recipe = vicmae_vitb16_k400_in1k()
+    return replace(recipe, method=replace(recipe.method, encoder=vit("large")))
+
+
+def vicmae_vitl16_k710_mit_in1k() -> Recipe:
+    """ViC-MAE ViT-L/16 on Kinetics-400, -600 and -700, Moments in Time and ImageNet-1k, about 4.25 million files.
+
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitl16_k710_mit_in1k
+    --data $DATA/kinetics710/train $DATA/moments/training $DATA/imagenet/train --out runs/vicmae
+    Cost: not published.
+    Published result: 87.1 top-1 on ImageNet, 87.8 on Kinetics-400, 75.9 on Something-Something v2, fine-tuned.
+    """
+    return vicmae_vitl16_k400_in1k()
+
+
+def vicmae_vitb16_mit() -> Recipe:
+    """ViC-MAE ViT-B/16 on the videos of Moments in Time alone, no image.
+
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitb16_mit --data $DATA/moments/training
+    --out runs/vicmae
+    Cost and result: not published.
+    """
+    recipe = vicmae_vitb16_k400_in1k()
+    return replace(recipe, data=replace(recipe.data, images=False))
+
+
+def vicmae_vitl16_mit() -> Recipe:
+    """ViC-MAE ViT-L/16 on the videos of Moments in Time alone, no image.
+
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitl16_mit --data $DATA/moments/training
+    --out runs/vicmae
+    Cost: not published.
+    Published result: 85.3 top-1 on ImageNet, fine-tuned there; it is no accuracy on Moments in Time.
+    """
+    recipe = vicmae_vitl16_k400_in1k()
+    return replace(recipe, data=replace(recipe.data, images=False))
+
+
+def mae_vitb16_in1k() -> Recipe:
+    """MAE ViT-B/16 on ImageNet-1k for 1600 epochs, one view an image (He et al. 2022): the baseline of image transfer.
+
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain mae_vitb16_in1k --data $DATA/imagenet/train --out runs/mae
+    Cost: 1600 epochs of batch 4096.
+    Published result: 83.6 top-1 on ImageNet fine-tuned, 68.0 by a linear probe.
+    """
+    recipe = mae_vitb16()
+    return replace(recipe, train=replace(recipe.train, epochs=1600.0))
+
+
+def mocov3_vits16() -> Recipe:
+    """MoCo v3 ViT-S/16 on images (Chen et al. 2021, arXiv:2104.02057): 300 epochs, batch 4096, 12 heads.
+
+    Whole views, class token, a moving average as target, a patch embedding that stays as drawn.
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain mocov3_vits16 --data $DATA/imagenet/train --out runs/moco
+    Cost and result: see the paper; none measured here.
+    """
+    return Recipe(
+        method=ViCMAEConfig(
+            encoder=replace(vit("small"), num_heads=12),
+            mask_ratio=0.0,
+            reconstruction=0.0,
+            contrast=0.8,  # 2 T for each of two directions; here they are averaged
+            pooling="class",
+            projector=ProjectorConfig(layers=3, hidden=4096, out=256, bias=False, last_norm=True),
+            predictor=ProjectorConfig(layers=2, hidden=4096, out=256, bias=False, last_norm=True),
+            loss="info_nce",
+            temperature=0.2,
+            target="momentum",
+            frozen_patches=True,
+        ),
+        data=_two_views(scale=(0.08, 1.0), second_blur=0.1, second_solarize=0.2, blur=1.0),
+        train=TrainConfig(
+            epochs=300.0, warmup_epochs=40.0, batch_size=4096, base_lr=1.5e-4, weight_decay=0.1, betas=(0.9, 0.999)
+        ),
+    )
+
+
+def simclr_vits16() -> Recipe:
+    """SimCLR with a ViT-S/16 on images (Chen et al. 2020, arXiv:2002.05709): all other views are negatives.
+
+    Optimised as MoCo v3, whose authors trained SimCLR with a ViT so; the patch embedding is learned.
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain simclr_vits16 --data $DATA/imagenet/train --out runs/simclr
+    Cost and result: none measured here.
+    """
+    recipe = mocov3_vits16()
+    return Recipe(
+        method=ViCMAEConfig(
+            encoder=vit("small"),
+            mask_ratio=0.0,
+            reconstruction=0.0,
+            contrast=1.0,
+            pooling="class",
+            projector=ProjectorConfig(layers=3, hidden=4096, out=256, bias=False, last_norm=True),
+            loss="nt_xent",
+            temperature=0.1,
+        ),
+        data=_two_views(scale=(0.08, 1.0), blur=0.5),
+        train=recipe.train,
+    )
+
+
+def simsiam_vits16() -> Recipe:
+    """SimSiam with a ViT-S/16 on images (Chen & He 2021, arXiv:2011.10566): no negatives, no moving average.
+
+    Heads as published (2048 channels, a predictor that narrows to 512), optimised as MoCo v3.
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain simsiam_vits16 --data $DATA/imagenet/train --out runs/siam
+    Cost and result: none measured here. The log warns in words if it collapses.
+    """
+    recipe = mocov3_vits16()
+    return Recipe(
+        method=ViCMAEConfig(
+            encoder=vit("small"),
+            mask_ratio=0.0,
+            reconstruction=0.0,
+            contrast=1.0,
+            pooling="class",
+            projector=ProjectorConfig(layers=3, hidden=2048, out=2048, bias=False, last_norm=True),
+            predictor=ProjectorConfig(layers=2, hidden=512, out=2048),
+            loss="simsiam",
+            target="stopped",
+        ),
+        data=_two_views(scale=(0.2, 1.0), blur=0.5),
+        train=replace(recipe.train, batch_size=1024),
+    )
+
+
+def _two_views(*, scale: tuple[float, float], blur: float, **second: float) -> DataConfig:
+    """Two augmentations of an image; of a video, of one frame."""
+    return DataConfig(
+        sampling=FramePairs(gap_min=0, gap_max=0),
+        transform=ClipTransform(scale=scale, photometric=replace(_COLORS, blur=blur, **second)),
+        frame_views=True,
+        images=True,
+        repeats=1,
+    )
+
+
+def vicmae_vitt16_cpu() -> Recipe:
+    """ViC-MAE ViT-Ti/16 on a laptop's own videos and photographs in half an hour: frames of 112 pixels.
+
+    Command: kinema pretrain vicmae_vitt16_cpu --data clips/ photos/ --out runs/vicmae
+    Cost and result: docs/results.md. Without photographs add --data.image-share None.
+    """
+    return Recipe(
+        method=ViCMAEConfig(
+            encoder=vit("tiny", image_size=112),
+            decoder=MaskedDecoderConfig(width=96, depth=2, num_heads=3, embed_bias=True),
+            projector=ProjectorConfig(hidden=512, out=128),
+        ),
+        data=replace(
+            BY_KIND,
+            transform=ClipTransform(scale=(0.2, 1.0)),
+            image_transform=replace(BY_KIND.image_transform, scale=(0.2, 1.0)),
+            image_share=0.4,
+        ),
+        train=TrainConfig(
+            steps=2000,
+            warmup_steps=100,
+            batch_size=64,
+            base_lr=4e-3,
+            clip_grad_norm=1.0,
+            log_every_steps=20,
+            checkpoint_every_steps=200,
+            pictures_every_steps=500,
+        ),
+    )
+
+
+def vicmae_smoke() -> Recipe:
+    """Twenty steps of a toy network: does everything run here, with these files?
+
+    Command: kinema pretrain vicmae_smoke --data clips/ photos/ --out runs/smoke
+    Cost: seconds. Result: none, the network has learned nothing.
+    """
+    return Recipe(
+        method=ViCMAEConfig(
+            encoder=ViTConfig(width=48, depth=2, num_heads=3, image_size=64),
+            decoder=MaskedDecoderConfig(width=48, depth=1, num_heads=3, embed_bias=True),
+            projector=ProjectorConfig(hidden=64, out=32),
+        ),
+        data=BY_KIND,
+        train=TrainConfig(
+            steps=20,
+            warmup_steps=2,
+            batch_size=8,
+            base_lr=1e-2,
+            log_every_steps=5,
+            checkpoint_every_steps=10,
+            pictures_every_steps=20,
+        ),
+    )

@@ -1,0 +1,157 @@
+"""The parts of a self-contained web page: nothing is loaded from anywhere, nothing runs, everything is in one file."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from PIL import Image
+
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+"""What a browser may load for the page: what is in it."""
+_MOST_PIXELS_WIDE = 1440
+_QUALITY = 82
+_BROAD = 800
+"""Pixels from which a picture on a phone is moved under the finger rather than shrunk until its words are gone."""
+_STEPS = 6
+"""Pictures of one place side by side in time, at most: page.css has a rule for each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """A number or a word at the top of a page."""
+
+    name: str
+    value: str
+    more: str = ""
+    """In small letters under it."""
+
+
+def page(title: str, lead: str, body: Iterable[str], *, foot: str) -> str:
+    """The whole page; `lead`, `foot` and the title are text, the parts of the body markup."""
+    style = (files("kinema.report") / "page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f'<header><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p></header>\n'
+        + "\n".join(part for part in body if part)
+        + f"\n<footer>{escape(foot)}</footer>\n</main>\n</body>\n</html>\n"
+    )
+
+
+def section(title: str, *parts: str) -> str:
+    """Parts under a heading; nothing where all of them are empty."""
+    inside = "".join(parts)
+    return f"<section><h2>{escape(title)}</h2>{inside}</section>" if inside else ""
+
+
+def facts(given: Iterable[Fact]) -> str:
+    """Numbers beside each other."""
+    items = "".join(
+        f"<div><dt>{escape(fact.name)}</dt><dd>{escape(fact.value)}"
+        f"{f'<small>{escape(fact.more)}</small>' if fact.more else ''}</dd></div>"
+        for fact in given
+    )
+    return f'<dl class="facts">{items}</dl>' if items else ""
+
+
+def charts(drawn: Iterable[str]) -> str:
+    """Charts beside each other, as many as there is room for."""
+    inside = "".join(drawn)
+    return f'<div class="charts">{inside}</div>' if inside else ""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
+    """Rows of text. numbers: columns that are set to the right; nothing where there are no rows."""
+    if not rows:
+        return ""
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        kinds = ['class="number"' if place in numbers else "" for place in range(len(row))]
+        return "".join(
+            f"<{tag}{' ' + kind if kind else ''}>{_breakable(text)}</{tag}>"
+            for text, kind in zip(row, kinds, strict=True)
+        )
+
+    head = f"<thead><tr>{cells(header, 'th')}</tr></thead>" if any(header) else ""
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
+
+
+def paragraph(text: str) -> str:
+    """A sentence in a quiet colour."""
+    return f'<p class="note">{escape(text)}</p>' if text else ""
+
+
+def command(text: str) -> str:
+    """Something that was typed."""
+    return f"<pre>{escape(text)}</pre>"
+
+
+def folded(title: str, *parts: str) -> str:
+    """Parts that open when the title is touched; nothing where all are empty."""
+    inside = "".join(parts)
+    return f'<details><summary>{escape(title)}</summary><div class="inside">{inside}</div></details>' if inside else ""
+
+
+def picture(path: Path, caption: str) -> str:
+    """A picture of a file, reduced to what a screen shows."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    if image.width > _MOST_PIXELS_WIDE:
+        image = image.resize((_MOST_PIXELS_WIDE, max(round(image.height * _MOST_PIXELS_WIDE / image.width), 1)))
+    content = io.BytesIO()
+    image.save(content, "WEBP", quality=_QUALITY, method=2)
+    kind = ' class="broad"' if image.width > _BROAD else ""
+    return _figure(
+        f'<img{kind} width="{image.width}" height="{image.height}" alt="{escape(caption, quote=True)}" '
+        f'src="data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}">',
+        caption,
+    )
+
+
+def film(path: Path, caption: str) -> str:
+    """An MP4 file that plays in the page."""
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    return _figure(
+        f'<video controls loop muted playsinline preload="metadata" aria-label="{escape(caption, quote=True)}" '
+        f'src="data:video/mp4;base64,{encoded}"></video>',
+        caption,
+    )
+
+
+def steps(pictures: Sequence[tuple[str, Path]], caption: str, *, group: str = "step") -> str:
+    """Pictures of one thing at several times, of which one is seen and touching a name shows another; the last first.
+
+    Of more than six the first, the last, and some between. group: a word that no other such part of the page has.
+    """
+    if not pictures:
+        return ""
+    count = min(len(pictures), _STEPS)
+    places = [round(number * (len(pictures) - 1) / max(count - 1, 1)) for number in range(count)]
+    chosen = [pictures[place] for place in places]
+    if len(chosen) == 1:
+        return picture(chosen[0][1], f"{caption}, {chosen[0][0]}")
+    inputs = "".join(
+        f'<input type="radio" name="{group}" id="{group}{number}"{" checked" if number == count - 1 else ""}>'
+        f'<label for="{group}{number}">{escape(name)}</label>'
+        for number, (name, _) in enumerate(chosen)
+    )
+    shown = "".join(picture(path, f"{caption}, {name}") for name, path in chosen)
+    return f'<div class="steps">{inputs}{shown}</div>'
+
+
+def _breakable(text: str) -> str:
+    """Escaped text that a browser may break inside paths and names."""
+    return escape(text).replace("/", "/<wbr>").replace("_", "_<wbr>")
+
+
+def _figure(inside: str, caption: str) -> str:
+    return (
+        f'<figure class="picture"><div class="frame">{inside}</div><figcaption>{escape(caption)}</figcaption></figure>'
+    )

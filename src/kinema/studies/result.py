@@ -1,0 +1,170 @@
+"""What a study found: every run's numbers, a table and a sentence for each question, as JSON, Markdown and a plot."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from kinema.benchmark.result import versions
+from kinema.files import replacing, write_json
+from kinema.studies.plot import draw
+from kinema.studies.study import Question, Study
+from kinema.studies.verdict import Verdict, verdict
+
+if TYPE_CHECKING:
+    from kinema.studies.evaluate import Evaluation
+
+UNIT = "points"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """One network's numbers."""
+
+    seed: int
+    folder: str
+    values: dict[str, float]
+    """By measure, in percent."""
+    cpu_s: float
+    """Processor time of its training."""
+    failed: str | None
+    """Why it has no numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """All seeds of one arm."""
+
+    name: str
+    published: float | None
+    runs: tuple[RunResult, ...]
+
+    def values(self, measure: str) -> list[float]:
+        """One a seed."""
+        return [run.values[measure] for run in self.runs if measure in run.values]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionResult:
+    """The arms of one question, and by measure what they say."""
+
+    name: str
+    asks: str
+    source: str
+    published_measure: str
+    ranks: tuple[tuple[str, ...], ...]
+    arms: tuple[ArmResult, ...]
+    verdicts: dict[str, Verdict]
+
+    @classmethod
+    def of(cls, question: Question, arms: Sequence[ArmResult], measures: Sequence[str]) -> "QuestionResult":
+        """The verdicts are drawn from the arms' numbers."""
+        verdicts = {
+            measure: verdict(question.ranks(), {arm.name: arm.values(measure) for arm in arms}, unit=UNIT)
+            for measure in measures
+        }
+        return cls(
+            name=question.name,
+            asks=question.asks,
+            source=question.source,
+            published_measure=question.measure,
+            ranks=question.ranks(),
+            arms=tuple(arms),
+            verdicts=verdicts,
+        )
+
+    def table(self) -> str:
+        """Markdown: an arm a row, mean ± spread over seeds of every measure, and what was published."""
+        measures, has_published = list(self.verdicts), any(arm.published is not None for arm in self.arms)
+        header = ["", *measures, "CPU minutes", *([f"published: {self.published_measure}"] if has_published else [])]
+        rows = [
+            [
+                arm.name,
+                *(_cell(arm, measure) for measure in measures),
+                f"{fmean([run.cpu_s for run in arm.runs]) / 60:.1f}" if arm.runs else "",
+                *([_number(arm.published)] if has_published else []),
+            ]
+            for arm in self.arms
+        ]
+        lines = [header, ["---"] * len(header), *rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def text(self) -> str:
+        """A section of Markdown."""
+        sentences = [f"{measure}: {each.sentence}" for measure, each in self.verdicts.items()]
+        failed = [
+            f"Failed: {arm.name}, seed {run.seed}: {run.failed}" for arm in self.arms for run in arm.runs if run.failed
+        ]
+        order = " > ".join(" = ".join(rank) for rank in self.ranks)
+        source = f"Published order: {order} ({self.source})." if order else f"Published order: none ({self.source})."
+        return "\n\n".join([f"## {self.asks}", self.table(), *sentences, *failed, source])
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """All questions of a study, with what their numbers depend on."""
+
+    study: str
+    about: str
+    seeds: tuple[int, ...]
+    questions: tuple[QuestionResult, ...]
+    evaluations: list[dict[str, Any]]
+    missing: list[str]
+    """What was asked for and could not be measured."""
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        questions: Sequence[QuestionResult],
+        evaluations: "Sequence[Evaluation]",
+        missing: Sequence[str],
+        *,
+        seeds: Sequence[int],
+    ) -> "StudyResult":
+        """A study's questions as far as they are answered."""
+        return cls(
+            study=study.name,
+            about=study.about,
+            seeds=tuple(seeds),
+            questions=tuple(questions),
+            evaluations=[each.described() for each in evaluations],
+            missing=list(missing),
+        )
+
+    @property
+    def failed(self) -> list[str]:
+        """Why runs have no numbers."""
+        runs = (run for question in self.questions for arm in question.arms for run in arm.runs)
+        return list(dict.fromkeys(run.failed for run in runs if run.failed))
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        return {**asdict(self), "versions": versions()}
+
+    def text(self) -> str:
+        """The study as Markdown."""
+        seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
+        intro = f"{seeds}; ± is the standard deviation over seeds; numbers in percent."
+        parts = [f"# {self.about}", intro, *self.missing, *(question.text() for question in self.questions)]
+        return "\n\n".join(parts) + "\n"
+
+    def write(self, out: Path) -> None:
+        """STUDY.json, STUDY.md and STUDY.png, each whole or not at all."""
+        write_json(out / f"{self.study}.json", self.as_json())
+        with replacing(out / f"{self.study}.md") as beside:
+            beside.write_text(self.text(), encoding="utf-8")
+        with replacing(out / f"{self.study}.png") as beside:
+            draw(self.questions, beside)
+
+
+def _cell(arm: ArmResult, measure: str) -> str:
+    values = arm.values(measure)
+    if len(values) < 2:
+        return _number(values[0] if values else None)
+    return f"{fmean(values):.1f} ± {stdev(values):.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

@@ -1,0 +1,152 @@
+"""Studies of a toy network, whole: trained, measured, written, gone on with."""
+
+import fcntl
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kinema.errors import ConfigError, DatasetError
+from kinema.studies import run as studies
+from kinema.studies.evaluate import evaluations
+from kinema.studies.run import StudyRequest, costs, run_study
+from kinema.studies.settings import Evaluations
+from kinema.studies.study import Arm, Question, Study
+from tests.pipeline.small import write_davis
+
+STUDY = Study(
+    name="toy",
+    about="A toy",
+    recipe="siammae_smoke",
+    questions=(
+        Question(
+            name="masking",
+            asks="How much is hidden?",
+            arms=(Arm(name="half", changes={"method.mask_ratio": 0.5}), Arm(name="most", published=2.0)),
+            order=(("most",), ("half",)),
+            source="nobody",
+            measure="J&F",
+        ),
+        Question(
+            name="training",
+            asks="Is it trained?",
+            arms=(Arm(name="yes"), Arm(name="no", is_trained=False)),
+            source="nobody",
+        ),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def davis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_davis(tmp_path_factory.mktemp("data") / "set").root
+
+
+def request(davis: Path, out: Path, **changes: object) -> StudyRequest:
+    measured, _ = evaluations(Evaluations(davis=davis, short_side=48, precision="fp32"))
+    asked = StudyRequest(
+        study=STUDY, sources=(davis / "JPEGImages",), out=out, measured=measured, steps=2, num_workers=0, device="cpu"
+    )
+    return replace(asked, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def carry_out(asked: StudyRequest) -> tuple[studies.StudyResult, list[str]]:
+    said: list[str] = []
+    result, interrupted = run_study(asked, say=said.append, report=lambda *_: None)
+    assert not interrupted
+    return result, said
+
+
+def test_a_study_is_trained_measured_and_written(davis: Path, tmp_path: Path) -> None:
+    result, said = carry_out(request(davis, tmp_path))
+    masking, training = result.questions
+    assert [arm.name for arm in masking.arms] == ["half", "most"]
+    assert masking.arms[1].runs == training.arms[0].runs  # one run answers both
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+    assert len(said) == 3
+    for question in result.questions:
+        for arm in question.arms:
+            (value,) = arm.values("J&F")
+            assert 0 <= value <= 100
+    written = json.loads((tmp_path / "toy.json").read_text())
+    assert written["questions"][0]["arms"][0]["runs"][0]["values"] == masking.arms[0].runs[0].values
+    text = (tmp_path / "toy.md").read_text()
+    assert "## How much is hidden?" in text
+    assert masking.verdicts["J&F"].sentence in text
+    assert "Published order: most > half (nobody)." in text
+    with Image.open(tmp_path / "toy.png") as picture:
+        assert picture.width > 400
+
+
+def test_what_is_there_is_not_done_again(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request(davis, tmp_path, study=STUDY.only(["masking"]))
+    assert [cost.finished_steps for cost in costs(asked)] == [0, 0]
+    first, _ = carry_out(asked)
+    assert [(cost.finished_steps, cost.seconds) for cost in costs(asked)] == [(2, 0), (2, 0)]
+    monkeypatch.setattr("kinema.studies.evaluate.run_benchmark", lambda *_, **__: pytest.fail("measured again"))
+    again, _ = carry_out(asked)
+    assert again.as_json() == first.as_json()
+
+
+def test_a_study_goes_on_where_it_was_interrupted(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request(davis, tmp_path / "broken", study=STUDY.only(["masking"]))
+    original, calls = studies.pretrain, []
+
+    def stops_at_the_second(wanted: studies.PretrainRequest) -> object:
+        calls.append(wanted)
+        fitted = original(wanted)
+        return replace(fitted, interrupted=True) if len(calls) == 2 else fitted
+
+    monkeypatch.setattr(studies, "pretrain", stops_at_the_second)
+    result, interrupted = run_study(asked, say=lambda _: None, report=lambda *_: None)
+    assert interrupted
+    assert [len(arm.runs) for arm in result.questions[0].arms] == [1, 0]
+    resumed, _ = carry_out(asked)
+    whole, _ = carry_out(request(davis, tmp_path / "whole", study=STUDY.only(["masking"])))
+    values = [[arm.values("J&F") for arm in each.questions[0].arms] for each in (resumed, whole)]
+    assert values[0] == values[1]
+
+
+def test_two_studies_in_one_folder_do_not_meet(davis: Path, tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another study is at work"):
+            carry_out(request(davis, tmp_path))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_that_are_missing_are_named_and_the_rest_goes_on(davis: Path, tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing"
+    measured, missing = evaluations(Evaluations(davis=davis, jhmdb=nothing, short_side=48, precision="fp32"))
+    assert [each.measure for each in measured] == ["J&F"]
+    assert "not measured" in missing[0]
+    assert str(nothing) in missing[0]
+    with pytest.raises(DatasetError, match="nothing"):
+        evaluations(Evaluations(jhmdb=nothing))
+    with pytest.raises(ConfigError, match="nothing to measure"):
+        evaluations(Evaluations())
+
+
+def test_a_run_that_fails_is_named_and_the_rest_goes_on(davis: Path, tmp_path: Path) -> None:
+    arms = (Arm(name="wild", changes={"train.base_lr": 1e30, "train.warmup_steps": 0}), Arm(name="tame"))
+    study = replace(STUDY, questions=(Question(name="q", asks="?", arms=arms, source="nobody"),))
+    result, _ = carry_out(request(davis, tmp_path, study=study, steps=4))
+    wild, tame = result.questions[0].arms
+    assert (wild.values("J&F"), len(tame.values("J&F"))) == ([], 1)
+    assert result.failed
+    assert "Failed: wild, seed 0" in result.text()
+
+
+def test_shares_of_the_files_are_trained_on(davis: Path, tmp_path: Path) -> None:
+    asked = request(davis, tmp_path)
+    (_, run) = next(asked.runs(Question(name="q", asks="?", arms=(Arm(name="half", share=0.5),), source="nobody")))
+    wanted = asked.training(run)
+    assert len(wanted.items()) == -(-len(asked.items) // 2)
+
+
+@pytest.mark.parametrize("seeds", [(), (1, 1)])
+def test_seeds_are_some_and_different(davis: Path, tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="--seeds"):
+        request(davis, tmp_path, seeds=seeds)
