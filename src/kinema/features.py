@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,7 +18,15 @@ from kinema.models.vit import ViT
 from kinema.ops.pixels import standardize
 from kinema.ops.precision import autocast, resolve_precision
 from kinema.ops.tokens import patchify
-from kinema.settings import FeatureSettings, InputSize, Interpolation, Pooling
+from kinema.settings import (
+    DINO_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    FeatureSettings,
+    InputSize,
+    Interpolation,
+    Pooling,
+)
 
 OPENCV_FLAGS = {
     "nearest": "INTER_NEAREST_EXACT",
@@ -51,6 +59,17 @@ class WeightsSource:
     source: str
     sha256: str | None
     """Of the tensors' file; None where there is none (raw pixels)."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """What the network was trained to see pixels in [0, 1] standardised by, with `std`."""
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def own(self, settings: FeatureSettings) -> FeatureSettings:
+        """Settings for this network: where it has other pixel statistics than ImageNet's, they take the place of those
+        (and of DINO's slip for them, 0.228), which protocols name; any other statistics stay as they are set."""
+        is_usual = (self.mean, self.std) == (IMAGENET_MEAN, IMAGENET_STD)
+        if is_usual or settings.mean != IMAGENET_MEAN or settings.std not in (IMAGENET_STD, DINO_STD):
+            return settings
+        return replace(settings, mean=self.mean, std=self.std)
 
 
 class Compared(NamedTuple):
@@ -90,7 +109,7 @@ class FeatureExtractor:
         decoder: Callable[[], PatchDecoder] | None = None,
     ) -> None:
         self.backbone = backbone
-        self.settings = settings
+        self.settings = source.own(settings)
         self.source = source
         self.device = torch.device(device)
         self.decoder = decoder

@@ -67,7 +67,7 @@ def test_a_batch_has_the_share_of_images_and_each_kind_its_own_changes(media):
 def test_one_kind_alone_is_enough_where_no_share_is_asked_for(media, kind):
     (loaded,) = batches(media / kind, MIXED, 1)
     assert loaded.batch.is_image.tolist() == [kind == "images"] * 8
-    with pytest.raises(ConfigError, match="a share of images of 0.25, but no"):
+    with pytest.raises(ConfigError, match=r"a share of images of 0\.25, but no"):
         batches(media / kind, DataConfig(**{**MIXED.__dict__, "image_share": 0.25}), 1)
 
 
