@@ -12,8 +12,13 @@ from kinema.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+DINO_STD = (0.228, 0.224, 0.225)
+"""What DINO's evaluation of propagation divides by: a slip in red that its published numbers depend on."""
 MAX_INPUT_SIDE = 16384
 """Pixels a side of what a network is shown; more is refused before memory is taken for it."""
+Pooling = Literal["mean", "class", "class_mean", "last4_class"]
+"""One vector of a clip: the mean of its patch tokens; the class token; both joined (DINO's and iBOT's ViT-B, L); the
+class tokens of the last four blocks joined (their ViT-S)."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "pillow_bicubic"]
 """As OpenCV resizes, without antialiasing but for `area`; `nearest` takes the pixel under the new one's centre.
 `pillow_bicubic` is Pillow's: antialiased, and another cubic."""
@@ -80,6 +85,8 @@ class FeatureSettings:
     """Interpolation of frames."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    """Pixels in [0, 1] are standardised by mean and std. A network trained with other statistics than ImageNet's keeps
+    its own where these are ImageNet's; the result's `weights` name them."""
     layer: int = -1
     """Block whose output is read: 1 is the first, -1 the last. The encoder's final norm is applied to it."""
     tubelet: Literal["repeat", "slide"] = "repeat"
@@ -87,9 +94,12 @@ class FeatureSettings:
     frames up to it (before the first, the first). Means nothing to an encoder of single frames."""
     centred: bool = False
     """Subtract the mean feature before the cosine (streaming: the mean over the first labelled frame)."""
-    positions: Literal["interpolated", "interpolated_offset", "recomputed"] = "interpolated_offset"
-    """Position embedding at another grid: bicubic; bicubic with DINO's 0.1 added to the grid before dividing; or
-    sin-cos recomputed (only for sin-cos positions)."""
+    positions: Literal["interpolated", "interpolated_offset", "interpolated_antialiased", "recomputed"] = (
+        "interpolated_offset"
+    )
+    """Position embedding at another grid: bicubic; bicubic with DINO's 0.1 added to the grid before dividing; bicubic
+    and antialiased (DINOv2 with registers); or sin-cos recomputed (only for sin-cos positions). Means nothing to
+    positions inside attention."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the network; `auto` is bf16 where the processor multiplies it fast."""
     affinity: Literal["features", "decoder"] = "features"

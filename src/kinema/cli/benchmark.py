@@ -32,7 +32,8 @@ class Arguments(Common):
     root: Path
     """The data set."""
     weights: str | None = None
-    """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, pixels:16, for comparison."""
+    """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or
+    untrained:tiny/16@SEED, pixels:16, for comparison."""
     compare: tuple[str, ...] = ()
     """Several networks in place of --weights: one table, with the published rows beside them."""
     out: Path

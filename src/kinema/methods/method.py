@@ -108,6 +108,18 @@ class Method(nn.Module, ABC):
     def load_encoder(self, tensors: dict[str, Tensor]) -> None:
         """Starts from the tensors of an exported encoder; RuntimeError where names or shapes differ."""
 
+    def load_decoder(self, tensors: dict[str, Tensor]) -> bool:
+        """Starts the decoder from tensors that a file has for one; whether names and shapes were the same, else it is
+        left as it was."""
+        decoder = getattr(self, "decoder", None)
+        if not isinstance(decoder, nn.Module):
+            return False
+        shapes = {name: tensor.shape for name, tensor in decoder.state_dict().items()}
+        if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
+            return False
+        decoder.load_state_dict(tensors)
+        return True
+
     @abstractmethod
     def encoder_export(self) -> EncoderExport:
         """The encoder as it is written to `encoder.safetensors` and `config.json`."""

@@ -75,8 +75,8 @@ def extract(
 ) -> ClipFeatures:
     """Features of every video of a set, written to `file` (.npy, fp16, (N, V, S, D)) as they come.
 
-    keep_tokens: all tokens, for attentive probes; else their mean. Unreadable videos are named in the result, never
-    replaced. DatasetError where none can be read, and for images and videos in one set.
+    keep_tokens: all tokens, for attentive probes; else one, as `reading.pooling` says. Unreadable videos are named in
+    the result, never replaced. DatasetError where none can be read, and for images and videos in one set.
     """
     network = network_for(extractor, reading)
     table: np.ndarray | None = None
@@ -88,8 +88,7 @@ def extract(
         if isinstance(views, str):
             unreadable.append((path, views))
         else:
-            tokens = torch.stack([network.clip(view).flatten(0, 2) for view in views.numpy()])  # (V, S, D)
-            tokens = tokens if keep_tokens else tokens.mean(dim=1, keepdim=True)
+            tokens = torch.stack([_tokens(network, view, reading, keep_tokens) for view in views.numpy()])  # (V, S, D)
             if table is None:
                 table = np.lib.format.open_memmap(
                     file, mode="w+", dtype=np.float16, shape=(len(labelled), *tokens.shape)
@@ -125,6 +124,10 @@ def each_views(
     """The views of each item in turn, or why it cannot be read."""
     views = _Views(items, reading)
     yield from DataLoader(views, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker)
+
+
+def _tokens(network: FeatureExtractor, view: np.ndarray, reading: ClipReading, keep_all: bool) -> Tensor:
+    return network.clip(view).flatten(0, 2) if keep_all else network.pooled(view, reading.pooling)[None]
 
 
 def _check_same(table: np.ndarray, tokens: Tensor, path: str) -> None:

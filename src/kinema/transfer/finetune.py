@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from kinema.methods.method import EncoderExport, Method, MethodOutput, ParameterGroup
 from kinema.models.configs import ViTConfig
+from kinema.models.inflation import inflated_tensors
 from kinema.models.vit import ViT
-from kinema.ops.pixels import standardize
+from kinema.ops.pixels import Channels, standardize
+from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
 from kinema.transfer.classifier import Classifier
 from kinema.transfer.finetune_config import FineTuneConfig
 from kinema.transfer.mixing import Mixing
@@ -25,12 +27,22 @@ class FineTune(Method):
     """Learns classes from labelled clips; every batch must carry `labels`, class ids.
 
     encoder: built for the clips that are read (`classifier.fitted`). num_frames: of a clip, also where the encoder sees
-    frames one by one.
+    frames one by one. mean, std: what the encoder was trained to see pixels standardised by.
     """
 
-    def __init__(self, config: FineTuneConfig, encoder: ViTConfig, *, num_frames: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        config: FineTuneConfig,
+        encoder: ViTConfig,
+        *,
+        num_frames: int,
+        num_classes: int,
+        mean: Channels = IMAGENET_MEAN,
+        std: Channels = IMAGENET_STD,
+    ) -> None:
         super().__init__()
         self.config = config
+        self.mean, self.std = mean, std
         self.clip = ClipSpec(num_frames=num_frames, height=encoder.image_size, width=encoder.image_size)
         network = ViT(encoder, drop_path=config.drop_path)
         self.classifier = Classifier(network, num_classes, dropout=config.head_dropout)
@@ -42,14 +54,20 @@ class FineTune(Method):
         self.mixing.init_weights()
 
     def start_from(self, encoder: ViT) -> None:
-        """Takes over an encoder's weights, its positions resampled; RuntimeError where sizes differ."""
-        own = self.classifier.encoder.config
-        self.load_encoder(encoder.tensors_at(own.num_frames, own.image_size, self.config.positions))
+        """Takes over an encoder's weights, its positions resampled, inflated where this one is of tubelets and that of
+        frames; RuntimeError where sizes differ."""
+        own, how = self.classifier.encoder.config, self.config.positions
+        is_inflated = own.num_frames > 1 and encoder.config.num_frames == 1
+        self.load_encoder(
+            inflated_tensors(encoder, own, how)
+            if is_inflated
+            else encoder.tensors_at(own.num_frames, own.image_size, how)
+        )
 
     def forward(self, batch: ClipBatch, progress: float) -> MethodOutput:
         if batch.labels is None:
             raise ValueError("fine-tuning needs the classes of its clips")
-        clips = standardize(batch.frames)  # (B, T, 3, H, W)
+        clips = standardize(batch.frames, self.mean, self.std)  # (B, T, 3, H, W)
         num_classes = self.classifier.head.out_features
         targets = smooth_targets(batch.labels, num_classes, self.config.label_smoothing)
         if self.training:

@@ -12,11 +12,12 @@ class LinearHead(nn.Module):
     """Batch normalisation without parameters, then one linear layer, on the mean token (MAE's linear probe).
 
     He et al. 2022, arXiv:2111.06377, appendix A.1: the normalisation makes one learning rate fit features of any scale.
+    normalised: False for the linear layer alone (DINO).
     """
 
-    def __init__(self, dim: int, num_classes: int) -> None:
+    def __init__(self, dim: int, num_classes: int, *, normalised: bool = True) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(dim, affine=False, eps=1e-6)
+        self.norm = nn.BatchNorm1d(dim, affine=False, eps=1e-6) if normalised else nn.Identity()
         self.linear = nn.Linear(dim, num_classes)
         nn.init.trunc_normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)

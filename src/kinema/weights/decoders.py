@@ -57,6 +57,19 @@ def load_decoder(source: Path) -> PatchDecoder:
     return decoder.eval()
 
 
+def has_decoder(source: Path) -> bool:
+    """Whether `config.json` describes such a decoder."""
+    try:
+        return isinstance(json.loads((_folder(source) / CONFIG).read_text()).get("decoder"), dict)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def decoder_config(source: Path) -> CrossDecoderConfig:
+    """What the decoder of such a folder is; WeightsError where it holds none."""
+    return _described(source)[1]
+
+
 def new_decoder(source: Path) -> PatchDecoder:
     """A decoder with fresh weights, of the kind that such a folder holds; WeightsError where it holds none."""
     encoder, config, _ = _described(source)
