@@ -103,7 +103,8 @@ class _Recognition:
     def __init__(self, root: Path) -> None:
         self.reading = ClipReading(sampling=Clips(num_frames=FRAMES, stride=2), views=2, size=SIDE, precision="auto")
         self.sets = LabelledData(dataset="ucf101", root=root).read()
-        self.views = [list(each_views(labelled_items(each), self.reading, num_workers=0)) for each in self.sets]
+        read = [each_views(labelled_items(each), self.reading, num_workers=0) for each in self.sets]
+        self.views = [[_readable(views) for views in each] for each in read]
 
     def scores(self, encoder: ViT) -> dict[str, dict]:
         """Of k-NN and of the linear probe."""
@@ -121,6 +122,12 @@ class _Recognition:
         chosen = {"num_classes": len(self.sets[0].class_names), "knn": KNNConfig(k=10), "training": ProbeConfig()}
         knn, linear = (probe_rows(kind, train, test, num_seeds=5, **chosen) for kind in ("knn", "linear"))
         return {"knn": summarized(knn), "linear": summarized(linear)}
+
+
+def _readable(views: Tensor | str) -> Tensor:
+    if isinstance(views, str):
+        raise SystemExit(views)
+    return views
 
 
 def _mean(network: FeatureExtractor, view: Tensor) -> Tensor:
