@@ -59,9 +59,9 @@ def test_products_are_the_mean_of_the_heads_logits(run: Path, block: int) -> Non
     read = load(run, settings=replace(SETTINGS, decoder_block=block))
     past, future = read.compared(frames)
     assert past.keys is not None
-    pixels = [read._standardized(frame) for frame in frames]
+    one, other = (read._standardized(frame) for frame in frames)
     with torch.no_grad():
-        logits = _attention(build_method(CONFIG, seed=3), *pixels, block)  # pyright: ignore[reportArgumentType]
+        logits = _attention(build_method(CONFIG, seed=3), one, other, block)
     expected = logits.mean(dim=0)
     assert (logits[0] - logits[1]).abs().max() > 0.01
     found = future.queries.flatten(0, 1) @ past.keys.flatten(0, 1).T
@@ -77,14 +77,16 @@ def test_the_chosen_block_sees_what_the_decoder_feeds_it(run: Path) -> None:
     nothing = torch.empty(1, 0, dtype=torch.long)
     whole = Mask(visible_ids=torch.arange(16)[None], target_ids=nothing, num_tokens=16)
     seen = []
-    hook = decoder.blocks[-1].cross.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs))
+    last = decoder.blocks[-1]
+    assert isinstance(last, CrossBlock)
+    hook = last.cross.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs))
     with torch.no_grad():
         tokens = encoder(read._standardized(frame[0]))
         decoder(tokens, whole, tokens)
     hook.remove()
     (compared,) = read.compared(frame)
     with torch.no_grad():
-        queries, keys = decoder.blocks[-1].cross.queries_and_keys(*seen[0])  # pyright: ignore
+        queries, keys = last.cross.queries_and_keys(*seen[0])  # pyright: ignore
     torch.testing.assert_close(compared.queries.flatten(0, 1), queries[0, 1:])
     assert compared.keys is not None
     torch.testing.assert_close(compared.keys.flatten(0, 1), keys[0, 1:])

@@ -13,6 +13,7 @@ from kinema.errors import ConfigError
 from kinema.features import Backbone, FeatureExtractor, PixelPatches, WeightsSource, resize_frame
 from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
+from kinema.ops.pixels import standardize
 from kinema.settings import FeatureSettings, InputSize
 from tests.pipeline.small import moving_square
 
@@ -225,3 +226,29 @@ def test_other_settings_share_the_network(vit: ViT) -> None:
     assert other.backbone is vit
     assert (other.source, other.device, other.settings.layer) == (SOURCE, torch.device("cpu"), 1)
     assert extractor.settings == SETTINGS
+
+
+@pytest.mark.parametrize("pooling", ["mean", "class", "class_mean", "last4_class"])
+def test_one_vector_of_a_clip_is_what_its_name_says(pooling):
+    torch.manual_seed(0)
+    encoder = ViT(ViTConfig(width=16, depth=5, num_heads=2, patch_size=8, image_size=32)).eval()
+    settings = FeatureSettings(size=InputSize(fixed=(32, 32)), precision="fp32")
+    extractor = FeatureExtractor(encoder, settings, source=WeightsSource(source="test", sha256=None))
+    frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    with torch.no_grad():
+        pixels = standardize(torch.from_numpy(frames).permute(0, 3, 1, 2))
+        normed = [encoder.norm(encoder.through_blocks(encoder.embed(pixels), depth)) for depth in range(1, 6)]
+    last = normed[-1]
+    expected = {
+        "mean": last[:, 1:].mean(dim=1),
+        "class": last[:, 0],
+        "class_mean": torch.cat([last[:, 0], last[:, 1:].mean(dim=1)], dim=1),
+        "last4_class": torch.cat([tokens[:, 0] for tokens in normed[1:]], dim=1),
+    }[pooling].mean(dim=0)
+    torch.testing.assert_close(extractor.pooled(frames, pooling), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_what_has_no_class_token_is_not_pooled_by_it():
+    extractor = FeatureExtractor(PixelPatches(8), source=WeightsSource(source="pixels", sha256=None))
+    with pytest.raises(ConfigError, match="no class token"):
+        extractor.pooled(np.zeros((1, 32, 32, 3), np.uint8), "class")

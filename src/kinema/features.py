@@ -18,7 +18,15 @@ from kinema.models.vit import ViT
 from kinema.ops.pixels import standardize
 from kinema.ops.precision import autocast, resolve_precision
 from kinema.ops.tokens import patchify
-from kinema.settings import DINO_STD, IMAGENET_MEAN, IMAGENET_STD, FeatureSettings, InputSize, Interpolation
+from kinema.settings import (
+    DINO_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    FeatureSettings,
+    InputSize,
+    Interpolation,
+    Pooling,
+)
 
 OPENCV_FLAGS = {
     "nearest": "INTER_NEAREST_EXACT",
@@ -175,19 +183,44 @@ class FeatureExtractor:
 
         A clip that is shorter than a tubelet repeats its last frame; ConfigError where another does not divide.
         """
-        pixels = torch.cat([self._standardized(frame) for frame in frames])  # (T, 3, h, w)
-        settings, backbone = self.settings, self.backbone
+        clips, settings, backbone = self._clips(frames), self.settings, self.backbone
         with autocast(resolve_precision(settings.precision, self.device), self.device):
-            if not isinstance(backbone, ViT) or backbone.config.num_frames == 1:
-                return backbone.dense(pixels, layer=settings.layer, positions=settings.positions).float()
-            tubelet = backbone.config.tubelet_size
-            if len(pixels) < tubelet:
-                pixels = torch.cat([pixels, pixels[-1:].expand(tubelet - len(pixels), -1, -1, -1)])
-            if len(pixels) % tubelet:
-                fix = f"read a multiple of {tubelet}"
-                raise ConfigError(f"{len(pixels)} frames and tubelets of {tubelet}", where="the clip", fix=fix)
-            read = backbone.dense_clips(pixels[None], layer=settings.layer, positions=settings.positions)
-        return read[0].float()
+            if not isinstance(backbone, ViT):
+                return backbone.dense(clips[:, 0], layer=settings.layer, positions=settings.positions).float()
+            return backbone.dense_clips(clips, layer=settings.layer, positions=settings.positions).flatten(0, 1).float()
+
+    @torch.inference_mode()
+    def pooled(self, frames: UInt8[np.ndarray, "T H W 3"], pooling: Pooling) -> Float[Tensor, " D"]:
+        """One vector of a clip, as `clip` sees it; of an encoder of single frames the mean over frames.
+
+        `last4_class` takes four passes. ConfigError where an encoder has no class token to read.
+        """
+        if pooling == "mean":
+            return self.clip(frames).mean(dim=(0, 1, 2))
+        clips, settings, backbone = self._clips(frames), self.settings, self.backbone
+        if not isinstance(backbone, ViT) or not backbone.config.class_token:
+            raise ConfigError("no class token to read", where=f"pooling {pooling}", fix="use pooling mean")
+        last = settings.layer if settings.layer > 0 else backbone.config.depth + 1 + settings.layer
+        layers = range(max(last - 3, 1), last + 1) if pooling == "last4_class" else [last]
+        with autocast(resolve_precision(settings.precision, self.device), self.device):
+            read = [backbone.tokens(clips, layer=layer, positions=settings.positions).float() for layer in layers]
+        parts = [tokens[:, 0] for tokens in read]
+        if pooling == "class_mean":
+            parts.append(read[0][:, backbone.num_class_tokens :].mean(dim=1))
+        return torch.cat(parts, dim=1).mean(dim=0)
+
+    def _clips(self, frames: UInt8[np.ndarray, "T H W 3"]) -> Float[Tensor, "B t 3 h w"]:
+        """What the network sees of a clip: the whole for an encoder of tubelets, else each frame as one."""
+        pixels = torch.cat([self._standardized(frame) for frame in frames])  # (T, 3, h, w)
+        if not isinstance(self.backbone, ViT) or self.backbone.config.num_frames == 1:
+            return pixels[:, None]
+        tubelet = self.backbone.config.tubelet_size
+        if len(pixels) < tubelet:
+            pixels = torch.cat([pixels, pixels[-1:].expand(tubelet - len(pixels), -1, -1, -1)])
+        if len(pixels) % tubelet:
+            fix = f"read a multiple of {tubelet}"
+            raise ConfigError(f"{len(pixels)} frames and tubelets of {tubelet}", where="the clip", fix=fix)
+        return pixels[None]
 
     @property
     def _frames_at_once(self) -> int:

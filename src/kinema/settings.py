@@ -16,6 +16,9 @@ DINO_STD = (0.228, 0.224, 0.225)
 """What DINO's evaluation of propagation divides by: a slip in red that its published numbers depend on."""
 MAX_INPUT_SIDE = 16384
 """Pixels a side of what a network is shown; more is refused before memory is taken for it."""
+Pooling = Literal["mean", "class", "class_mean", "last4_class"]
+"""One vector of a clip: the mean of its patch tokens; the class token; both joined (DINO's and iBOT's ViT-B, L); the
+class tokens of the last four blocks joined (their ViT-S)."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "pillow_bicubic"]
 """As OpenCV resizes, without antialiasing but for `area`; `nearest` takes the pixel under the new one's centre.
 `pillow_bicubic` is Pillow's: antialiased, and another cubic."""

@@ -155,3 +155,24 @@ def test_the_real_split():
     train, test = (read_labelled("ucf101", root, split) for split in ("train", "test"))
     check_classes(train, test)
     assert (len(train), len(test), len(train.class_names)) == (36, 18, 3)
+
+
+def test_moments_in_time(tmp_path):
+    (tmp_path / "moments_categories.txt").write_text("aiming,0\nbarking,1\n")
+    for folder, listing, files in (
+        ("training", "trainingSet.csv", ("barking/a-1.mp4", "aiming/b-2.mp4")),
+        ("validation", "validationSet.csv", ("aiming/c.mp4",)),
+    ):
+        for name in files:
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).touch()
+        (tmp_path / listing).write_text("".join(f"{name},{name.split('/')[0]},3,0\n" for name in files))
+    train, val = (read_labelled("moments", tmp_path, split) for split in ("train", "val"))
+    assert train.class_names == val.class_names == ("aiming", "barking")
+    assert [(file.path.name, file.label) for file in train.files] == [("a-1.mp4", 1), ("b-2.mp4", 0)]
+    assert [file.path for file in val.files] == [tmp_path / "validation/aiming/c.mp4"]
+    with pytest.raises(ConfigError, match="train and val"):
+        read_labelled("moments", tmp_path, "test")
+    (tmp_path / "trainingSet.csv").write_text("aiming/gone.mp4,aiming,3,0\n")
+    with pytest.raises(DatasetError, match=r"no file for aiming/gone.mp4.*trainingSet.csv, line 1"):
+        read_labelled("moments", tmp_path, "train")

@@ -113,6 +113,11 @@ def test_only_the_frames_that_are_predicted_are_drawn(
         Sheets, "of", lambda self, tiles: drawn.append(tiles[0].caption) or np.zeros((8, 8, 3), np.uint8)
     )
     painter.draw(counted(16), tmp_path, "look", stretch=Stretch(), film=True)
+    with open_video(tmp_path / "look.mp4") as film:
+        assert film.fps == 12 * len(shown) / 16  # as fast as the video
+    if target == "center":
+        with pytest.raises(DatasetError, match="predicts none"):
+            painter.draw(counted(3), tmp_path / "short", "look", stretch=Stretch(), film=True)
     assert drawn[: len(shown)] == [f"frame {number}" for number in shown]
 
 

@@ -66,3 +66,28 @@ def test_a_learning_rate_that_destroys_is_not_chosen():
 def test_one_sample_a_class_leaves_none_to_choose_by():
     with pytest.raises(ConfigError, match="no class has two"):
         train_probe(torch.ones(2, 1, 4), torch.arange(2), "linear", num_classes=2, config=ProbeConfig())
+
+
+@pytest.mark.parametrize(("convention", "rate"), [("plain", 1e-2), ("mae", 1.0), ("dino", 0.1)])
+def test_each_convention_learns_and_only_dino_s_reads_features_as_they_are(convention, rate):
+    config = ProbeConfig(learning_rates=(rate,), epochs=30, batch_size=16, convention=convention)
+    probe = train_probe(*_blobs(0), "linear", num_classes=3, config=config)
+    tokens, labels = _blobs(1)
+    assert (probe.scores(tokens).argmax(dim=1) == labels).float().mean() > 0.9
+    assert isinstance(probe.head.norm, torch.nn.Identity) == (convention == "dino")
+
+
+def test_rates_tried_side_by_side_choose_what_they_would_alone():
+    tokens, labels = _blobs(0)
+    rates = (1e-4, 3e-3, 1e-1)
+
+    def found(*tried: float):
+        config = ProbeConfig(learning_rates=tried, epochs=4, batch_size=8)
+        return train_probe(tokens, labels, "linear", num_classes=3, config=config)
+
+    alone = {rate: found(rate) for rate in rates}
+    together = found(*rates)
+    assert together.held_out_top1 == max(probe.held_out_top1 for probe in alone.values())
+    chosen = alone[together.learning_rate]
+    assert chosen.held_out_top1 == together.held_out_top1
+    torch.testing.assert_close(together.scores(tokens), chosen.scores(tokens))

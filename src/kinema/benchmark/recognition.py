@@ -10,6 +10,7 @@ from jaxtyping import Float, Integer
 
 from kinema.benchmark.result import versions
 from kinema.datasets.actions import LabelledSet, check_classes, read_labelled
+from kinema.datasets.low_shot import only_listed, share_of_each_class
 from kinema.features import FeatureExtractor, WeightsSource
 from kinema.files import write_json
 from kinema.metrics.classification import accuracy, cross_entropy, merge_views
@@ -33,18 +34,27 @@ class LabelledData:
     train: str = "train"
     test: str = "test"
     fold: int = 1
+    train_list: Path | None = None
+    """Names the training files to learn from, a line each; without it, all of them."""
+    train_share: float = 1.0
+    """Share of each class's training files to learn from, in (0, 1]."""
 
     def read(self) -> tuple[LabelledSet, LabelledSet]:
         """The training and the test set. DatasetError where they do not belong together."""
         train, test = (
             read_labelled(self.dataset, self.root, split, fold=self.fold) for split in (self.train, self.test)
         )
+        if self.train_list is not None:
+            train = only_listed(train, self.train_list)
+        if self.train_share != 1:
+            train = share_of_each_class(train, self.train_share)
         check_classes(train, test)
         return train, test
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
-        return {**asdict(self), "root": str(self.root)}
+        listed = None if self.train_list is None else str(self.train_list)
+        return {**asdict(self), "root": str(self.root), "train_list": listed}
 
 
 @dataclass(frozen=True, kw_only=True)

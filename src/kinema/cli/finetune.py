@@ -33,7 +33,7 @@ class Labelled(Common):
     """Options of training and of testing."""
 
     dataset: str
-    """ucf101, hmdb51, kinetics, ssv2, folders (SPLIT/CLASS/FILE) or list (SPLIT.csv with path and label)."""
+    """ucf101, hmdb51, kinetics, ssv2, moments, folders (SPLIT/CLASS/FILE) or list (SPLIT.csv with path and label)."""
     root: Path
     """The data set."""
     test_split: Annotated[str, tyro.conf.arg(name="test")] = "test"
@@ -57,6 +57,10 @@ class Arguments(Labelled):
     views: Views
     train_split: Annotated[str, tyro.conf.arg(name="train")] = "train"
     """The split to learn from."""
+    train_list: Path | None = None
+    """Learn only from the training files that this list names, a line each (1 % and 10 % of ImageNet)."""
+    train_share: float = 1.0
+    """Learn only from this share of each class's training files, in (0, 1]."""
     seed: int | None = None
     """The same as --train.seed."""
     fresh: bool = False
@@ -120,7 +124,13 @@ def _finetune(name: str, given: Arguments) -> int:
     train = given.train if given.seed is None else replace(given.train, seed=given.seed)
     recipe = FineTuneRecipe(method=given.method, data=given.data, train=train, views=given.views)
     labelled = LabelledData(
-        dataset=given.dataset, root=given.root, train=given.train_split, test=given.test_split, fold=given.fold
+        dataset=given.dataset,
+        root=given.root,
+        train=given.train_split,
+        test=given.test_split,
+        fold=given.fold,
+        train_list=given.train_list,
+        train_share=given.train_share,
     )
     request = FineTuneRequest(
         name=name,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -21,10 +21,12 @@ class Arguments(Common):
     """Classify videos or images by frozen features: no part of the network is trained."""
 
     kind: tyro.conf.Positional[Literal["knn", "linear", "attentive"]]
-    """k nearest neighbours; a linear classifier on the mean token; one query that attends to all tokens."""
-    dataset: str
-    """ucf101, hmdb51, kinetics, ssv2, folders (SPLIT/CLASS/FILE) or list (SPLIT.csv with path and label)."""
-    root: Path
+    """k nearest neighbours; a linear classifier on one vector a view (--reading.pooling); one query that attends to all
+    tokens."""
+    dataset: str = "folders"
+    """ucf101, hmdb51, kinetics, ssv2, moments, folders (SPLIT/CLASS/FILE, as ImageNet and CIFAR are unpacked) or list
+    (SPLIT.csv with path and label)."""
+    root: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
     """The data set."""
     weights: str
     """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or
@@ -33,8 +35,12 @@ class Arguments(Common):
     """A new folder for result.json and the features."""
     train: str = "train"
     """The split to learn from."""
-    test: str = "test"
-    """The split to test on."""
+    test: str | None = None
+    """The split to test on. Unset: test, or val in a data set of folders that has no other."""
+    train_list: Path | None = None
+    """Learn only from the training files that this list names, a line each (1 % and 10 % of ImageNet)."""
+    train_share: float = 1.0
+    """Learn only from this share of each class's training files, in (0, 1]."""
     fold: int = 1
     """Of the three official splits of UCF101 and HMDB51."""
     seeds: int = 5
@@ -59,7 +65,15 @@ def _probe(given: Arguments) -> None:
     from kinema.benchmark.recognition import LabelledData, probe
     from kinema.pipeline.load import load
 
-    data = LabelledData(dataset=given.dataset, root=given.root, train=given.train, test=given.test, fold=given.fold)
+    data = LabelledData(
+        dataset=given.dataset,
+        root=given.root,
+        train=given.train,
+        test=given.test or _test_split(given),
+        fold=given.fold,
+        train_list=given.train_list,
+        train_share=given.train_share,
+    )
     extractor = load(given.weights, device=given.device)
     with progress("reading") as report:
         result = probe(
@@ -75,6 +89,11 @@ def _probe(given: Arguments) -> None:
             report=report,
         )
     answer(result.as_json(), _table(result), as_json=given.json)
+
+
+def _test_split(given: Arguments) -> str:
+    is_imagenet_like = given.dataset == "folders" and (given.root / "val").is_dir()
+    return "val" if is_imagenet_like and not (given.root / "test").is_dir() else "test"
 
 
 def _table(result: "ProbeResult") -> str:

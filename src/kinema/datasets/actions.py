@@ -47,7 +47,7 @@ class _Row:
 
 
 def read_labelled(dataset: str, root: Path, split: str, *, fold: int = 1) -> LabelledSet:
-    """The labelled files of a split of `ucf101`, `hmdb51`, `kinetics`, `ssv2`, `folders` or `list`, below `root`.
+    """The labelled files of a split of `ucf101`, `hmdb51`, `kinetics`, `ssv2`, `moments`, `folders` or `list`.
 
     split: `train`, `val` or `test`, as the data set has it. fold: 1 to 3, of UCF101 and HMDB51. Layouts:
     - ucf101: `videos` or `UCF-101`, a folder a class; `splits` or `ucfTrainTestlist` with classInd.txt,
@@ -57,6 +57,8 @@ def read_labelled(dataset: str, root: Path, split: str, *, fold: int = 1) -> Lab
     - kinetics: `<split>.csv` with label, youtube_id, time_start, time_end; files `<split>/<label>/<id>_<start>_<end>.*`
       (six digits each) or `<split>/<id>_...`.
     - ssv2: `labels.json`, `<split>.json` (or the official something-something-v2-* names); files `videos/<id>.*`.
+    - moments: `moments_categories.txt` with NAME,NUMBER; `trainingSet.csv`, `validationSet.csv` with CLASS/FILE,CLASS
+      and votes; files `training/<class>/*`, `validation/<class>/*` (Monfort et al. 2019, arXiv:1801.03150).
     - folders: `<split>/<class>/...`, videos or images.
     - list: `<split>.csv` or `<split>.txt`, columns path and label: with a header that names them, or without one and
       separated by a comma or a last blank, as VideoMAE's lists are; paths relative to the list. Labels are names or
@@ -126,6 +128,23 @@ def _kinetics(root: Path, split: str, fold: int) -> LabelledSet:
     return _looked_up(rows, sorted({row.class_name for row in rows}), lambda row: by_stem.get(row.name))
 
 
+def _moments(root: Path, split: str, fold: int) -> LabelledSet:
+    names = {"train": ("training", "trainingSet.csv"), "val": ("validation", "validationSet.csv")}
+    if split not in names:
+        raise ConfigError(f"no split {split!r}", fix="it has train and val")
+    folder, listing = names[split]
+    categories = root / "moments_categories.txt"
+    numbered = [(line.rsplit(",", 1), where) for where, line in _lines(categories)]
+    if any(len(cells) != 2 for cells, _ in numbered):
+        raise DatasetError("not NAME,NUMBER a line", where=str(categories), fix=_UNPACK)
+    class_names = [name for (name, _), where in sorted(numbered, key=lambda row: _number(row[0][1], row[1]))]
+    rows = []
+    for where, line in _lines(root / listing):
+        name, *rest = next(csv.reader([line]))
+        rows.append(_Row(name=name, class_name=rest[0] if rest else name.split("/")[0], where=where))
+    return _looked_up(rows, class_names, lambda row: root / folder / row.name)
+
+
 def _ssv2(root: Path, split: str, fold: int) -> LabelledSet:
     official = {"val": "validation"}.get(split, split)
     labels = _json(_first_there(root, ("labels.json", "something-something-v2-labels.json"), "SSv2"))
@@ -182,6 +201,7 @@ READERS: dict[str, Callable[[Path, str, int], LabelledSet]] = {
     "hmdb51": _hmdb51,
     "kinetics": _kinetics,
     "ssv2": _ssv2,
+    "moments": _moments,
     "folders": _folders,
     "list": _listed,
 }

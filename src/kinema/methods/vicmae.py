@@ -54,6 +54,15 @@ class Compared(nn.Module):
         return projected if self.predictor is None else self.predictor(projected)
 
 
+class Average(nn.Module):
+    """The moving average of encoder and projector, which gives the targets."""
+
+    def __init__(self, config: ViCMAEConfig) -> None:
+        super().__init__()
+        self.encoder = ViT(config.encoder)
+        self.compared = Compared(config, predicts=False)
+
+
 class ViCMAE(Method):
     """Predicts the hidden patches of each of two views, and brings the two views' pooled tokens together."""
 
@@ -70,10 +79,9 @@ class ViCMAE(Method):
             MaskedDecoder(config.decoder, encoder, patch_values=encoder.patch_values) if config.reconstruction else None
         )
         self.compared = Compared(config, predicts=config.predictor.layers > 0) if config.contrast else None
-        self.average: nn.ModuleDict | None = None
-        if config.contrast and config.target == "momentum":
-            parts = {"encoder": ViT(encoder), "compared": Compared(config, predicts=False)}
-            self.average = nn.ModuleDict(parts).requires_grad_(False)
+        self.average = (
+            Average(config).requires_grad_(False) if config.contrast and config.target == "momentum" else None
+        )
 
     @torch.no_grad()
     def init_weights(self) -> None:
@@ -158,9 +166,8 @@ class ViCMAE(Method):
         if self.average is None:
             return first.detach(), second.detach()
         with torch.no_grad():
-            encoder, compared = self.average["encoder"], self.average["compared"]
-            pooled = compared.pool(encoder(views, mask)).chunk(VIEWS)
-            return compared.projector(pooled[0]), compared.projector(pooled[1])
+            pooled = self.average.compared.pool(self.average.encoder(views, mask)).chunk(VIEWS)
+            return self.average.compared.projector(pooled[0]), self.average.compared.projector(pooled[1])
 
     def contrast_weight(self, progress: float) -> float:
         """Constant as in the released code, or ramped up from 0 (the paper's gradual introduction)."""
@@ -227,7 +234,7 @@ class ViCMAE(Method):
     def load_encoder(self, tensors: dict[str, Tensor]) -> None:
         self.encoder.load_state_dict(tensors)
         if self.average is not None:
-            self.average["encoder"].load_state_dict(tensors)
+            self.average.encoder.load_state_dict(tensors)
 
     def encoder_export(self) -> EncoderExport:
         return EncoderExport(tensors=self.encoder.state_dict(), config={"encoder": asdict(self.config.encoder)})

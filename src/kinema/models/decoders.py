@@ -161,7 +161,9 @@ class PatchDecoder(nn.Module):
         memory, stream = placed if self.memory_positions else embedded, placed
         for earlier in self.blocks[: chosen - 1]:
             stream = earlier(stream, memory)
-        queries, keys = self.blocks[chosen - 1].cross.queries_and_keys(*self.blocks[chosen - 1].asked(stream, memory))
+        last = self.blocks[chosen - 1]
+        assert isinstance(last, CrossBlock | PostNormCrossBlock)  # the only ones of a decoder that is not joint
+        queries, keys = last.cross.queries_and_keys(*last.asked(stream, memory))
         return queries[:, 1:].unflatten(1, grid), keys[:, 1:].unflatten(1, grid)
 
     def _positions_at(self, grid: tuple[int, int], how: Positions) -> Float[Tensor, "1 N1 D"]:

@@ -113,19 +113,26 @@ class Reconstructor:
                 if not film:
                     return
 
-        count, first = 0, None
         with picture_files(out, name, film=film) as files:
             films = drawn()
-            first = next(films)
+            first = next(films, None)
+            if first is None:
+                what = f"{len(numbers)} frames, of which the method predicts none"
+                raise DatasetError(what, where=video.name, fix="show more of it, or lower --gap")
             sheets = Sheets(len(first.tiles))
             shown = sheets.size_of(first.tiles)
             if film:
                 every = (sheets.of(each.tiles) for each in _again(first, films))
-                count = write_video(out / f"{name}.mp4", every, video.fps / self._stride)
+                count = write_video(out / f"{name}.mp4", every, video.fps * self._share)
             else:
                 count = 1 + sum(1 for _ in films)
             write_picture(out / f"{name}.png", _sheet(sheet))
         return Drawn(files=files, frames=count, shown=shown)
+
+    @property
+    def _share(self) -> float:
+        """Of the video's frames that are predicted."""
+        return 1.0 if self._is_of_pairs else len(self._places) / self._num_frames / self._stride
 
     @property
     def _stride(self) -> int:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from kinema.errors import ConfigError, WeightsError
-from kinema.features import FeatureExtractor, WeightsSource
+from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
 from kinema.pipeline.load import load
 from kinema.pipeline.visualize import View
@@ -78,7 +78,7 @@ def _untrained_twin(extractor: FeatureExtractor, *, seed: int = 0) -> FeatureExt
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         twin.init_weights()
-    source = WeightsSource(source=f"{extractor.source.source}, untrained, seed {seed}", sha256=None)
+    source = replace(extractor.source, source=f"{extractor.source.source}, untrained, seed {seed}", sha256=None)
     return FeatureExtractor(twin.to(extractor.device), extractor.settings, source=source, device=extractor.device)
 
 

@@ -191,7 +191,12 @@ class _Test:
 
 def _new_method(recipe: FineTuneRecipe, encoder: ViTConfig, num_classes: int, source: WeightsSource) -> FineTune:
     num_frames = recipe.data.sampling.clip_frames
-    config = fitted(encoder, num_frames=num_frames, image_size=recipe.method.image_size or encoder.image_size)
+    config = fitted(
+        encoder,
+        num_frames=num_frames,
+        image_size=recipe.method.image_size or encoder.image_size,
+        tubelet_size=recipe.method.tubelet_size,
+    )
     return initialised(
         lambda: FineTune(
             recipe.method,

@@ -69,6 +69,8 @@ FINETUNE_RECIPES: dict[str, Callable[[], FineTuneRecipe]] = {
         finetune.finetune_ucf101_vitb16,
         finetune.finetune_hmdb51_vitb16,
         finetune.finetune_imagenet_vitb16,
+        finetune.finetune_imagenet_vitl16,
+        finetune.finetune_k400_vicmae_vitb16,
         finetune.finetune_cpu,
     )
 }

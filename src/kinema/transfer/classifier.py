@@ -16,6 +16,7 @@ from kinema.errors import ConfigError, WeightsError
 from kinema.features import WeightsSource
 from kinema.files import sha256_of, sync_to_disk
 from kinema.models.configs import ViTConfig
+from kinema.models.inflation import inflated_config
 from kinema.models.layers import layer_norm
 from kinema.models.positions import Positions
 from kinema.models.vit import ViT
@@ -58,9 +59,11 @@ class Classifier(nn.Module):
         return self.head(self.dropout(self.fc_norm(pooled))).float()
 
 
-def fitted(config: ViTConfig, *, num_frames: int, image_size: int) -> ViTConfig:
-    """The same encoder for clips of `num_frames`; one of single frames stays so. ConfigError where tubelets or patches
-    do not divide them."""
+def fitted(config: ViTConfig, *, num_frames: int, image_size: int, tubelet_size: int = 1) -> ViTConfig:
+    """The same encoder for clips of `num_frames`; one of single frames stays so, unless tubelets are asked for.
+    ConfigError where tubelets or patches do not divide them."""
+    if tubelet_size > 1 and config.tubelet_size != tubelet_size:
+        return inflated_config(config, num_frames=num_frames, tubelet_size=tubelet_size, image_size=image_size)
     return replace(config, num_frames=1 if config.num_frames == 1 else num_frames, image_size=image_size)
 
 

@@ -14,7 +14,7 @@ from kinema.datasets.actions import LabelledSet
 from kinema.datasets.labelled import labelled_items
 from kinema.datasets.loader import start_worker
 from kinema.datasets.scan import MediaItem, open_item
-from kinema.errors import DatasetError, DecodeError
+from kinema.errors import ConfigError, DatasetError, DecodeError
 from kinema.features import FeatureExtractor, resize_frame
 from kinema.settings import InputSize
 from kinema.transfer.settings import ClipReading
@@ -75,10 +75,10 @@ def extract(
 ) -> ClipFeatures:
     """Features of every video of a set, written to `file` (.npy, fp16, (N, V, S, D)) as they come.
 
-    keep_tokens: all tokens, for attentive probes; else their mean. Unreadable videos are named in the result, never
-    replaced. DatasetError where none can be read, and for images and videos in one set.
+    keep_tokens: all tokens, for attentive probes; else one, as `reading.pooling` says. Unreadable videos are named in
+    the result, never replaced. DatasetError where none can be read, and for images and videos in one set.
     """
-    network = extractor.with_settings(reading.features())
+    network = network_for(extractor, reading)
     table: np.ndarray | None = None
     kept: list[int] = []
     unreadable: list[tuple[str, str]] = []
@@ -88,8 +88,7 @@ def extract(
         if isinstance(views, str):
             unreadable.append((path, views))
         else:
-            tokens = torch.stack([network.clip(view).flatten(0, 2) for view in views.numpy()])  # (V, S, D)
-            tokens = tokens if keep_tokens else tokens.mean(dim=1, keepdim=True)
+            tokens = torch.stack([_tokens(network, view, reading, keep_tokens) for view in views.numpy()])  # (V, S, D)
             if table is None:
                 table = np.lib.format.open_memmap(
                     file, mode="w+", dtype=np.float16, shape=(len(labelled), *tokens.shape)
@@ -110,12 +109,25 @@ def extract(
     )
 
 
+def network_for(extractor: FeatureExtractor, reading: ClipReading) -> FeatureExtractor:
+    """The network as clips are read for it. ConfigError where their size does not divide into its patches."""
+    patch = extractor.backbone.patch_size
+    if reading.size % patch:
+        what = f"crops of {reading.size} pixels do not divide into patches of {patch}"
+        raise ConfigError(what, where="--reading.size", fix=f"give {max(reading.size // patch, 1) * patch}")
+    return extractor.with_settings(reading.features())
+
+
 def each_views(
     items: Sequence[MediaItem], reading: ClipReading, *, num_workers: int
 ) -> Iterator[UInt8[Tensor, "V T S S 3"] | str]:
     """The views of each item in turn, or why it cannot be read."""
     views = _Views(items, reading)
     yield from DataLoader(views, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker)
+
+
+def _tokens(network: FeatureExtractor, view: np.ndarray, reading: ClipReading, keep_all: bool) -> Tensor:
+    return network.clip(view).flatten(0, 2) if keep_all else network.pooled(view, reading.pooling)[None]
 
 
 def _check_same(table: np.ndarray, tokens: Tensor, path: str) -> None:

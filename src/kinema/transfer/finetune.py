@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kinema.methods.method import EncoderExport, Method, MethodOutput, ParameterGroup
 from kinema.models.configs import ViTConfig
+from kinema.models.inflation import inflated_tensors
 from kinema.models.vit import ViT
 from kinema.ops.pixels import Channels, standardize
 from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
@@ -53,9 +54,15 @@ class FineTune(Method):
         self.mixing.init_weights()
 
     def start_from(self, encoder: ViT) -> None:
-        """Takes over an encoder's weights, its positions resampled; RuntimeError where sizes differ."""
-        own = self.classifier.encoder.config
-        self.load_encoder(encoder.tensors_at(own.num_frames, own.image_size, self.config.positions))
+        """Takes over an encoder's weights, its positions resampled, inflated where this one is of tubelets and that of
+        frames; RuntimeError where sizes differ."""
+        own, how = self.classifier.encoder.config, self.config.positions
+        is_inflated = own.num_frames > 1 and encoder.config.num_frames == 1
+        self.load_encoder(
+            inflated_tensors(encoder, own, how)
+            if is_inflated
+            else encoder.tensors_at(own.num_frames, own.image_size, how)
+        )
 
     def forward(self, batch: ClipBatch, progress: float) -> MethodOutput:
         if batch.labels is None:

@@ -46,6 +46,9 @@ class FineTuneConfig:
     positions: Literal["interpolated", "interpolated_offset", "recomputed"] = "interpolated"
     """How positions reach another grid: bicubic in space and linear in time; the same with DINO's 0.1; or computed anew
     (fixed ones only; VideoMAE's public code does so, and its 1-D positions then mean other places)."""
+    tubelet_size: int = 1
+    """Of weights of single frames: frames that a token covers from now on, so that the encoder attends over time; its
+    patch projection is copied to each and divided by their number. 1: each frame is seen by itself."""
     layer_decay: float = 0.75
     """Each block's learning rate over that of the block above it; the head's is the full one."""
     drop_path: float = 0.1
@@ -61,6 +64,8 @@ class FineTuneConfig:
     def __post_init__(self) -> None:
         for name in ("drop_path", "head_dropout", "label_smoothing"):
             _check_share(name, getattr(self, name), one_too=False)
+        if self.tubelet_size < 1:
+            raise ConfigError(f"tubelets of {self.tubelet_size}", where="tubelet_size", fix="give at least 1")
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer decay {self.layer_decay}", where="layer_decay", fix="give more than 0, at most 1")
         if not 0 <= self.head_scale < float("inf"):

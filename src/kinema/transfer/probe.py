@@ -5,20 +5,25 @@ classifier is trained again on the whole training set.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from kinema.draws import seed_of
 from kinema.errors import ConfigError
 from kinema.transfer.heads import AttentiveHead, LinearHead
+from kinema.transfer.lars import LARS
 from kinema.transfer.settings import Head, ProbeConfig
 
 _HEAD_DIM = 64
 _SCORED_AT_ONCE = 256
+_FLOATS_IN_MEMORY = 1 << 28
+"""Tokens up to this many values become fp32 once, larger ones a batch at a time."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,14 @@ def train_probe(
     The same seed gives the same probe on the same device.
     """
     chooses = _held_out(labels, config)
-    rates, found = config.learning_rates, []
-    for rate in rates:
-        head = _new_head(kind, tokens, num_classes, config)
-        _train(head, tokens, labels, (~chooses).nonzero()[:, 0], rate, config)
-        found.append(float((_scores(head, tokens[chooses]).argmax(dim=1) == labels[chooses]).float().mean()))
+    tokens = tokens.float() if tokens.numel() <= _FLOATS_IN_MEMORY else tokens
+    rates = config.learning_rates
+    heads = [_new_head(kind, tokens, num_classes, config) for _ in rates]
+    _train(heads, tokens, labels, (~chooses).nonzero()[:, 0], rates, config)
+    found = [float((_scores(head, tokens[chooses]).argmax(dim=1) == labels[chooses]).float().mean()) for head in heads]
     best = max(range(len(rates)), key=lambda k: (found[k], -rates[k]))  # of equals the smallest rate
     head = _new_head(kind, tokens, num_classes, config)
-    _train(head, tokens, labels, torch.arange(len(labels), device=labels.device), rates[best], config)
+    _train([head], tokens, labels, torch.arange(len(labels), device=labels.device), [rates[best]], config)
     return Probe(head, rates[best], found[best])
 
 
@@ -78,31 +83,62 @@ def _new_head(kind: Head, tokens: Tensor, num_classes: int, config: ProbeConfig)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed, 0, 0, "head"))
         if kind == "linear":
-            head: nn.Module = LinearHead(dim, num_classes)
+            head: nn.Module = LinearHead(dim, num_classes, normalised=config.convention != "dino")
         else:
             head = AttentiveHead(dim, num_classes, num_heads=max(dim // _HEAD_DIM, 1))
     return head.to(tokens.device)
 
 
-def _train(head: nn.Module, tokens: Tensor, labels: Tensor, rows: Tensor, rate: float, config: ProbeConfig) -> None:
-    """Trains the head on some rows: cross-entropy, a cosine from the rate to 0."""
+def _train(
+    heads: Sequence[nn.Module],
+    tokens: Tensor,
+    labels: Tensor,
+    rows: Tensor,
+    rates: Sequence[float],
+    config: ProbeConfig,
+) -> None:
+    """Trains every head at its own rate, side by side, on some rows: cross-entropy, a cosine from the rate to 0."""
     batch = min(config.batch_size, len(rows))
     steps_per_epoch = len(rows) // batch
-    optimizer = _optimizer(head, rate * batch / 256, config)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * steps_per_epoch)
-    head.train()
+    optimizer = _optimizer(heads, [rate * batch / 256 for rate in rates], config)
+    schedule = _schedule(optimizer, config, steps_per_epoch)
+    for head in heads:
+        head.train()
     for epoch in range(config.epochs):
         generator = torch.Generator().manual_seed(seed_of(config.seed, epoch, 0, "probe order"))
         order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
         for chosen in order[: steps_per_epoch * batch].split(batch):
-            F.cross_entropy(head(tokens[chosen].float()), labels[chosen]).backward()
+            inputs, targets = tokens[chosen].float(), labels[chosen]
+            torch.stack([F.cross_entropy(head(inputs), targets) for head in heads]).sum().backward()
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-    head.eval()
+    for head in heads:
+        head.eval()
 
 
-def _optimizer(head: nn.Module, rate: float, config: ProbeConfig) -> torch.optim.Optimizer:
-    if isinstance(head, LinearHead):
-        return torch.optim.SGD(head.parameters(), lr=10 * rate, momentum=0.9, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=config.weight_decay)
+def _optimizer(heads: Sequence[nn.Module], rates: Sequence[float], config: ProbeConfig) -> torch.optim.Optimizer:
+    def groups(scale: float) -> list[dict]:
+        pairs = zip(heads, rates, strict=True)
+        return [{"params": list(head.parameters()), "lr": scale * rate} for head, rate in pairs]
+
+    if not isinstance(heads[0], LinearHead):
+        return torch.optim.AdamW(groups(1), weight_decay=config.weight_decay)
+    if config.convention == "mae":
+        return LARS(groups(1), weight_decay=config.weight_decay)
+    scale = 10 if config.convention == "plain" else 1
+    return torch.optim.SGD(groups(scale), lr=0.0, momentum=0.9, weight_decay=config.weight_decay)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, config: ProbeConfig, steps_per_epoch: int) -> LambdaLR:
+    """A cosine to 0: by the step, after a warm-up for LARS; by the epoch as in DINO's code."""
+    steps = config.epochs * steps_per_epoch
+    warmup = steps // 9 if config.convention == "mae" else 0
+
+    def scale(step: int) -> float:
+        if step < warmup:
+            return step / warmup
+        done = step // steps_per_epoch * steps_per_epoch if config.convention == "dino" else step
+        return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (steps - warmup)))
+
+    return LambdaLR(optimizer, scale)

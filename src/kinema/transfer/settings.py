@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.errors import ConfigError
-from kinema.settings import IMAGENET_MEAN, IMAGENET_STD, FeatureSettings, InputSize
+from kinema.settings import IMAGENET_MEAN, IMAGENET_STD, FeatureSettings, InputSize, Pooling
 from kinema.video.sampling import Clips, Segments
 
 Head = Literal["linear", "attentive"]
@@ -32,7 +32,12 @@ class ProbeConfig:
     """How a linear or an attentive probe is trained."""
 
     learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-    """Tried on the held-out part, for 256 samples a step; of the linear probe's SGD times 10."""
+    """Tried on the held-out part, all of them in one pass, for 256 samples a step; of the linear probe's SGD times 10,
+    unless `convention` names another."""
+    convention: Literal["plain", "mae", "dino"] = "plain"
+    """Of linear probes. `plain`: batch normalisation and SGD. `mae`: batch normalisation and LARS, warm-up over a ninth
+    of the epochs (He et al. 2022: rate 0.1, 90 epochs). `dino`: no normalisation, SGD (Caron et al. 2021: rate 0.001,
+    100 epochs)."""
     epochs: int = 100
     batch_size: int = 256
     weight_decay: float = 0.0
@@ -66,6 +71,9 @@ class ClipReading:
     """Pixels a side of a crop; frames are resized so that their shorter side has as many."""
     layer: int = -1
     """Block whose output is read: 1 is the first, -1 the last; the encoder's final norm is applied to it."""
+    pooling: Pooling = "mean"
+    """What k-NN and linear probes read: the mean of the patch tokens, the class token, both joined, or the class tokens
+    of the last four blocks joined. Attentive probes read all patch tokens."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     precision: Literal["auto", "fp32", "bf16"] = "fp32"

@@ -44,7 +44,7 @@ def decode_image(data: bytes, *, where: str, reduction: int = 1) -> UInt8[np.nda
             check_size(image.height, image.width, where=where)
             if _is_plain_jpeg(image, data):
                 return _decode_jpeg(data, reduction)
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
             return np.array(upright if reduction == 1 else upright.reduce(reduction))
     except _FAULTS as fault:
         raise _unreadable(fault, where) from fault
@@ -65,6 +65,13 @@ def _is_plain_jpeg(image: Image.Image, data: bytes) -> bool:
     """Whether OpenCV gives Pillow's pixels, two to three times faster; torn data it would fill with grey unsaid."""
     is_whole = data[-2:] == _END_OF_JPEG
     return image.format == "JPEG" and image.mode in ("RGB", "L") and is_whole and _orientation(image) == 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits by its upper eight; Pillow's own conversion would show all from 255 on as white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
 
 
 def _orientation(image: Image.Image) -> int:
