@@ -126,7 +126,7 @@ def _optimizer(heads: Sequence[nn.Module], rates: Sequence[float], config: Probe
         return torch.optim.AdamW(groups(1), weight_decay=config.weight_decay)
     if config.convention == "mae":
         return LARS(groups(1), weight_decay=config.weight_decay)
-    scale = 10 if config.convention == "plain" else 1
+    scale = 10.0 if config.convention == "plain" else 1.0
     return torch.optim.SGD(groups(scale), lr=0.0, momentum=0.9, weight_decay=config.weight_decay)
 
 
