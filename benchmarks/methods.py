@@ -19,6 +19,8 @@ from kinema.cli.main import main as kinema
 from kinema.errors import KinemaError
 
 RECIPES = ("siammae_vitt16_cpu", "videomae_vitt16_cpu", "vicmae_vitt16_cpu", "ino_vitt16_cpu")
+OPTIONS = {"vicmae_vitt16_cpu": ["--data.image-share", "None"]}
+"""Frames of videos alone for all of them."""
 PROBED_STEPS = 12
 
 
@@ -77,7 +79,8 @@ def _steps_within(seconds: float, recipe: str, arguments: argparse.Namespace) ->
 def _train(recipe: str, steps: int, run: Path, data: Path, *options: object) -> None:
     duration = ["--train.steps", steps, "--train.warmup-steps", steps // 10, "--train.pictures-every-steps", "None"]
     workers = ["--data.num-workers", 1, "--train.checkpoint-every-steps", max(steps // 2, 1)]
-    _run("pretrain", recipe, "--data", data, "--out", run, *duration, *workers, *options)
+    own = OPTIONS.get(recipe, [])
+    _run("pretrain", recipe, "--data", data, "--out", run, *duration, *workers, *own, *options)
 
 
 def _metrics(run: Path) -> list[dict]:

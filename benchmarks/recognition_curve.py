@@ -39,6 +39,8 @@ MEASURES = (*PROBES, "finetune", "davis")
 KNN = KNNConfig(k=10)
 STRIDE = 4
 VIEWS = 2
+_LINES = 10
+"""Of the log that the loss of a point is the mean over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +95,11 @@ def _points(given: argparse.Namespace) -> Iterator[Point]:
     for seed in given.untrained:
         yield Point(weights=f"untrained:{given.run}@{seed}", about={"network": "untrained", "seed": seed})
     lines = map(json.loads, (given.run / "metrics.jsonl").read_text().splitlines())
-    logged = {line["step"]: line for line in lines if "loss" in line}
+    logged = [line for line in lines if "loss" in line]
     for step in given.steps:
-        nearest = logged[min(logged, key=lambda number: abs(number - step))]
-        about = {"network": f"step {step}", "cpu_min": nearest["cpu_s"] / 60, "loss": nearest["loss"]}
+        before = [line for line in logged if line["step"] <= step][-_LINES:]
+        loss = statistics.mean(line["loss"] for line in before)
+        about = {"network": f"step {step}", "cpu_min": before[-1]["cpu_s"] / 60, "loss": loss}
         yield Point(weights=str(given.run / "encoders" / f"step-{step:08d}"), about=about)
 
 
@@ -105,7 +108,7 @@ def _measured(
 ) -> Iterator[tuple[str, dict]]:
     """(measure, scores) of one network, each as soon as it is there; features are read once for all probes."""
     assert isinstance(extractor.backbone, ViT)
-    probes = [kind for kind in PROBES if kind in measures]
+    probes: list[ProbeKind] = [kind for kind in PROBES if kind in measures]
     if probes:
         yield from _probed(given, extractor, extractor.backbone, probes)
     if "finetune" in measures:

@@ -1,9 +1,9 @@
 """Frozen features: frames in, a grid of vectors out, exactly as the settings say."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,13 +11,22 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from kinema.errors import ConfigError
+from kinema.errors import ConfigError, WeightsError
+from kinema.models.decoders import PatchDecoder
 from kinema.models.positions import Positions
 from kinema.models.vit import ViT
 from kinema.ops.pixels import standardize
 from kinema.ops.precision import autocast, resolve_precision
 from kinema.ops.tokens import patchify
-from kinema.settings import FeatureSettings, InputSize, Interpolation, Pooling
+from kinema.settings import (
+    DINO_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    FeatureSettings,
+    InputSize,
+    Interpolation,
+    Pooling,
+)
 
 OPENCV_FLAGS = {
     "nearest": "INTER_NEAREST_EXACT",
@@ -50,6 +59,25 @@ class WeightsSource:
     source: str
     sha256: str | None
     """Of the tensors' file; None where there is none (raw pixels)."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """What the network was trained to see pixels in [0, 1] standardised by, with `std`."""
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def own(self, settings: FeatureSettings) -> FeatureSettings:
+        """Settings for this network: where it has other pixel statistics than ImageNet's, they take the place of those
+        (and of DINO's slip for them, 0.228), which protocols name; any other statistics stay as they are set."""
+        is_usual = (self.mean, self.std) == (IMAGENET_MEAN, IMAGENET_STD)
+        if is_usual or settings.mean != IMAGENET_MEAN or settings.std not in (IMAGENET_STD, DINO_STD):
+            return settings
+        return replace(settings, mean=self.mean, std=self.std)
+
+
+class Compared(NamedTuple):
+    """What a frame's tokens look for in earlier frames, and what they are found by in later ones."""
+
+    queries: Float[Tensor, "h w D"]
+    keys: Float[Tensor, "h w D"] | None
+    """None where they are the queries."""
 
 
 class PixelPatches(nn.Module):
@@ -66,7 +94,10 @@ class PixelPatches(nn.Module):
 
 
 class FeatureExtractor:
-    """A backbone with the settings under which it is read."""
+    """A backbone with the settings under which it is read.
+
+    decoder: gives the one that was trained with it, where there is one; asked for where `settings.affinity` says so.
+    """
 
     def __init__(
         self,
@@ -75,15 +106,19 @@ class FeatureExtractor:
         *,
         source: WeightsSource,
         device: torch.device | str = "cpu",
+        decoder: Callable[[], PatchDecoder] | None = None,
     ) -> None:
         self.backbone = backbone
-        self.settings = settings
+        self.settings = source.own(settings)
         self.source = source
         self.device = torch.device(device)
+        self.decoder = decoder
+        if settings.affinity == "decoder":
+            self._find_decoder()  # to be refused now, and not after hours
 
     def with_settings(self, settings: FeatureSettings) -> "FeatureExtractor":
         """The same network read differently; the weights are shared."""
-        return FeatureExtractor(self.backbone, settings, source=self.source, device=self.device)
+        return FeatureExtractor(self.backbone, settings, source=self.source, device=self.device, decoder=self.decoder)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) in pixels at which the network sees frames of the given size."""
@@ -115,6 +150,32 @@ class FeatureExtractor:
                 mean = features.mean(dim=(0, 1)) if mean is None else mean
                 features = features - mean
             yield features
+
+    def compared(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Compared]:
+        """What `settings.affinity` compares, frame by frame: features, or a decoder's queries and keys."""
+        if self.settings.affinity == "features":
+            yield from (Compared(features, None) for features in self.stream(frames))
+            return
+        for frame in frames:
+            yield self._asked(self._standardized(frame))
+
+    @torch.inference_mode()
+    def _asked(self, pixels: Float[Tensor, "1 3 H W"]) -> Compared:
+        settings, (encoder, decoder) = self.settings, self._find_decoder()
+        grid = (pixels.shape[2] // encoder.patch_size, pixels.shape[3] // encoder.patch_size)
+        with autocast(resolve_precision(settings.precision, self.device), self.device):
+            tokens = encoder.tokens(pixels[:, None], positions=settings.positions)
+            asked = decoder.queries_and_keys(tokens, grid, block=settings.decoder_block, positions=settings.positions)
+        return Compared(*(part[0].float() for part in asked))
+
+    def _find_decoder(self) -> tuple[ViT, PatchDecoder]:
+        if self.decoder is None or not isinstance(self.backbone, ViT):
+            raise WeightsError(
+                "these weights have no decoder that attends from frame to frame",
+                where=self.source.source,
+                fix="give the run folder of a SiamMAE, or leave features.affinity at features",
+            )
+        return self.backbone, self.decoder()
 
     @torch.inference_mode()
     def clip(self, frames: UInt8[np.ndarray, "T H W 3"]) -> Float[Tensor, "t h w D"]:

@@ -12,6 +12,8 @@ from kinema.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+DINO_STD = (0.228, 0.224, 0.225)
+"""What DINO's evaluation of propagation divides by: a slip in red that its published numbers depend on."""
 MAX_INPUT_SIDE = 16384
 """Pixels a side of what a network is shown; more is refused before memory is taken for it."""
 Pooling = Literal["mean", "class", "class_mean", "last4_class"]
@@ -83,6 +85,8 @@ class FeatureSettings:
     """Interpolation of frames."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    """Pixels in [0, 1] are standardised by mean and std. A network trained with other statistics than ImageNet's keeps
+    its own where these are ImageNet's; the result's `weights` name them."""
     layer: int = -1
     """Block whose output is read: 1 is the first, -1 the last. The encoder's final norm is applied to it."""
     tubelet: Literal["repeat", "slide"] = "repeat"
@@ -90,13 +94,27 @@ class FeatureSettings:
     frames up to it (before the first, the first). Means nothing to an encoder of single frames."""
     centred: bool = False
     """Subtract the mean feature before the cosine (streaming: the mean over the first labelled frame)."""
-    positions: Literal["interpolated", "interpolated_offset", "recomputed"] = "interpolated_offset"
-    """Position embedding at another grid: bicubic; bicubic with DINO's 0.1 added to the grid before dividing; or
-    sin-cos recomputed (only for sin-cos positions)."""
+    positions: Literal["interpolated", "interpolated_offset", "interpolated_antialiased", "recomputed"] = (
+        "interpolated_offset"
+    )
+    """Position embedding at another grid: bicubic; bicubic with DINO's 0.1 added to the grid before dividing; bicubic
+    and antialiased (DINOv2 with registers); or sin-cos recomputed (only for sin-cos positions). Means nothing to
+    positions inside attention."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the network; `auto` is bf16 where the processor multiplies it fast."""
+    affinity: Literal["features", "decoder"] = "features"
+    """What says how alike two tokens are: their features, or how a decoder that was trained to look into an earlier
+    frame (SiamMAE's) attends from one to the other. On the command line `decoder` comes with `propagation.similarity
+    dot` and, as attention itself has it, `propagation.temperature 1`, unless other values are typed."""
+    decoder_block: int = -1
+    """Block of that decoder whose cross-attention is read: 1 is the first, -1 the last. From the second on its queries
+    have looked into a frame already: into their own."""
 
     def __post_init__(self) -> None:
+        if self.affinity == "decoder" and (self.layer != -1 or self.centred):
+            what = f"a decoder's affinity with layer {self.layer} and centred {self.centred}"
+            fix = "a decoder reads the last block as it is: set features.layer to -1 and features.centred to False"
+            raise ConfigError(what, where="affinity", fix=fix)
         if not all(0 < deviation < float("inf") for deviation in self.std):
             raise ConfigError(f"deviations {self.std}", where="std", fix="pixels are divided by them: give more than 0")
 

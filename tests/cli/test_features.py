@@ -99,6 +99,11 @@ def test_refusals(videos: Path, tmp_path: Path, capsys, name: str, code: int, me
     assert (tmp_path / "there.npz").read_bytes() == b"mine"
 
 
+def test_a_size_that_does_not_divide_into_patches_is_refused(videos: Path, tmp_path: Path, capsys) -> None:
+    assert _run(videos, tmp_path / "out.npz", "--reading.size", "40") == 2
+    assert "crops of 40 pixels do not divide into patches of 16 (--reading.size): give 32" in capsys.readouterr().err
+
+
 def test_nothing_readable_leaves_no_file(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(videos / "torn.mp4", tmp_path / "out.npz") == 3
     assert "none of 1 files can be read" in capsys.readouterr().err

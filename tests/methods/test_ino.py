@@ -304,6 +304,8 @@ def test_alarms_name_both_collapses_and_nothing_else():
     assert said(sound) == []
     assert len(said(even)) == 1
     assert "ln K = 2.485" in said(even)[0]
+    dead_student = {"class_entropy": 1.0, "class_kl": np.log(K) - 1.0, "class_prototypes": 7.0}
+    assert said(dead_student) == said(even)
     assert len(said(one)) == 1
     assert "same prototype" in said(one)[0]
     assert (

@@ -1,6 +1,7 @@
 """INO in the engine: it goes on bit for bit, ranks agree, and a run leaves both networks."""
 
 from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from kinema.recipes.hooks import export_hooks
 from kinema.recipes.registry import RECIPES
 from kinema.train.config import Schedule
 from kinema.train.log import RunLog
+from kinema.train.loop import Hook
 from kinema.train.parallel import Ranks
 from kinema.train.step import Stepper
 from kinema.types import ClipBatch
@@ -90,6 +92,20 @@ def test_two_ranks_step_as_one(name):
         if "qkv.bias" in key:  # a key's bias has a gradient of zero, and AdamW makes steps of its rounding errors
             continue
         torch.testing.assert_close(torch.from_numpy(first[key]), tensor, atol=2e-4, rtol=1e-3, msg=key)
+
+
+def _measured_by_the_first_rank(folder):
+    ranks = Ranks(rank=rank(), world_size=2, local_rank=rank())
+    measured = []
+    hook = Hook(every_steps=1, function=lambda method, step, log: measured.append(method(batch_of(9), 0.0).loss.item()))
+    own = (TinyLoaded(batch_of(step).split(2)[rank()]) for step in count(1))
+    config = tiny_config(**{**CONFIG, "steps": 2, "warmup_steps": 0})
+    tiny_fit(Path(folder), config=config, method=new(), batches=own, ranks=ranks, hooks=[hook] if rank() == 0 else [])
+    return len(measured)
+
+
+def test_the_first_rank_can_measure_a_loss_while_the_other_waits(tmp_path):
+    assert run_on_ranks(_measured_by_the_first_rank, str(tmp_path)) == [2, 0]
 
 
 def test_a_run_leaves_the_teacher_and_the_student_beside_it(tmp_path):

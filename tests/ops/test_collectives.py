@@ -5,9 +5,11 @@ import torch.distributed as dist
 from kinema.errors import ConfigError, DatasetError
 from kinema.ops.collectives import (
     all_gather,
+    alone,
     any_over_ranks,
     failing_together,
     gather_objects,
+    max_over_ranks,
     mean_over_ranks,
     rank,
     world_size,
@@ -44,6 +46,23 @@ def _simple_collectives():
 def test_two_ranks_agree_and_change_no_argument():
     expected = (2, [0.5, 0.5], True, [("of", 0), ("of", 1)], True, False)
     assert run_on_ranks(_simple_collectives) == [(0, *expected), (1, *expected)]
+
+
+def _first_rank_alone():
+    own = torch.tensor([float(rank() + 1), -float(rank())])
+    highest = max_over_ranks(own).tolist()
+    if rank() == 0:
+        with alone():
+            measured = world_size(), mean_over_ranks(own).tolist(), max_over_ranks(own).tolist()
+    else:
+        measured = None
+    return highest, measured, gather_objects(world_size())
+
+
+def test_a_rank_alone_asks_nobody_and_afterwards_all_are_there_again():
+    first, second = run_on_ranks(_first_rank_alone)
+    assert first == ([2.0, 0.0], (1, [1.0, 0.0], [1.0, 0.0]), [2, 2])
+    assert second == ([2.0, 0.0], None, [2, 2])
 
 
 def _rows(number):

@@ -1,6 +1,8 @@
 """Which frames of a video a masked method is shown, and what is drawn of its predictions."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from kinema.methods.configs import MethodConfig, SiamMAEConfig, VideoMAEConfig
 from kinema.methods.method import Method, Reconstruction
 from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.pipeline.reconstruct import Reconstructor, Windows
-from kinema.pipeline.visualize import Stretch
+from kinema.pipeline.visualize import Sheets, Stretch
 from kinema.recipes.build import build_method
+from kinema.recipes.registry import RECIPES
 from kinema.report.tiles import Tile
 from kinema.types import ClipBatch
 from kinema.video.reader import ArrayReader, open_video
@@ -48,6 +51,8 @@ class Recorded:
         inner = self.method.reconstruct
 
         def reconstruct(batch: ClipBatch) -> Reconstruction | None:
+            if batch.frames.max() == 255:  # the question which frames are predicted
+                return inner(batch)
             self.shown += batch.frames.float().mean(dim=(2, 3, 4)).round().int().tolist()
             self.seeds += batch.seeds.tolist()
             return inner(batch)
@@ -95,6 +100,35 @@ def test_single_frames_stand_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     seen = Recorded(clips(1), monkeypatch)
     assert draw(seen.method, counted(5), tmp_path, gap=2, frames=3).frames == 5
     assert seen.shown == [[0], [1], [2], [3], [4]]
+
+
+@pytest.mark.parametrize(("target", "shown"), [("half", [0, 4, 8, 12]), ("center", [4, 12])])
+def test_only_the_frames_that_are_predicted_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Literal["half", "center"], shown: list[int]
+) -> None:
+    method = build_method(replace(clips(4), target_frames=target), seed=0)
+    painter = Reconstructor(method, Windows(gap=2), masks_only=True, device=CPU)
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        Sheets, "of", lambda self, tiles: drawn.append(tiles[0].caption) or np.zeros((8, 8, 3), np.uint8)
+    )
+    painter.draw(counted(16), tmp_path, "look", stretch=Stretch(), film=True)
+    with open_video(tmp_path / "look.mp4") as film:
+        assert film.fps == 12 * len(shown) / 16  # as fast as the video
+    if target == "center":
+        with pytest.raises(DatasetError, match="predicts none"):
+            painter.draw(counted(3), tmp_path / "short", "look", stretch=Stretch(), film=True)
+    assert drawn[: len(shown)] == [f"frame {number}" for number in shown]
+
+
+def test_a_method_of_two_views_is_shown_each_frame_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RECIPES["vicmae_smoke"]().method
+    seen = Recorded(config, monkeypatch)
+    drawn = draw(seen.method, counted(5), tmp_path, gap=2, frames=3)
+    assert seen.shown == [[number, number] for number in range(5)]
+    assert drawn.frames == 5
+    with Image.open(tmp_path / "look.png") as sheet:
+        assert sheet.width == 8 + 3 * 200
 
 
 def tiles_of(config: MethodConfig, *, masks_only: bool) -> list[Tile]:

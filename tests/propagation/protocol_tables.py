@@ -39,7 +39,7 @@ def _values() -> str:
 
 def _row(protocol: Protocol) -> tuple[str, ...]:
     features, settings = protocol.features, protocol.propagation
-    padded = settings.padding == "first_frame"
+    before = {"none": "", "counted": ", twice while recent", "first_frame": ", padded left"}[settings.padding]
     window = {"square": "square ≤", "disc": "disc <", "disc_inclusive": "disc ≤"}[settings.window]
     scored = protocol.scoring_size
     return (
@@ -49,7 +49,7 @@ def _row(protocol: Protocol) -> tuple[str, ...]:
         f"{features.std[0]}",
         "last" if features.layer == -1 else f"{features.layer}",
         features.positions,
-        f"first + {settings.context}{', padded left' if padded else ''}",
+        f"first + {settings.context}{before}",
         f"{window} {settings.radius}",
         "inside it" if settings.window_covers_first else "all of it",
         f"{settings.top_k}",

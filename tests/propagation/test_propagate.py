@@ -54,6 +54,7 @@ def by_reference(features: Tensor, labels: Tensor, config: PropagationConfig, ke
         labels.numpy(),
         context=config.context,
         padded=config.padding == "first_frame",
+        counted=config.padding == "counted",
         window=config.window,
         radius=config.radius,
         window_covers_first=config.window_covers_first,
@@ -82,7 +83,7 @@ def test_equals_the_published_code(name: str, precision: Precision) -> None:
 
 
 @pytest.mark.parametrize("covers", [True, False])
-@pytest.mark.parametrize("padding", ["none", "first_frame"])
+@pytest.mark.parametrize("padding", ["none", "counted", "first_frame"])
 @pytest.mark.parametrize(
     ("h", "w", "window", "radius", "context", "top_k", "tile"),
     [

@@ -16,6 +16,12 @@ def test_the_same_values_are_comparable() -> None:
     told_apart = replace(DINO, name="mine", version=7, source="elsewhere", extension="none")
     assert comparable(DINO, told_apart) is None
     assert comparable(DINO, replace(DINO, propagation=replace(DINO.propagation, tile=4))) is None
+    bf16, fp32, half = (
+        replace(DINO, propagation=replace(DINO.propagation, precision=precision))
+        for precision in ("bf16", "fp32", "half")
+    )
+    assert comparable(bf16, fp32) is None
+    assert "propagation.precision fp32 or half" in (comparable(fp32, half) or "")  # the one that changes labels
     assert comparable(DINO, replace(DINO, joints=JointSettings(top_cells=1))) is None  # masks have no joints
 
 

@@ -125,6 +125,7 @@ def test_lineages_differ_as_described() -> None:
         protocol = protocol_named(name)
         assert (protocol.propagation.padding, protocol.min_max) == ("first_frame", False)
         assert (protocol.propagation.window, protocol.propagation.window_covers_first) == ("disc", False)
+    assert (protocol_named("vfs").propagation.padding, protocol_named("vfs").min_max) == ("counted", True)
     assert protocol_named("dinov3_s").propagation.window == "disc_inclusive"
     assert {name for name in PROTOCOLS if protocol_named(name).propagation.late_objects == "own_context"} == {
         *("ino_davis", "ino_ytvos", "dul")

@@ -53,7 +53,7 @@ def test_what_a_run_leaves(davis: DavisLayout, tmp_path: Path, capsys: pytest.Ca
     result = pretrain(_request(davis, tmp_path / "run", train=train))
     assert (result.state.step, result.interrupted) == (4, False)
     out = tmp_path / "run"
-    files = {"recipe.json", "metrics.jsonl", "encoder.safetensors", "config.json", "report.html"}
+    files = {"recipe.json", "metrics.jsonl", "encoder.safetensors", "config.json", "decoder.safetensors", "report.html"}
     assert {path.name for path in out.iterdir()} == files | {"tensorboard", "pictures", "checkpoints", "encoders"}
     assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["latest", "step-00000004"]
     assert sorted(path.name for path in (out / "encoders").iterdir()) == ["step-00000003", "step-00000004"]

@@ -29,7 +29,7 @@ def test_what_a_page_says(tmp_path: Path) -> None:
         "J&F 60.0 % from 52.5 %",
         "Clips seen 12,800 of 18 files",
         "Training time 6 min 40 s 32 clips a second",  # 400 steps of 32 clips at 32 clips/s
-        "Processor time 10 min 00 s",
+        "Processor time 10 min ",
         "of it waiting for data 5.0 %",
         "train.steps 400 650",
         "1 of 18 files could not be read",
@@ -81,6 +81,17 @@ def test_films_are_bounded_and_what_is_left_out_is_said(tmp_path: Path, monkeypa
     page = run_page(read_run(run))
     assert "<video" not in page
     assert re.search(r"left in pictures/: pca\.mp4 \(0\.\d MB\)", page)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((3.4, "3 s"), (59.6, "1 min 00 s"), (400, "6 min 40 s"), (1453, "24 min")),
+        *((3599, "1 h 00 min"), (9e6, "2,500 h 00 min")),
+    ],
+)
+def test_durations(seconds: int | float, text: str) -> None:
+    assert module._duration(seconds) == text
 
 
 def test_many_skipped_files_are_counted(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from kinema.recipes.trained import chosen_method, load_method
 from kinema.settings import rebuilt
 from kinema.train.checkpoint import TrainState, save_checkpoint
 from kinema.types import ClipBatch
-from kinema.weights.formats.autoencoder import AutoencoderWeights
-from kinema.weights.formats.huggingface import write_huggingface
+from kinema.weights.formats.huggingface_writing import write_huggingface
+from kinema.weights.network import NetworkWeights
 
 CONFIG = SiamMAEConfig(
     encoder=ViTConfig(width=24, depth=1, num_heads=2, patch_size=8, image_size=32),
@@ -67,7 +67,7 @@ def test_pairs_are_shown_with_nine_tenths_hidden_unless_told(tmp_path: Path) -> 
 
 
 def test_what_is_no_such_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no such run"):
+    with pytest.raises(WeightsError, match="no such"):
         load_method(tmp_path / "nowhere")
     run = write_run(tmp_path / "run")
     recipe = json.loads((run / "recipe.json").read_text())
@@ -99,7 +99,7 @@ def test_transformers_models_come_with_their_decoder(tmp_path: Path, is_video: b
     decoder = MaskedDecoderConfig(width=16, depth=1, num_heads=2, embed_bias=not is_video)
     config = VideoMAEConfig(encoder=encoder, decoder=decoder, mask="tube" if is_video else "random", mask_ratio=0.5)
     method = build_method(config, seed=1)
-    weights = AutoencoderWeights(
+    weights = NetworkWeights(
         encoder=encoder,
         encoder_tensors=method.encoder.state_dict(),  # pyright: ignore
         decoder=decoder,

@@ -16,10 +16,12 @@ def dense_propagation(
     temperature: float,
     keep_ties: bool = False,
     keys: np.ndarray | None = None,
+    counted: bool = False,
 ) -> np.ndarray:
     """Soft labels of frames 1, 2, ... as float64 (T - 1, h, w, C), from features (T, h, w, D).
 
     keys: what the features are compared with, both as they are; by default the features, both of unit length.
+    counted: without padding, frame 0 is one of the recent frames too, as in VFS's tracker (`key_start:frame_idx`).
     """
     _, h, w, _ = features.shape
     queries = features.astype(np.float64)
@@ -31,7 +33,7 @@ def dense_propagation(
         if padded:
             recent = ([0] * context + list(range(target)))[-context:] if context else []
         else:
-            recent = list(range(1, target))[-context:] if context else []
+            recent = list(range(0 if counted else 1, target))[-context:] if context else []
         frames = [0, *recent]
         limited = [window_covers_first] + [True] * len(recent)
         out = np.empty_like(labels[0])

@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema.errors import ConfigError, WeightsError
 from kinema.features import FeatureExtractor, PixelPatches, WeightsSource
 from kinema.models.configs import ViTConfig
-from kinema.models.layers import Attention
+from kinema.models.positions import Positions
 from kinema.models.vit import ViT
-from kinema.report.attention import AttentionReader, patch_at
+from kinema.report.attention import attention_of, patch_at
 from kinema.settings import FeatureSettings, InputSize
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
@@ -55,7 +56,7 @@ def slow_attention(reader: FeatureExtractor, block: int) -> Float[Tensor, "heads
 @pytest.mark.parametrize("layer", [1, -1])
 def test_the_class_token_asks_of_the_named_block(layer: int) -> None:
     read = extractor(framed(), layer=layer)
-    maps, asked = AttentionReader(read).read(FRAME)
+    maps, asked = attention_of(read, FRAME)
     expected = slow_attention(read, 0 if layer == 1 else 1)[:, 0, 1:] * 16
     assert asked == "class token"
     assert maps.shape == (3, 3, 5)
@@ -65,7 +66,7 @@ def test_the_class_token_asks_of_the_named_block(layer: int) -> None:
 
 def test_a_chosen_patch_asks() -> None:
     read = extractor(framed())
-    maps, asked = AttentionReader(read).read(FRAME, (70.0, 20.0))  # column 4, row 1
+    maps, asked = attention_of(read, FRAME, (70.0, 20.0))  # column 4, row 1
     assert asked == "chosen patch"
     assert np.allclose(maps.reshape(3, -1), slow_attention(read, 1)[:, 1 + 9, 1:] * 16, atol=1e-4)
 
@@ -73,26 +74,44 @@ def test_a_chosen_patch_asks() -> None:
 def test_without_a_class_token_the_mean_over_patches_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kinema.report.attention._QUERIES_AT_ONCE", 4)
     read = extractor(framed(class_token=False))
-    maps, asked = AttentionReader(read).read(FRAME)
+    maps, asked = attention_of(read, FRAME)
     assert asked == "mean of all patches"
     assert np.allclose(maps.reshape(3, -1), slow_attention(read, 1).mean(dim=1) * 15, atol=1e-4)
     assert np.allclose(maps.mean(axis=(1, 2)), 1, atol=1e-4)  # even attention is 1
 
 
-def test_reading_leaves_the_network_as_it_was() -> None:
-    read = extractor(framed())
-    before = read.dense(FRAME[None])
-    AttentionReader(read).read(FRAME)
-    assert torch.equal(read.dense(FRAME[None]), before)
-    assert not [part for part in read.backbone.modules() if isinstance(part, Attention) and part._forward_pre_hooks]  # pyright: ignore
+class Turned(nn.Module):
+    """A foreign network: registers, turned queries and keys, a bias; attention as only this file knows it."""
+
+    patch_size = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(0)
+        self.query, self.key = (torch.randn(1, 2, 18, 4, generator=draw) for _ in range(2))
+        self.bias = torch.randn(2, 18, 18, generator=draw)
+
+    def dense(self, frames: Float[Tensor, "B 3 H W"], *, layer: int, positions: Positions) -> Float[Tensor, "B h w D"]:
+        attended = F.scaled_dot_product_attention(self.query, self.key, self.key, attn_mask=self.bias[None])
+        return attended[:, :, 3:].transpose(1, 2).flatten(2).unflatten(1, (3, 5))
+
+
+def test_any_network_that_computes_attention_is_read_with_its_bias() -> None:
+    network = Turned()
+    settings = extractor(framed()).settings
+    read = FeatureExtractor(network, settings, source=WeightsSource(source="foreign", sha256=None))
+    maps, asked = attention_of(read, FRAME)
+    expected = (network.query[0] @ network.key[0].mT / 2 + network.bias).softmax(dim=-1)[:, 0, 3:] * 18
+    assert asked == "class token"
+    assert np.allclose(maps.reshape(2, -1), expected, atol=1e-5)
 
 
 def test_what_has_no_attention_is_refused() -> None:
     source = WeightsSource(source="pixels:16", sha256=None)
     with pytest.raises(WeightsError, match=r"without attention \(pixels:16\)"):
-        AttentionReader(FeatureExtractor(PixelPatches(16), source=source))
+        attention_of(FeatureExtractor(PixelPatches(16), extractor(framed()).settings, source=source), FRAME)
     with pytest.raises(ConfigError, match="use 1 to 2"):
-        AttentionReader(extractor(framed(), layer=3))
+        attention_of(extractor(framed(), layer=3), FRAME)
 
 
 def test_the_patch_under_a_point() -> None:

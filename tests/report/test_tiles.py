@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
-from kinema.report.tiles import GAP, MOST_WIDTH, at_size, tile_size
+from kinema.report.tiles import GAP, MOST_HEIGHT, MOST_WIDTH, at_size, tile_size
 
 
-@pytest.mark.parametrize(("size", "columns"), [((480, 854), 3), ((2160, 3840), 1), ((480, 854), 14), ((96, 96), 5)])
+@pytest.mark.parametrize(
+    ("size", "columns"), [((480, 854), 3), ((2160, 3840), 1), ((480, 854), 14), ((96, 96), 5), ((1920, 1080), 1)]
+)
 def test_tiles_fit_and_keep_their_shape(size: tuple[int, int], columns: int) -> None:
     height, width = tile_size(*size, columns=columns)
     assert GAP + columns * (width + GAP) <= MOST_WIDTH
+    assert height <= MOST_HEIGHT
     assert abs(height / width - size[0] / size[1]) < 0.01
     assert tile_size(height, width, columns=columns) == (height, width)
 

@@ -16,9 +16,10 @@ from kinema.methods.videomae import VideoMAE
 from kinema.ops.pixels import standardize
 from kinema.ops.tokens import take_tokens
 from kinema.types import ClipBatch
-from kinema.weights.files import load_encoder, read_config
-from kinema.weights.formats.autoencoder import AutoencoderWeights
-from kinema.weights.formats.huggingface import from_huggingface, read_huggingface, to_huggingface, write_huggingface
+from kinema.weights.formats.huggingface import from_huggingface
+from kinema.weights.formats.huggingface_writing import to_huggingface, write_huggingface
+from kinema.weights.network import NetworkWeights
+from kinema.weights.read import read_weights
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 SIZES = {
@@ -50,7 +51,7 @@ def theirs(kind: str, *, normalized: bool = True) -> torch.nn.Module:
     return model.eval()
 
 
-def ours(kind: str, weights: AutoencoderWeights) -> VideoMAE:
+def ours(kind: str, weights: NetworkWeights) -> VideoMAE:
     normalized = {"videomae": "channel_normalized", "vit_mae": "patch_normalized"}[kind]
     settings = {
         "videomae": {"mask": "tube", "floor": "masked", "target_pixels": "unit"},
@@ -70,7 +71,7 @@ def ours(kind: str, weights: AutoencoderWeights) -> VideoMAE:
     return method
 
 
-def read(model: torch.nn.Module) -> AutoencoderWeights:
+def read(model: torch.nn.Module) -> NetworkWeights:
     return from_huggingface(model.state_dict(), model.config.to_dict(), where="memory")
 
 
@@ -100,7 +101,7 @@ def test_same_predictions_and_loss(kind, normalized):
 def test_files_they_saved_are_read(kind, tmp_path):
     model = theirs(kind)
     model.save_pretrained(tmp_path)
-    found, expected = read_huggingface(tmp_path), read(model)
+    found, expected = read_weights(tmp_path)[0], read(model)
     assert (found.encoder, found.decoder) == (expected.encoder, expected.decoder)
     for name, tensor in expected.encoder_tensors.items():
         assert torch.equal(found.encoder_tensors[name], tensor), name
@@ -112,7 +113,7 @@ def test_files_they_saved_are_read(kind, tmp_path):
 def test_an_encoder_alone_is_read(kind, tmp_path):
     model = theirs(kind)
     (model.videomae if kind == "videomae" else model.vit).save_pretrained(tmp_path)
-    found, expected = read_huggingface(tmp_path), read(model)
+    found, expected = read_weights(tmp_path)[0], read(model)
     assert found.decoder is None
     assert found.decoder_tensors is None
     assert found.encoder_tensors.keys() == expected.encoder_tensors.keys()
@@ -129,7 +130,7 @@ def test_files_written_here_are_theirs(kind, version, tmp_path):
     assert back.config.to_dict().keys() == model.config.to_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(back.state_dict()[name], tensor), name
-    again = read_huggingface(tmp_path)
+    again = read_weights(tmp_path)[0]
     assert again.encoder == read(model).encoder
     assert again.normalized_target
 
@@ -138,9 +139,10 @@ def test_files_written_here_are_theirs(kind, version, tmp_path):
 def test_their_folder_is_a_source_of_weights(kind, tmp_path):
     model = theirs(kind)
     model.save_pretrained(tmp_path)
-    encoder, sha256 = load_encoder(tmp_path)
+    weights, sha256 = read_weights(tmp_path)
     assert sha256 == sha256_of(tmp_path / "model.safetensors")
-    assert read_config(tmp_path) == encoder.config == read(model).encoder
+    encoder = weights.network()
+    assert encoder.config == weights.encoder == read(model).encoder
     for name, tensor in read(model).encoder_tensors.items():
         assert torch.equal(encoder.state_dict()[name], tensor), name
     assert encoder.dense(torch.randn(1, 3, 32, 48)).shape == (1, 4, 6, 24)
@@ -209,16 +211,16 @@ def test_what_does_not_fit_is_refused(damage, message, tmp_path):
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match=message):
-        read_huggingface(tmp_path)
+        read_weights(tmp_path)
 
 
 def test_files_that_are_no_model_are_refused(tmp_path: Path):
-    with pytest.raises(WeightsError, match="cannot be read"):
-        read_huggingface(tmp_path)
+    with pytest.raises(WeightsError, match="the folder holds no"):
+        read_weights(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(WeightsError, match="cannot be read"):
-        read_huggingface(tmp_path)
+    with pytest.raises(WeightsError, match="not a readable safetensors"):
+        read_weights(tmp_path)
 
 
 logging.getLogger("transformers").setLevel(logging.ERROR)

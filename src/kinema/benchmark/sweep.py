@@ -17,7 +17,7 @@ from kinema.benchmark.run import Report
 from kinema.benchmark.scoring.base import Item
 from kinema.benchmark.task import Task
 from kinema.errors import DatasetError
-from kinema.features import FeatureExtractor
+from kinema.features import Compared, FeatureExtractor
 from kinema.files import write_json
 from kinema.pipeline.results import output_folder
 from kinema.propagation.protocols import Protocol
@@ -26,10 +26,17 @@ from kinema.video.images import read_image
 
 
 class CachedFeatures(FeatureExtractor):
-    """The features of one sequence, kept in a file that the system holds in memory while there is room."""
+    """What the frames of one sequence are compared by, kept in a file that the system holds in memory while there is
+    room: features, or queries and keys."""
 
-    def __init__(self, extractor: FeatureExtractor, cache: Float[np.ndarray, "T h w D"]) -> None:
-        super().__init__(extractor.backbone, extractor.settings, source=extractor.source, device=extractor.device)
+    def __init__(self, extractor: FeatureExtractor, cache: Float[np.ndarray, "T parts h w D"]) -> None:
+        super().__init__(
+            extractor.backbone,
+            extractor.settings,
+            source=extractor.source,
+            device=extractor.device,
+            decoder=extractor.decoder,
+        )
         self._cache = cache
 
     @classmethod
@@ -37,11 +44,12 @@ class CachedFeatures(FeatureExtractor):
         """Computes the features of `count` frames into `file`, one frame in memory at a time; none is centred."""
         plain = extractor.with_settings(replace(extractor.settings, centred=False))
         cache: np.memmap | None = None
-        for position, features in enumerate(plain.stream(frames)):
+        for position, compared in enumerate(plain.compared(frames)):
+            parts = torch.stack([part for part in compared if part is not None])
             if cache is None:
-                shape = (count, *features.shape)
+                shape = (count, *parts.shape)
                 cache = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-            cache[position] = features.cpu().numpy()
+            cache[position] = parts.cpu().numpy()
         assert cache is not None  # every sequence has a frame
         return cls(plain, cache)
 
@@ -52,11 +60,16 @@ class CachedFeatures(FeatureExtractor):
         cached.settings = settings
         return cached
 
+    def compared(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Compared]:
+        """What is kept of as many frames, whatever these show."""
+        mean = torch.from_numpy(self._cache[0, 0]).mean(dim=(0, 1)) if self.settings.centred else 0.0
+        for parts, _ in zip(self._cache, frames, strict=True):
+            queries, *keys = ((torch.from_numpy(part) - mean).to(self.device) for part in parts)
+            yield Compared(queries, keys[0] if keys else None)
+
     def stream(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Float[Tensor, "h w D"]]:
-        """The features kept of as many frames, whatever these show."""
-        mean = torch.from_numpy(self._cache[0]).mean(dim=(0, 1)) if self.settings.centred else 0.0
-        for features, _ in zip(self._cache, frames, strict=True):
-            yield (torch.from_numpy(features) - mean).to(self.device)
+        """The first of these: features, where they are compared."""
+        return (queries for queries, _ in self.compared(frames))
 
 
 @dataclass(frozen=True, kw_only=True)

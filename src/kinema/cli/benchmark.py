@@ -32,7 +32,8 @@ class Arguments(Common):
     root: Path
     """The data set."""
     weights: str | None = None
-    """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, pixels:16, for comparison."""
+    """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or
+    untrained:tiny/16@SEED, pixels:16, for comparison."""
     compare: tuple[str, ...] = ()
     """Several networks in place of --weights: one table, with the published rows beside them."""
     out: Path
@@ -103,7 +104,7 @@ def _run(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
     from kinema.benchmark.run import run as run_task
     from kinema.pipeline.load import load
 
-    extractor = load(str(given.weights), device=given.device)
+    extractor = load(str(given.weights), settings=task.protocol.features, device=given.device)
     with progress("propagating") as report:
         result = run_task(task, extractor, given.out, report=report)
     lines = [score_table(result.summary, result.rows)] if result.rows else ["no truth here: nothing to score"]
@@ -118,7 +119,11 @@ def _compare(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
 
     with progress("propagating") as report:
         compared = compare(
-            task, given.compare, lambda name: load(name, device=given.device), given.out, report=report
+            task,
+            given.compare,
+            lambda name: load(name, settings=task.protocol.features, device=given.device),
+            given.out,
+            report=report,
         ).as_json()
     return compared, compared_table(compared["measures"], compared["rows"], compared["warnings"])
 
@@ -127,7 +132,7 @@ def _sweep(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
     from kinema.benchmark.sweep import sweep
     from kinema.pipeline.load import load
 
-    extractor = load(str(given.weights), device=given.device)
+    extractor = load(str(given.weights), settings=task.protocol.features, device=given.device)
     with progress("sweeping") as report:
         result = sweep(task, extractor, given.grid, given.out, report=report).as_json()
     return result, sweep_table(result)

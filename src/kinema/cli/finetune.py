@@ -48,7 +48,7 @@ class Arguments(Labelled):
     """Train a classifier of videos or images from pre-trained weights, and test it."""
 
     weights: str
-    """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, for comparison."""
+    """A run folder, or a transformer of any format in docs/weights.md; or untrained:tiny/16@SEED, for comparison."""
     out: Path
     """The run's folder. A run of the same settings that stopped there goes on."""
     method: tyro.conf.FlagConversionOff[FineTuneConfig]

@@ -24,6 +24,7 @@ COMMANDS = {
     "visualize": "draw what a network sees: reconstructions, attention, components, matches, masks",
     "report": "make the report.html of a run again",
     "score": "score masks that are already there",
+    "weights": "say what a file of weights is; convert and compare weights",
     "synth": "render a synthetic set of videos with exact labels",
     "recipes": "list the recipes of `pretrain` and `finetune`",
 }

@@ -37,7 +37,7 @@ class Arguments(Common):
     davis: Path | None = None
     """A DAVIS-2017 root; the encoder's J&F on it is logged every --train.evaluate-every-steps."""
     init_from: str | None = None
-    """Start from the encoder of this run folder."""
+    """Start from these weights, a run folder or any format in docs/weights.md: the encoder, and a decoder that fits."""
     fresh: bool = False
     """Start over: remove the run that is in the folder."""
     dry_run: bool = False

@@ -29,7 +29,8 @@ class Arguments(Common):
     root: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
     """The data set."""
     weights: str
-    """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, pixels:16, for comparison."""
+    """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or
+    untrained:tiny/16@SEED, pixels:16, for comparison."""
     out: Path
     """A new folder for result.json and the features."""
     train: str = "train"

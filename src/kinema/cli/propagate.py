@@ -26,7 +26,8 @@ class Arguments(Common):
     may appear late, and a later mask of a known object corrects it; a JSON of points {"points": [{"name", "frame", "x",
     "y"} ...]} in pixels; or float maps (H, W, C) as .npy or .npz."""
     weights: str
-    """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, pixels:16, for comparison."""
+    """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or
+    untrained:tiny/16@SEED, pixels:16, for comparison."""
     out: Path
     """A new folder for masks/00000.png ..., keypoints.csv or maps/00000.npy ..., quality.csv and overlay.mp4."""
     features: tyro.conf.FlagConversionOff[FeatureSettings]
@@ -59,7 +60,7 @@ def _propagate(given: Arguments) -> None:
     from kinema.video.reader import open_video
 
     protocol = changed(protocol_named(given.protocol), given.features, given.propagation)
-    extractor = load(given.weights, device=given.device)
+    extractor = load(given.weights, settings=protocol.features, device=given.device)
     labels = read_labels(given.labels, frame=given.frame)
     with open_video(given.video) as video, progress("propagating") as report:
         written = write_propagated(

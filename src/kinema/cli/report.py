@@ -29,5 +29,5 @@ def _report(given: Arguments) -> None:
     written = [write_report(folder) for folder in given.runs]
     sizes = [path.stat().st_size for path in written]
     files = [{"file": str(path), "bytes": size} for path, size in zip(written, sizes, strict=True)]
-    lines = [f"{path} ({size / 2**20:.1f} MB)" for path, size in zip(written, sizes, strict=True)]
+    lines = [f"{path} ({size / 1024:,.0f} KB)" for path, size in zip(written, sizes, strict=True)]
     answer({"reports": files}, "\n".join(lines), as_json=given.json)

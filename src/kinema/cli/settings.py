@@ -37,7 +37,8 @@ def typed(arguments: Sequence[str], option: str) -> str | None:
 def protocol_settings(arguments: Sequence[str], benchmark: str = "davis") -> dict[str, Any]:
     """What the options of features and propagation start from: the protocol that is typed, for that data set.
 
-    A typed rule for the size of frames replaces the protocol's own. Raises ProtocolError for an unknown name.
+    A typed rule for the size of frames replaces the protocol's own; a decoder's affinity, where that is typed, is a
+    product at temperature 1. Raises ProtocolError for an unknown name.
     """
     protocol = protocol_named(typed(arguments, "protocol") or DEFAULT_PROTOCOL, benchmark)
     features = protocol.features
@@ -46,4 +47,7 @@ def protocol_settings(arguments: Sequence[str], benchmark: str = "davis") -> dic
             size = replace(size, multiple=features.size.multiple, round_up=features.size.round_up)
             features = replace(features, size=size)
             break
-    return {"features": features, "propagation": protocol.propagation}
+    propagation = protocol.propagation
+    if typed(arguments, "features.affinity") == "decoder":  # as an attention has them
+        propagation = replace(propagation, similarity="dot", temperature=1.0)
+    return {"features": features, "propagation": propagation}

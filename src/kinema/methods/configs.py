@@ -6,7 +6,14 @@ from typing import Literal
 from kinema.errors import ConfigError
 from kinema.methods.ino_config import INOConfig
 from kinema.methods.vicmae_config import ViCMAEConfig
-from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig, check_position_width, video_vit
+from kinema.models.configs import (
+    DecoderConfig,
+    MaskedDecoderConfig,
+    ViTConfig,
+    check_decoded,
+    check_position_width,
+    video_vit,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +38,7 @@ class SiamMAEConfig:
     """Predict each patch with its mean and contrast taken out, or plain standardised pixels."""
 
     def __post_init__(self) -> None:
+        check_decoded(self.encoder)
         if self.decoding == "joint" and self.block_order == "post_norm":
             raise ConfigError("the joint decoder has no post-norm order", where="block_order", fix="use pre_norm")
         if self.decoding == "joint" and not self.memory_positions:
@@ -64,6 +72,7 @@ class VideoMAEConfig:
 
     def __post_init__(self) -> None:
         encoder, times = self.encoder, self.encoder.clip_grid[0]
+        check_decoded(encoder)
         check_position_width(encoder.positions, self.decoder.width)
         if self.decoder_mask_ratio not in (0, 0.25, 0.5, 0.75):
             raise ConfigError(

@@ -32,7 +32,7 @@ from kinema.ops.masking import dense_mask
 from kinema.ops.schedules import cosine, linear
 from kinema.types import ClipBatch, ClipSpec
 
-_AT_LN_K = 0.002  # of ln K: closer than that, a loss says that every output is the same
+_AT_LN_K = 0.002  # of ln K: as near as that, a loss or an entropy says that one of the two answers evenly
 Terms = dict[str, Tensor]
 
 
@@ -241,11 +241,12 @@ class INO(Method):
             if f"terms/{kind}_entropy" not in measured:
                 continue
             spread, distance = measured[f"terms/{kind}_entropy"], measured[f"terms/{kind}_kl"]
-            if spread + distance > (1 - _AT_LN_K) * highest and spread > (1 - _AT_LN_K) * highest:
+            near = _AT_LN_K * highest
+            if abs(spread + distance - highest) < near or spread > highest - near:
                 found.append(
-                    f"the {kind} loss sits at ln K = {highest:.3f}: every {kind} token gets the same even answer, and "
-                    "nothing is learned. Lower the teacher's temperature, raise the learning rate, lower the momentum "
-                    "(0.99 for short runs), or use fewer prototypes"
+                    f"the {kind} loss sits at ln K = {highest:.3f}: student or teacher gives every {kind} token the "
+                    "same even answer, and nothing is learned. Lower the teacher's temperature, raise the learning "
+                    "rate, lower the momentum (0.99 for short runs), or use fewer prototypes"
                 )
             if 0 < measured[f"terms/{kind}_prototypes"] < 1.5:
                 found.append(

@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from kinema.models.configs import CrossDecoderConfig
 from kinema.types import ClipBatch, ClipSpec
 
 
@@ -55,6 +56,8 @@ class EncoderExport:
 
     tensors: dict[str, Tensor]
     config: dict[str, Any] = field(default_factory=dict)
+    decoder: tuple[dict[str, Tensor], CrossDecoderConfig] | None = None
+    """Tensors and kind of a decoder that attends from frame to frame, where the method has one: an affinity."""
     others: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Further networks of the same configuration by name, e.g. the student beside the teacher; each is left in a folder
     of its name."""
@@ -104,6 +107,18 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def load_encoder(self, tensors: dict[str, Tensor]) -> None:
         """Starts from the tensors of an exported encoder; RuntimeError where names or shapes differ."""
+
+    def load_decoder(self, tensors: dict[str, Tensor]) -> bool:
+        """Starts the decoder from tensors that a file has for one; whether names and shapes were the same, else it is
+        left as it was."""
+        decoder = getattr(self, "decoder", None)
+        if not isinstance(decoder, nn.Module):
+            return False
+        shapes = {name: tensor.shape for name, tensor in decoder.state_dict().items()}
+        if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
+            return False
+        decoder.load_state_dict(tensors)
+        return True
 
     @abstractmethod
     def encoder_export(self) -> EncoderExport:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kinema.errors import ConfigError
 from kinema.methods.configs import SiamMAEConfig
 from kinema.methods.method import EncoderExport, Method, MethodOutput, Reconstruction
+from kinema.models.configs import CrossDecoderConfig
 from kinema.models.decoders import PatchDecoder
 from kinema.models.vit import ViT
 from kinema.ops.masking import Mask, num_visible, random_mask
@@ -127,7 +128,19 @@ class SiamMAE(Method):
         self.encoder.load_state_dict(tensors)
 
     def encoder_export(self) -> EncoderExport:
-        return EncoderExport(tensors=self.encoder.state_dict(), config={"encoder": asdict(self.config.encoder)})
+        config = self.config
+        decoder = None
+        if config.decoding != "joint":
+            kind = CrossDecoderConfig(
+                **asdict(config.decoder),
+                attention=config.decoding,
+                order=config.block_order,
+                memory_positions=config.memory_positions,
+            )
+            decoder = self.decoder.state_dict(), kind
+        return EncoderExport(
+            tensors=self.encoder.state_dict(), config={"encoder": asdict(config.encoder)}, decoder=decoder
+        )
 
 
 def _check_masks(config: SiamMAEConfig) -> None:

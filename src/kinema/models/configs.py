@@ -5,12 +5,36 @@ from typing import Literal
 
 from kinema.errors import ConfigError
 
-PositionKind = Literal["sincos", "sincos_1d", "sincos_3d", "learned", "separable"]
-"""Fixed: `sincos` of row and column (MAE), `sincos_1d` of the token's number (VideoMAE), `sincos_3d` of time, row and
-column. Learned: `learned`, a vector a token (DINO); `separable`, a vector a place plus one a time (MAE-ST)."""
+PositionKind = Literal[
+    "sincos",
+    "sincos_1d",
+    "sincos_3d",
+    "learned",
+    "separable",
+    "rotary",
+    "rotary_3d",
+    "relative",
+    "relative_shared",
+]
+"""Added to tokens and fixed: `sincos` of row and column (MAE), `sincos_1d` of the token's number (VideoMAE),
+`sincos_3d` of time, row and column. Added and learned: `learned`, a vector a token (DINO); `separable`, a vector a
+place plus one a time (MAE-ST). Inside attention: `rotary` by the place in the frame (DINOv3), `rotary_3d` by time, row
+and column (V-JEPA 2), `relative`, a learned bias for each block (BEiT), `relative_shared`, one for all of them."""
 
-QKVBias = Literal["full", "query_value"]
-"""`full`: query, key and value have a bias. `query_value`: the key has none, as in BEiT and VideoMAE."""
+ADDED_POSITIONS = ("sincos", "sincos_1d", "sincos_3d", "learned", "separable")
+"""The kinds that are added to tokens; the others act inside attention."""
+
+QKVBias = Literal["full", "query_value", "none"]
+"""`full`: query, key and value have a bias. `query_value`: the key has none, as in BEiT and VideoMAE. `none`: none."""
+
+MLPKind = Literal["gelu", "swiglu"]
+"""`gelu`: two layers with the exact GELU between them. `swiglu`: the first gives a gate as well, SiLU(gate) * value."""
+
+DecoderAttention = Literal["joint", "cross", "cross_self"]
+"""What a block of a decoder with a memory attends to: both together; the memory; the memory, then its own tokens."""
+
+BlockOrder = Literal["pre_norm", "post_norm"]
+"""`pre_norm`: cross, self, MLP. `post_norm`: cross, MLP, self, normed after each (CropMAE)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +67,22 @@ class ViTConfig:
     """`query_value`: attention's keys have no bias (VideoMAE)."""
     norm_eps: float = 1e-6
     """Epsilon of every LayerNorm (Hugging Face's ports have 1e-12)."""
+    register_tokens: int = 0
+    """Learned tokens between the class token and the patches, without a position (DINOv2 with registers, DINOv3)."""
+    mlp: MLPKind = "gelu"
+    """`swiglu`: `mlp_ratio` counts the channels after the gate (DINOv2 giant, DINOv3 H+)."""
+    layer_scale: bool = False
+    """Multiply what each half of a block adds by a learned vector (BEiT, DINOv2, DINOv3)."""
+    rotary_base: float = 100.0
+    """Base of rotary positions' periods: 100 in DINOv3, 10000 in V-JEPA 2."""
+    final_norm: bool = True
+    """A LayerNorm after the last block; classifiers of mean tokens have none (VideoMAE and BEiT fine-tuned)."""
 
     def __post_init__(self) -> None:
         positive = ("width", "depth", "num_heads", "mlp_ratio", "patch_size", "image_size", "num_frames")
-        _check_positive(self, *positive, "tubelet_size", "norm_eps")
+        _check_positive(self, *positive, "tubelet_size", "norm_eps", "rotary_base")
         _check_heads(self.width, self.num_heads)
+        _check_leading(self)
         if self.image_size % self.patch_size:
             raise ConfigError(
                 f"image size {self.image_size} is not a multiple of patch size {self.patch_size}",
@@ -60,8 +95,9 @@ class ViTConfig:
                 where="num_frames",
                 fix=f"use {self.num_frames // self.tubelet_size * self.tubelet_size or self.tubelet_size}",
             )
-        if self.positions == "sincos" and self.clip_grid[0] > 1:
-            raise ConfigError("sincos positions know no time", where="positions", fix="use sincos_1d or sincos_3d")
+        if self.positions in _OF_FRAMES and self.clip_grid[0] > 1:
+            what = f"{self.positions} positions know no time"
+            raise ConfigError(what, where="positions", fix="use sincos_1d, sincos_3d or rotary_3d")
         check_position_width(self.positions, self.width)
 
     @property
@@ -85,6 +121,19 @@ class ViTConfig:
     def patch_values(self) -> int:
         """P, values of a patch or tubelet: its frames, rows, columns and three channels."""
         return 3 * self.tubelet_size * self.patch_size**2
+
+    @property
+    def mlp_width(self) -> int:
+        """Hidden channels of an MLP, after the gate where it has one."""
+        return round(self.width * self.mlp_ratio)
+
+    @property
+    def leading_tokens(self) -> int:
+        """Tokens before the patches: the class token and the registers."""
+        return int(self.class_token) + self.register_tokens
+
+
+_OF_FRAMES = ("sincos", "rotary", "relative", "relative_shared")
 
 
 _SIZES = {
@@ -136,6 +185,16 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrossDecoderConfig(DecoderConfig):
+    """A decoder whose blocks attend to another frame, with all that says how (`decoders.PatchDecoder`)."""
+
+    attention: Literal["cross", "cross_self"] = "cross_self"
+    order: BlockOrder = "pre_norm"
+    memory_positions: bool = True
+    """Add the decoder's positions to the other frame's tokens as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskedDecoderConfig(DecoderConfig):
     """A decoder that sees only visible tokens and the mask tokens of what it predicts (MAE, VideoMAE).
 
@@ -156,6 +215,15 @@ class MaskedDecoderConfig(DecoderConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_positive(self, "norm_eps", *(["last_norm_eps"] if self.last_norm_eps is not None else []))
+
+
+def check_decoded(encoder: ViTConfig) -> None:
+    """Raises ConfigError where the decoders here cannot follow an encoder: they add positions and know no registers."""
+    if encoder.positions not in ADDED_POSITIONS:
+        fix = f"use one of {', '.join(ADDED_POSITIONS)}"
+        raise ConfigError(f"a decoder beside {encoder.positions} positions", where="encoder.positions", fix=fix)
+    if encoder.register_tokens:
+        raise ConfigError("a decoder beside register tokens", where="encoder.register_tokens", fix="use 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +283,18 @@ def _check_positive(config: ViTConfig | DecoderConfig, *names: str) -> None:
     for name in names:
         if not 0 < getattr(config, name) < float("inf"):
             raise ConfigError(f"{name} of {getattr(config, name)}", where=name, fix="give more than 0")
+
+
+def _check_leading(config: ViTConfig) -> None:
+    if config.register_tokens < 0:
+        raise ConfigError(f"{config.register_tokens} register tokens", where="register_tokens", fix="give 0 or more")
+    if config.positions.startswith("relative") and (not config.class_token or config.register_tokens):
+        fix = "keep the class token, and it alone"
+        raise ConfigError("relative positions are those of BEiT", where="positions", fix=fix)
+    head_width, divisor = config.width // config.num_heads, {"rotary": 4, "rotary_3d": 2}.get(config.positions, 1)
+    if head_width % divisor or (config.positions == "rotary_3d" and head_width < 6):
+        what = f"{config.positions} positions in heads of {head_width} channels"
+        raise ConfigError(what, where="num_heads", fix=f"use a multiple of {divisor}, 6 at least")
 
 
 def _check_heads(width: int, num_heads: int) -> None:

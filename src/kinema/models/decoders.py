@@ -1,13 +1,12 @@
 """Decoders that predict hidden patches: over one token set (MAE, joint), or attending to a memory (cross-self)."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinema.models.configs import DecoderConfig
+from kinema.errors import ConfigError
+from kinema.models.configs import BlockOrder, DecoderAttention, DecoderConfig
 from kinema.models.layers import (
     MLP,
     Attention,
@@ -18,12 +17,10 @@ from kinema.models.layers import (
     layer_norm,
     with_class_position,
 )
+from kinema.models.positions import Positions
 from kinema.ops.masking import Mask
-from kinema.ops.posembed import sincos_2d
+from kinema.ops.posembed import resample_clip_positions, sincos_2d
 from kinema.ops.tokens import put_tokens, take_tokens
-
-DecoderAttention = Literal["joint", "cross", "cross_self"]
-BlockOrder = Literal["pre_norm", "post_norm"]
 
 
 class CrossBlock(nn.Module):
@@ -42,8 +39,12 @@ class CrossBlock(nn.Module):
         self.norm_mlp = layer_norm(width)
         self.mlp = MLP(width, mlp_width)
 
+    def asked(self, tokens: Float[Tensor, "B N D"], memory: Float[Tensor, "B M D"]) -> tuple[Tensor, Tensor]:
+        """What the cross-attention makes its queries and its keys of."""
+        return self.norm_cross(tokens), self.norm_memory(memory)
+
     def forward(self, tokens: Float[Tensor, "B N D"], memory: Float[Tensor, "B M D"]) -> Float[Tensor, "B N D"]:
-        tokens = tokens + self.cross(self.norm_cross(tokens), self.norm_memory(memory))
+        tokens = tokens + self.cross(*self.asked(tokens, memory))
         if self.attn is not None and self.norm_self is not None:
             tokens = tokens + self.attn(self.norm_self(tokens))
         return tokens + self.mlp(self.norm_mlp(tokens))
@@ -63,6 +64,10 @@ class PostNormCrossBlock(nn.Module):
         self.norm_mlp = layer_norm(width)
         self.attn = Attention(width, num_heads) if self_attention else None
         self.norm_self = layer_norm(width) if self_attention else None
+
+    def asked(self, tokens: Float[Tensor, "B N D"], memory: Float[Tensor, "B M D"]) -> tuple[Tensor, Tensor]:
+        """What the cross-attention makes its queries and its keys of."""
+        return tokens, memory
 
     def forward(self, tokens: Float[Tensor, "B N D"], memory: Float[Tensor, "B M D"]) -> Float[Tensor, "B N D"]:
         tokens = self.norm_cross(tokens + self.cross(tokens, memory))
@@ -132,6 +137,40 @@ class PatchDecoder(nn.Module):
         else:
             tokens = self._run(tokens, self._memory(memory, memory_mask))
         return self.pred(self.norm(tokens))[:, 1:]
+
+    def queries_and_keys(
+        self, tokens: Float[Tensor, "B N1 D"], grid: tuple[int, int], *, block: int, positions: Positions
+    ) -> tuple[Float[Tensor, "B h w E"], Float[Tensor, "B h w E"]]:
+        """Queries and keys of every patch in a block's cross-attention, for frames that are seen whole.
+
+        Their product is the mean over heads of the scaled logits; for keys of one frame and queries of another it says
+        how one attends to the other. Keys depend on their frame alone. So do the queries of the first block; those of a
+        later one depend on the memory that the blocks before it attended to, which here is the queries' own frame.
+        tokens: the encoder's, class token first. grid: (rows, columns) of patches. block: 1 is the first, -1 the last.
+        ConfigError where there is no such block, or no cross-attention.
+        """
+        if self.attention == "joint":
+            raise ConfigError("a joint decoder has no cross-attention", where="affinity", fix="compare features")
+        depth = len(self.blocks)
+        chosen = block if block > 0 else depth + 1 + block
+        if not 1 <= chosen <= depth:
+            what = f"block {block} of a decoder of {depth} blocks"
+            raise ConfigError(what, where="decoder_block", fix=f"use 1 to {depth}")
+        embedded = self.embed(tokens)
+        placed = embedded + self._positions_at(grid, positions)
+        memory, stream = placed if self.memory_positions else embedded, placed
+        for earlier in self.blocks[: chosen - 1]:
+            stream = earlier(stream, memory)
+        last = self.blocks[chosen - 1]
+        assert isinstance(last, CrossBlock | PostNormCrossBlock)  # the only ones of a decoder that is not joint
+        queries, keys = last.cross.queries_and_keys(*last.asked(stream, memory))
+        return queries[:, 1:].unflatten(1, grid), keys[:, 1:].unflatten(1, grid)
+
+    def _positions_at(self, grid: tuple[int, int], how: Positions) -> Float[Tensor, "1 N1 D"]:
+        if how == "recomputed":
+            return with_class_position(sincos_2d(grid, self.pos_embed.shape[-1])).to(self.pos_embed)
+        patches = resample_clip_positions(self.pos_embed[0, 1:], (1, *self.grid), (1, *grid), how=how)
+        return with_class_position(patches)
 
     def _run(self, tokens: Tensor, *memory: Tensor) -> Tensor:
         for block in self.blocks:

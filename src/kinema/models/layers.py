@@ -5,8 +5,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from kinema.models.configs import QKVBias
+from kinema.models.configs import MLPKind, QKVBias
 from kinema.models.long_attention import attend_over_many
+from kinema.models.relations import Relation
+from kinema.models.relative import RelativePositions
 from kinema.ops.tokens import patchify, take_tokens
 
 NORM_EPS = 1e-6
@@ -31,26 +33,33 @@ class QueryValueLinear(nn.Linear):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; `qkv` stacks query, key and value in that order."""
+    """Multi-head self-attention; `qkv` stacks query, key and value in that order.
 
-    def __init__(self, width: int, num_heads: int, *, qkv_bias: QKVBias = "full") -> None:
+    relative_grid: (rows, columns) for which it has relative positions of its own, where it has.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        *,
+        qkv_bias: QKVBias = "full",
+        relative_grid: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width) if qkv_bias == "full" else QueryValueLinear(width)
+        if qkv_bias == "query_value":
+            self.qkv = QueryValueLinear(width)
+        else:
+            self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias == "full")
         self.proj = nn.Linear(width, width)
+        self.relative = None if relative_grid is None else RelativePositions(relative_grid, num_heads)
 
-    def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+    def forward(self, tokens: Float[Tensor, "B N D"], relation: Relation | None = None) -> Float[Tensor, "B N D"]:
         query, key, value = self.qkv(tokens).chunk(3, dim=-1)
-        return self.proj(attend(query, key, value, self.num_heads))
-
-    def probabilities(
-        self, tokens: Float[Tensor, "B N D"], query_ids: Int64[Tensor, " Q"]
-    ) -> Float[Tensor, "B heads Q N"]:
-        """How much the tokens at `query_ids` attend to every token, head by head: rows sum to 1. For pictures only."""
-        query, key, _ = self.qkv(tokens).chunk(3, dim=-1)
-        query, key = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (query[:, query_ids], key))
-        affinity = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        return affinity.float().softmax(dim=-1)
+        if relation is None:
+            return self.proj(attend(query, key, value, self.num_heads))
+        return self.proj(attend_related(query, key, value, self.num_heads, relation.inside(self.relative)))
 
 
 class CrossAttention(nn.Module):
@@ -67,6 +76,16 @@ class CrossAttention(nn.Module):
         key, value = self.kv(memory).chunk(2, dim=-1)
         return self.proj(attend(self.q(tokens), key, value, self.num_heads))
 
+    def queries_and_keys(
+        self, tokens: Float[Tensor, "B N D"], memory: Float[Tensor, "B M D"]
+    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B M D"]]:
+        """Queries and keys with the heads side by side, so scaled that their product is the mean of the heads' logits.
+
+        The mean of the heads' attention weights is no product: each head divides by a sum of its own.
+        """
+        scale = self.num_heads * (tokens.shape[-1] // self.num_heads) ** 0.5
+        return self.q(tokens) / scale, self.kv(memory).chunk(2, dim=-1)[0]
+
 
 def attend(
     query: Float[Tensor, "B N D"], key: Float[Tensor, "B M D"], value: Float[Tensor, "B M D"], num_heads: int
@@ -79,6 +98,25 @@ def attend(
     return attention(query, key, value).transpose(1, 2).flatten(2)
 
 
+def attend_related(
+    query: Float[Tensor, "B N D"],
+    key: Float[Tensor, "B N D"],
+    value: Float[Tensor, "B N D"],
+    num_heads: int,
+    relation: Relation,
+) -> Float[Tensor, "B N D"]:
+    """`attend` with positions inside: queries and keys turned, logits shifted."""
+    query, key, value = (part.unflatten(-1, (num_heads, -1)).transpose(1, 2) for part in (query, key, value))
+    if relation.rotation is not None:
+        query, key = relation.rotation.turn(query), relation.rotation.turn(key)
+    bias = None if relation.bias is None else relation.bias.to(query.dtype)
+    if bias is not None and torch.compiler.is_exporting():  # the fused kernel's decomposition for ONNX fails on a bias
+        attended = attend_in_products(query, key, value, bias=bias)
+    else:
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    return attended.transpose(1, 2).flatten(2)
+
+
 # PyTorch 2.13's fused kernel has a slow backward pass on processors: four times slower than three plain products for
 # 100 tokens in bf16, twice for 200, level at about 800, where the plain products' memory begins to count. Beyond that,
 # a backward pass of our own takes two thirds of the fused kernel's time. Measured by benchmarks/attention.py.
@@ -89,10 +127,10 @@ def _trains_in_bf16_on_cpu(query: Tensor) -> bool:
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()
 
 
-def attend_in_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention as its formula says, (B, heads, N, width of a head)."""
+def attend_in_products(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """Attention as its formula says, (B, heads, N, width of a head); bias: added to the logits."""
     affinity = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    return affinity.softmax(dim=-1) @ value
+    return (affinity if bias is None else affinity + bias).softmax(dim=-1) @ value
 
 
 class MLP(nn.Module):
@@ -105,6 +143,32 @@ class MLP(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU (Shazeer 2020): `fc1` stacks gate and value in that order; `hidden` channels remain after the gate."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 2 * hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        gate, value = self.fc1(tokens).chunk(2, dim=-1)
+        return self.fc2(F.silu(gate) * value)
+
+
+class LayerScale(nn.Module):
+    """Channels multiplied by a learned vector (Touvron et al. 2021, CaiT)."""
+
+    INITIAL = 1e-5
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), self.INITIAL))
+
+    def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        return tokens * self.gamma
 
 
 class Block(nn.Module):
@@ -122,17 +186,22 @@ class Block(nn.Module):
         qkv_bias: QKVBias = "full",
         norm_eps: float = NORM_EPS,
         drop_path: float = 0.0,
+        mlp: MLPKind = "gelu",
+        layer_scale: bool = False,
+        relative_grid: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.drop_path = drop_path
         self.norm1 = layer_norm(width, norm_eps)
-        self.attn = Attention(width, num_heads, qkv_bias=qkv_bias)
+        self.attn = Attention(width, num_heads, qkv_bias=qkv_bias, relative_grid=relative_grid)
+        self.ls1 = LayerScale(width) if layer_scale else nn.Identity()
         self.norm2 = layer_norm(width, norm_eps)
-        self.mlp = MLP(width, mlp_width)
+        self.mlp = (MLP if mlp == "gelu" else GatedMLP)(width, mlp_width)
+        self.ls2 = LayerScale(width) if layer_scale else nn.Identity()
 
-    def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        tokens = tokens + self._kept(self.attn(self.norm1(tokens)))
-        return tokens + self._kept(self.mlp(self.norm2(tokens)))
+    def forward(self, tokens: Float[Tensor, "B N D"], relation: Relation | None = None) -> Float[Tensor, "B N D"]:
+        tokens = tokens + self._kept(self.ls1(self.attn(self.norm1(tokens), relation)))
+        return tokens + self._kept(self.ls2(self.mlp(self.norm2(tokens))))
 
     def _kept(self, branch: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         return drop_samples(branch, self.drop_path) if self.training and self.drop_path > 0 else branch
@@ -185,6 +254,10 @@ def init_linear(module: nn.Module) -> None:
         if isinstance(module, QueryValueLinear):
             nn.init.zeros_(module.q_bias)
             nn.init.zeros_(module.v_bias)
+    elif isinstance(module, RelativePositions):
+        module.init_weights()
+    elif isinstance(module, LayerScale):
+        nn.init.constant_(module.gamma, module.INITIAL)
     elif isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinema.models.configs import MaskedDecoderConfig, ViTConfig
+from kinema.models.configs import MaskedDecoderConfig, ViTConfig, check_decoded
 from kinema.models.layers import Block, init_linear, init_token, layer_norm
 from kinema.models.positions import Positioned
 from kinema.ops.masking import Mask
@@ -19,6 +19,7 @@ class MaskedDecoder(Positioned):
     """
 
     def __init__(self, config: MaskedDecoderConfig, encoder: ViTConfig, *, patch_values: int) -> None:
+        check_decoded(encoder)
         super().__init__(encoder.positions, encoder.clip_grid, config.width, class_token=encoder.class_token)
         self.embed = nn.Linear(encoder.width, config.width, bias=config.embed_bias)
         self.mask_token = nn.Parameter(torch.empty(1, 1, config.width))

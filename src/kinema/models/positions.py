@@ -9,12 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.models.configs import PositionKind
+from kinema.models.configs import ADDED_POSITIONS, PositionKind
+from kinema.models.rotary import Grid
 from kinema.ops.posembed import resample_clip_positions, sincos_1d, sincos_2d, sincos_3d
 
-Positions = Literal["interpolated", "interpolated_offset", "recomputed"]
-Grid = tuple[int, int, int]
-"""(times, rows, columns) of tokens."""
+Positions = Literal["interpolated", "interpolated_offset", "interpolated_antialiased", "recomputed"]
 
 FIXED: dict[PositionKind, Callable[[Grid, int], Tensor]] = {
     "sincos": lambda grid, width: sincos_2d(grid[1:], width),
@@ -41,19 +40,24 @@ class SeparablePositions(nn.Module):
 
 
 class Positioned(nn.Module):
-    """Base of networks that add `pos_embed` to their tokens: a buffer, a parameter, or `SeparablePositions`."""
+    """Base of networks that add `pos_embed` to their tokens: a buffer, a parameter, or `SeparablePositions`.
 
-    pos_embed: Tensor | SeparablePositions
+    It is None where positions act inside attention: zeros are added then. Registers never have a position.
+    """
+
+    pos_embed: Tensor | SeparablePositions | None
 
     def __init__(self, kind: PositionKind, grid: Grid, width: int, *, class_token: bool) -> None:
         super().__init__()
         self._kind, self._grid, self._width = kind, grid, width
-        self.num_class_tokens = int(class_token)
-        table = torch.empty(1, self.num_class_tokens + prod(grid), width)
+        self.num_class_tokens = self._num_placed = int(class_token)
+        table = torch.empty(1, self._num_placed + prod(grid), width)
         if kind == "separable":
             self.pos_embed = SeparablePositions(grid, width, class_token=class_token)
         elif kind == "learned":
             self.pos_embed = nn.Parameter(table)
+        elif kind not in ADDED_POSITIONS:
+            self.pos_embed = None
         else:
             self.register_buffer("pos_embed", table)
 
@@ -63,8 +67,10 @@ class Positioned(nn.Module):
         if self._kind in FIXED:
             fixed = FIXED[self._kind](self._grid, self._width)
             table = self.position_table()
-            table[:, : self.num_class_tokens] = 0
-            table[:, self.num_class_tokens :] = fixed
+            table[:, : self._num_placed] = 0
+            table[:, self._num_placed :] = fixed
+            return
+        if self.pos_embed is None:
             return
         learned = self.pos_embed.parameters() if isinstance(self.pos_embed, nn.Module) else [self.pos_embed]
         for parameter in learned:
@@ -72,21 +78,26 @@ class Positioned(nn.Module):
 
     def position_table(self) -> Float[Tensor, "1 N1 D"]:
         """The position of every token of a training clip, the class token's (if any) first."""
+        if self.pos_embed is None:
+            parameter = next(self.parameters())
+            return parameter.new_zeros(1, self._num_placed + prod(self._grid), self._width)
         return self.pos_embed() if isinstance(self.pos_embed, SeparablePositions) else self.pos_embed
 
     def class_position(self) -> Float[Tensor, "1 C D"]:
         """The class token's position; empty where there is no class token."""
-        return self.position_table()[:, : self.num_class_tokens]
+        return self.position_table()[:, : self._num_placed]
 
     def patch_positions(self) -> Float[Tensor, "1 N D"]:
         """The positions of all patches of a training clip."""
-        return self.position_table()[:, self.num_class_tokens :]
+        return self.position_table()[:, self._num_placed :]
 
     def positions_at(self, grid: Grid, how: Positions) -> Float[Tensor, "N D"]:
         """Patch positions for a clip of another length or size.
 
         A single time takes the first of the training clip's, and is not a mean over all of them.
         """
+        if self.pos_embed is None:
+            return next(self.parameters()).new_zeros(prod(grid), self._width)
         if how == "recomputed":
             if self._kind not in FIXED:
                 raise ConfigError("learned positions cannot be recomputed", where="positions", fix="interpolate them")
@@ -101,6 +112,8 @@ class Positioned(nn.Module):
         """What `state_dict` holds under the name of the positions, for a network built at another grid."""
         if grid == self._grid:
             return {name: tensor for name, tensor in self.state_dict().items() if name.startswith("pos_embed")}
+        if self.pos_embed is None:
+            return {}
         if not isinstance(self.pos_embed, SeparablePositions):
             return {"pos_embed": torch.cat([self.class_position(), self.positions_at(grid, how)[None]], dim=1)}
         if how == "recomputed":

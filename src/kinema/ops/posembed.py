@@ -56,16 +56,17 @@ def resample_clip_positions(
     grid: tuple[int, int, int],
     new_grid: tuple[int, int, int],
     *,
-    how: Literal["interpolated", "interpolated_offset"],
+    how: Literal["interpolated", "interpolated_offset", "interpolated_antialiased"],
 ) -> Float[Tensor, "M D"]:
     """Positions of `grid` (times, rows, columns) at `new_grid`: bicubic in each time, then linear in time, both without
     antialiasing (the way of VideoMAE V2's fine-tuning); unchanged at the same grid.
 
     `interpolated_offset` is DINO's way (facts its evaluations depend on): 0.1 is added to the new grid before it is
     divided by the old one, and that scale, not the ratio of the sizes, gives the source coordinates.
+    `interpolated_antialiased` is that of DINOv2 with registers.
     """
     images = positions.unflatten(0, grid).permute(0, 3, 1, 2)  # (t, D, h, w)
-    if new_grid[1:] != grid[1:]:
+    if torch.compiler.is_exporting() or new_grid[1:] != grid[1:]:  # a graph of any size always resamples
         images = _bicubic(images, grid[1:], new_grid[1:], how)
     if new_grid[0] != grid[0]:
         lines = images.permute(1, 2, 3, 0).flatten(1, 2)  # (D, M / t, t)
@@ -75,7 +76,8 @@ def resample_clip_positions(
 
 
 def _bicubic(images: Tensor, grid: tuple[int, int], new_grid: tuple[int, int], how: str) -> Float[Tensor, "t D h w"]:
-    if how == "interpolated":
-        return F.interpolate(images, size=new_grid, mode="bicubic", align_corners=False)
+    if how != "interpolated_offset":
+        smooth = how == "interpolated_antialiased"
+        return F.interpolate(images, size=new_grid, mode="bicubic", align_corners=False, antialias=smooth)
     scale = [(new + 0.1) / old for new, old in zip(new_grid, grid, strict=True)]
     return F.interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False, recompute_scale_factor=False)

@@ -40,9 +40,13 @@ class Carried:
     """One frame with its soft labels, before they become masks, points or maps again."""
 
     features: Float[Tensor, "h w D"]
+    """What its tokens look for in earlier frames."""
+    keys: Float[Tensor, "h w D"] | None
+    """What they are found by in later ones; None where that is the same."""
     labels: Float[Tensor, "h w C"]
     similarity: Float[Tensor, "h w"]
-    """How much each token resembles those that its label came from, in [-1, 1] under cosine; 1 on the first frame."""
+    """How much each token resembles those that its label came from, in [-1, 1]; 1 on the first frame, and
+    everywhere where products are compared, which have no scale of their own."""
     sizes: Sizes
     given: np.ndarray | None
     """The frame's own label, where it has one."""

@@ -162,21 +162,22 @@ def _carried(
             size = frame.shape[:2]
             yield frame
 
-    for number, features in enumerate(extractor.stream(sized(frames))):
+    for number, (features, keys) in enumerate(extractor.compared(sized(frames))):
         count, given = number + 1, labels.get(number)
         grid = (features.shape[0], features.shape[1])
         sizes = Sizes(frame=size, input=extractor.input_size(*size), grid=grid)
         if given is None:
-            soft = propagator.step(features)
+            soft = propagator.step(features, keys=keys)
         else:
             kind.check(given, size, number, opens=number == 0)
             soft = kind.encode(given, sizes).to(extractor.device)
             if number == 0:
-                propagator.start(features, soft)
+                propagator.start(features, soft, keys=keys)
             else:
-                soft = propagator.add_reference(features, soft, channels=kind.told(given))
-        similarity = propagator.last_similarity if number else torch.ones(grid, device=soft.device)
-        yield Carried(features=features, labels=soft, similarity=similarity, sizes=sizes, given=given)
+                soft = propagator.add_reference(features, soft, channels=kind.told(given), keys=keys)
+        has_scale = number > 0 and protocol.propagation.similarity == "cosine"
+        similarity = propagator.last_similarity if has_scale else torch.ones(grid, device=soft.device)
+        yield Carried(features=features, keys=keys, labels=soft, similarity=similarity, sizes=sizes, given=given)
     _check_all_came(labels, count)
 
 

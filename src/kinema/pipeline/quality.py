@@ -110,7 +110,7 @@ class Quality:
         drifts: dict[int, float] = {}
         for reference in dict.fromkeys(self._labelled.values()):
             back = Propagator(self._alone, device=carried.labels.device)
-            back.start(carried.features, carried.labels)
+            back.start(carried.features, carried.labels, keys=carried.keys)
             labels = back.step(reference.features)
             returned = replace(reference, labels=labels, similarity=back.last_similarity, given=None)
             channels = [c for c, labelled in self._labelled.items() if labelled is reference]

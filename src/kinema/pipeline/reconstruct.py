@@ -20,7 +20,7 @@ from kinema.video.transforms import View as Crop
 from kinema.video.transforms import apply_view
 from kinema.video.writer import write_video
 
-_PAIRS_AT_ONCE = 16
+_CLIPS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +62,28 @@ class _Shown:
 class Reconstructor:
     """Draws a method's predictions, or with `masks_only` what it sees of a frame and nothing more.
 
-    WeightsError, when it draws, for a method that predicts no pixels.
+    WeightsError for a method that predicts no pixels.
     """
 
     def __init__(self, method: Method, windows: Windows, *, masks_only: bool, device: torch.device) -> None:
         self.method, self.windows, self.device = method.to(device).eval(), windows, device
         self._masks_only = masks_only
-        self._num_frames = method.clip.num_frames
+        self._places, self._is_of_pairs = self._asked()
+        num_frames = method.clip.num_frames
+        is_first_view = max(self._places) < num_frames // 2 and not self._is_of_pairs
+        self._num_frames = num_frames // 2 if is_first_view else num_frames
 
-    @property
-    def is_of_pairs(self) -> bool:
-        """Whether a future is predicted from a past; otherwise a clip, or a single frame, from itself."""
-        return self._num_frames == 2
+    def _asked(self) -> tuple[list[int], bool]:
+        """Which frames of a clip are predicted, and whether from a past: found out from frames of one brightness each.
+
+        SiamMAE predicts the second of two, VideoMAE all or some of its clip, ViC-MAE the first of two views.
+        """
+        clip = self.method.clip
+        levels = torch.linspace(0, 255, clip.num_frames + 1)[1:].round().byte()
+        shown = self._predicted(levels[None, :, None, None, None].expand(1, -1, 3, clip.height, clip.width), 0)
+        found = 255 * shown.truth[0].float().mean(dim=(1, 2, 3)).cpu()  # (F)
+        nearest = (found[:, None] - levels.float()).abs().argmin(dim=1)
+        return nearest.tolist(), shown.context.shape[1] > 0
 
     def draw(
         self,
@@ -87,7 +97,7 @@ class Reconstructor:
     ) -> Drawn:
         """Writes `NAME.png` of the stretch's first window and, with `film`, `NAME.mp4` of all its windows."""
         numbers = stretch.of(video.num_frames)
-        if self.is_of_pairs and len(numbers) < 2:
+        if self._is_of_pairs and len(numbers) < 2:
             raise DatasetError("one frame, a pair needs 2", where=video.name, fix="show more of it")
         crop = self.windows.crop(video.height, video.width)
         sheet: list[_Shown] = []
@@ -103,29 +113,36 @@ class Reconstructor:
                 if not film:
                     return
 
-        count, first = 0, None
         with picture_files(out, name, film=film) as files:
             films = drawn()
-            first = next(films)
+            first = next(films, None)
+            if first is None:
+                what = f"{len(numbers)} frames, of which the method predicts none"
+                raise DatasetError(what, where=video.name, fix="show more of it, or lower --gap")
             sheets = Sheets(len(first.tiles))
             shown = sheets.size_of(first.tiles)
             if film:
                 every = (sheets.of(each.tiles) for each in _again(first, films))
-                count = write_video(out / f"{name}.mp4", every, video.fps / self._stride)
+                count = write_video(out / f"{name}.mp4", every, video.fps * self._share)
             else:
                 count = 1 + sum(1 for _ in films)
             write_picture(out / f"{name}.png", _sheet(sheet))
         return Drawn(files=files, frames=count, shown=shown)
 
     @property
+    def _share(self) -> float:
+        """Of the video's frames that are predicted."""
+        return 1.0 if self._is_of_pairs else len(self._places) / self._num_frames / self._stride
+
+    @property
     def _stride(self) -> int:
-        return self.windows.gap if self._num_frames > 2 else 1
+        return 1 if self._is_of_pairs or self._num_frames == 1 else self.windows.gap
 
     def _cut(
         self, video: VideoReader, numbers: range, crop: Crop
     ) -> Iterator[tuple[list[int], UInt8[torch.Tensor, "T 3 h w"]]]:
         """The windows of a video, cropped; pairs go on with the last frame of the window before as their past."""
-        clip, overlap = self.method.clip, 1 if self.is_of_pairs else 0
+        clip, overlap = self.method.clip, 1 if self._is_of_pairs else 0
         kept: list[tuple[int, np.ndarray]] = []
         for number, frame in zip(numbers, islice(video, numbers.start, numbers.stop), strict=True):
             if (number - numbers.start) % self._stride:
@@ -140,35 +157,37 @@ class Reconstructor:
     @property
     def _length(self) -> int:
         """Frames of a window."""
-        if self.is_of_pairs:
+        if self._is_of_pairs:
             return (self.windows.frames - 1) * self.windows.gap + 1
         return self._num_frames if self._num_frames > 1 else self.windows.frames
 
     def _sheet_numbers(self, window: list[int], shown: Sequence[_Shown]) -> list[int]:
-        if self.is_of_pairs:
+        if self._is_of_pairs:
             return window[self.windows.gap :: self.windows.gap] or window[-1:]
         return [shown[place].number for place in spread(range(len(shown)), self.windows.frames)]
 
     def _of_window(self, numbers: list[int], frames: torch.Tensor, place: int) -> list[_Shown]:
-        if self._num_frames > 2:
+        if not self._is_of_pairs and self._num_frames > 1:
             lacking = self._num_frames - len(frames)
-            clip = torch.cat([frames, frames[-1:].expand(lacking, -1, -1, -1)])[None]
-            predicted = self._predicted(clip, place)
-            count = predicted.truth.shape[1]
-            times = np.linspace(0, self._num_frames - 1, count).round().astype(int).tolist() if count > 1 else [0]
-            named = [(numbers[time], each) for each, time in enumerate(times) if time < len(numbers)]
-            return [self._tiles(predicted, 0, each, number) for number, each in named]
-        if self.is_of_pairs:
+            clip = torch.cat([frames, frames[-1:].expand(lacking, -1, -1, -1)])
+            predicted = self._predicted(self._in_all_views(clip[None]), place)
+            named = [(each, numbers[at]) for each, at in enumerate(self._places) if at < len(numbers)]
+            return [self._tiles(predicted, 0, each, number) for each, number in named]
+        if self._is_of_pairs:
             clips = torch.stack([frames[:1].expand(len(frames) - 1, -1, -1, -1), frames[1:]], dim=1)
             numbers = numbers[1:]
         else:
-            clips = frames[:, None]
+            clips = self._in_all_views(frames[:, None])
         shown = []
-        for start in range(0, len(clips), _PAIRS_AT_ONCE):
-            part = clips[start : start + _PAIRS_AT_ONCE]
+        for start in range(0, len(clips), _CLIPS_AT_ONCE):
+            part = clips[start : start + _CLIPS_AT_ONCE]
             predicted = self._predicted(part, place)
             shown += [self._tiles(predicted, row, 0, numbers[start + row]) for row in range(len(part))]
         return shown
+
+    def _in_all_views(self, clips: UInt8[torch.Tensor, "B T 3 h w"]) -> UInt8[torch.Tensor, "B F 3 h w"]:
+        """The frames once more for the second view of a method of two."""
+        return clips.repeat(1, self.method.clip.num_frames // self._num_frames, 1, 1, 1)
 
     def _predicted(self, clips: UInt8[torch.Tensor, "B T 3 h w"], place: int) -> Reconstruction:
         seeds = torch.full((len(clips),), self.windows.seed + place, dtype=torch.int64)
@@ -188,7 +207,7 @@ class Reconstructor:
             Tile(picture=truth, caption=f"frame {number}"),
             Tile(picture=seen, caption=f"seen, {100 * hidden.mean():.0f} % hidden"),
         ]
-        if self.is_of_pairs and found.context.shape[1]:
+        if found.context.shape[1]:
             tiles.insert(0, Tile(picture=pixels(found.context[row, -1][None])[0], caption="past"))
         if not self._masks_only:
             tiles += [

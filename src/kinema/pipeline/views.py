@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from kinema.errors import ConfigError, WeightsError
-from kinema.features import FeatureExtractor, WeightsSource
+from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
 from kinema.pipeline.load import load
 from kinema.pipeline.visualize import View
-from kinema.report.attention import AttentionReader
+from kinema.report.attention import attention_of
 from kinema.report.components import color_basis
 from kinema.report.correspondence import Matches, best_matches, features_at
 from kinema.report.overlays import overlay_maps, overlay_points
@@ -78,7 +78,7 @@ def _untrained_twin(extractor: FeatureExtractor, *, seed: int = 0) -> FeatureExt
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         twin.init_weights()
-    source = WeightsSource(source=f"{extractor.source.source}, untrained, seed {seed}", sha256=None)
+    source = replace(extractor.source, source=f"{extractor.source.source}, untrained, seed {seed}", sha256=None)
     return FeatureExtractor(twin.to(extractor.device), extractor.settings, source=source, device=extractor.device)
 
 
@@ -87,6 +87,7 @@ class AttentionView:
 
     Each head has one scale for the whole clip, from dark (nothing) to the brightest colour at the multiple of even
     attention that its caption names. heads: from 1; none: all of them. point: whose attention; None: the class token's.
+    `asked` says whose it was.
     """
 
     def __init__(
@@ -97,28 +98,28 @@ class AttentionView:
         point: tuple[float, float] | None,
         heads: Sequence[int] = (),
     ) -> None:
-        self._readers = [(network.name, AttentionReader(network.extractor)) for network in networks]
-        self._point = point
-        most = max(reader.num_heads for _, reader in self._readers)
+        self._networks, self._point = list(networks), point
+        read = [attention_of(network.extractor, samples[0], point) for network in networks]
+        self.asked = read[0][1]
+        most = max(len(maps) for maps, _ in read)
         self._heads = list(heads) or list(range(1, most + 1))
         for head in self._heads:
             if not 1 <= head <= most:
                 raise ConfigError(f"head {head} of {most}", where="--heads", fix=f"choose from 1 to {most}")
-        self.asked = ""
-        self._peaks = [self._peaks_of(reader, samples) for _, reader in self._readers]
+        self._peaks = [self._peaks_of(network, samples) for network in networks]
 
     def view(self) -> View:
         """How it is drawn."""
         return View(name="attention", columns=2 + len(self._heads), along_time=False, draw=self._draw)
 
-    def _read(self, reader: AttentionReader, frame: np.ndarray) -> Float32[np.ndarray, "K h w"]:
+    def _read(self, network: Network, frame: np.ndarray) -> Float32[np.ndarray, "K h w"]:
         """The mean over all heads, then the heads that are shown; zeros for a head that this network lacks."""
-        maps, self.asked = reader.read(frame, self._point)
+        maps, _ = attention_of(network.extractor, frame, self._point)
         chosen = [maps[head - 1] if head <= len(maps) else np.zeros_like(maps[0]) for head in self._heads]
         return np.stack([maps.mean(axis=0), *chosen])
 
-    def _peaks_of(self, reader: AttentionReader, samples: Sequence[np.ndarray]) -> Float32[np.ndarray, " K"]:
-        read = np.stack([self._read(reader, frame) for frame in samples])  # (F, K, h, w)
+    def _peaks_of(self, network: Network, samples: Sequence[np.ndarray]) -> Float32[np.ndarray, " K"]:
+        read = np.stack([self._read(network, frame) for frame in samples])  # (F, K, h, w)
         return np.maximum(np.quantile(read, _BRIGHTEST, axis=(0, 2, 3)), _LEAST_PEAK).astype(np.float32)
 
     def _draw(self, number: int, frame: UInt8[np.ndarray, "H W 3"]) -> list[Tile]:
@@ -127,9 +128,9 @@ class AttentionView:
         dim = np.repeat((_DIMMED * small.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
         names = ["mean of heads", *(f"head {head}" for head in self._heads)]
         tiles = []
-        for (name, reader), peaks in zip(self._readers, self._peaks, strict=True):
-            tiles.append(Tile(picture=self._marked(small, frame.shape[:2]), caption=f"{name}, frame {number}"))
-            for title, values, peak in zip(names, self._read(reader, frame), peaks, strict=True):
+        for network, peaks in zip(self._networks, self._peaks, strict=True):
+            tiles.append(Tile(picture=self._marked(small, frame.shape[:2]), caption=f"{network.name}, frame {number}"))
+            for title, values, peak in zip(names, self._read(network, frame), peaks, strict=True):
                 picture = overlay_maps(
                     dim, stretched(values, size)[..., None], low=np.zeros(1, np.float32), high=peak[None], opacity=1.0
                 )

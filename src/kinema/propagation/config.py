@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from kinema.errors import ConfigError
 
-Padding = Literal["none", "first_frame"]
+Padding = Literal["none", "counted", "first_frame"]
 Window = Literal["square", "disc", "disc_inclusive"]
 Similarity = Literal["cosine", "dot"]
 Normalization = Literal["softmax", "exp_divide"]
@@ -30,7 +30,8 @@ class PropagationConfig:
     """Frames kept besides the references: the most recent ones. 0 leaves the references alone."""
     padding: Padding = "none"
     """What stands for frames before the first. `none`: nothing, and references are not counted among the recent frames
-    (DINO). `first_frame`: copies of the first frame, each a candidate of its own, so that the top-k of an early frame
+    (DINO). `counted`: nothing, and a reference is a candidate twice while it is also one of the recent frames (VFS).
+    `first_frame`: copies of the first frame, each a candidate of its own, so that the top-k of an early frame
     can be k copies of one match; references are also counted among the recent frames (CRW)."""
     window: Window
     """Candidates of a token, by distance on the token grid: `square` where max(|dy|, |dx|) <= radius, `disc` where

@@ -52,10 +52,12 @@ CRW = (
 _VFS = replace(
     _CRW,
     name="vfs",
+    version=2,
     source="VFS (Xu and Wang 2021, arXiv:2103.17263), test_cfg for ResNet-50, res4 at stride 8; its ResNet-18 takes a "
-    "radius of 12 (neighbor_range is a diameter, and is halved). There frames keep 854 columns, here they are floored "
-    "to a multiple of 16; and there the first frame counts twice while it is also one of the last 20.",
-    propagation=replace(_CRW.propagation, padding="none", radius=18, window_covers_first=True, temperature=0.07),
+    "radius of 12 (neighbor_range is a diameter, and is halved). The first frame counts twice while it is also one of "
+    "the last 20, as in vanilla_tracker.py; version 1 counted it once. There frames keep 854 columns, here they are "
+    "floored to a multiple of 16.",
+    propagation=replace(_CRW.propagation, padding="counted", radius=18, window_covers_first=True, temperature=0.07),
     first_labels="nearest",
     upsample_to="frame",
     min_max=True,

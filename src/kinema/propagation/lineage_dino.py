@@ -9,7 +9,7 @@ from dataclasses import replace
 from kinema.propagation.config import PropagationConfig
 from kinema.propagation.extensions import UNPUBLISHED, UNSTATED, UVC_JOINTS, at_uvc_sizes, on_ytvos
 from kinema.propagation.protocol import Protocol
-from kinema.settings import FeatureSettings, InputSize
+from kinema.settings import DINO_STD, FeatureSettings, InputSize
 
 _DINO = Protocol(
     name="dino_480p",
@@ -18,7 +18,7 @@ _DINO = Protocol(
     "(elsewhere 0.229) is kept: the published numbers depend on it. Objects without a token are lost, as there.",
     features=FeatureSettings(
         size=InputSize(short_side=480, multiple=64),
-        std=(0.228, 0.224, 0.225),
+        std=DINO_STD,
         positions="interpolated_offset",
     ),
     propagation=PropagationConfig(

@@ -129,7 +129,7 @@ class Propagator:
             joins = context.channels is None or not set(told).isdisjoint(context.channels)
             if joins:
                 context.references.append(self._next_number)
-            if not joins or self.config.padding == "first_frame":
+            if not joins or self.config.padding != "none":
                 context.recent.append(self._next_number)
         new = sorted(set(told) & set(shown) - known)
         if new:
@@ -138,7 +138,7 @@ class Propagator:
     def _open(self, channels: list[int] | None) -> None:
         """Opens a context at the next frame."""
         number, length = self._next_number, self.config.context
-        copies = length if self.config.padding == "first_frame" else 0
+        copies = {"none": 0, "counted": 1, "first_frame": length}[self.config.padding]
         self._contexts.append(_Context([number], deque([number] * copies, maxlen=length), channels))
 
     def _members(self, context: _Context) -> list[Counter[int]]:

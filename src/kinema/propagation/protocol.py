@@ -13,8 +13,8 @@ NOT_STATED = "as reported, protocol not stated"
 Benchmark = Literal["davis", "ytvos", "vip", "jhmdb"]
 _Settings = TypeVar("_Settings")
 
-_CHANGES_NO_NUMBER = ("name", "version", "source", "extension", "propagation.tile")
-"""Fields that change no number."""
+_CHANGES_NO_NUMBER = ("name", "version", "source", "extension", "propagation.tile", "propagation.precision")
+"""Fields that change no number; the last one does where it is `half`."""
 _SHOWN_DIFFERENCES = 6
 
 
@@ -120,7 +120,8 @@ def _differences(first: Protocol, second: Protocol) -> Iterator[str]:
     one, other = flat(asdict(first)), flat(asdict(second))
     for name in one:
         joints_do_not_count = name.startswith("joints.") and "jhmdb" not in (first.benchmark, second.benchmark)
-        if one[name] != other[name] and name not in _CHANGES_NO_NUMBER and not joints_do_not_count:
+        changes_nothing = name in _CHANGES_NO_NUMBER and "half" not in (one[name], other[name])
+        if one[name] != other[name] and not changes_nothing and not joints_do_not_count:
             yield f"{name} {one[name]} or {other[name]}"
 
 

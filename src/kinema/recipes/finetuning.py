@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kinema.benchmark.classification import ClassifierResult, classify
@@ -12,6 +12,7 @@ from kinema.datasets.labelled import labelled_items
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError, WeightsError
+from kinema.features import WeightsSource
 from kinema.methods.method import Method
 from kinema.models.configs import ViTConfig, vit
 from kinema.models.vit import ViT
@@ -27,7 +28,14 @@ from kinema.train.log import RunLog
 from kinema.train.loop import FitResult, Hook
 from kinema.train.parallel import Ranks, joined_ranks
 from kinema.train.stop import StopRequest
-from kinema.transfer.classifier import ClassifierFacts, SavedClassifier, fitted, load_classifier, save_classifier
+from kinema.transfer.classifier import (
+    ClassifierFacts,
+    SavedClassifier,
+    fitted,
+    load_classifier,
+    read_facts,
+    save_classifier,
+)
 from kinema.transfer.clips import Report
 from kinema.transfer.finetune import FineTune
 from kinema.transfer.finetune_config import FineTuneConfig
@@ -64,17 +72,17 @@ class FineTuneRequest:
     def new_method(self) -> FineTune:
         """The recipe's classifier around an encoder of the weights' kind, all of it with fresh weights."""
         num_classes = len(self.labelled.read()[0].class_names)
-        return _new_method(self.recipe, self.encoder().config, num_classes)
+        encoder, source = self.encoder()
+        return _new_method(self.recipe, encoder.config, num_classes, source)
 
-    def encoder(self) -> ViT:
+    def encoder(self) -> tuple[ViT, WeightsSource]:
         """What the weights hold; WeightsError where it is no transformer, or one of another size than the recipe's."""
-        backbone = load(self.weights, device="cpu").backbone
+        extractor = load(self.weights, device="cpu")
+        backbone = extractor.backbone
         if not isinstance(backbone, ViT):
-            raise WeightsError(
-                "nothing to fine-tune", where=self.weights, fix="give a run folder, or untrained:small/16"
-            )
+            raise WeightsError("nothing to fine-tune", where=self.weights, fix="give a transformer, e.g. a run folder")
         _check_size(backbone.config, self.recipe.method, self.weights)
-        return backbone
+        return backbone, extractor.source
 
 
 def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tuple[FitResult, ClassifierResult | None]:
@@ -91,9 +99,11 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
     def method(finished_steps: int) -> Method:
         num_classes = len(train_set.class_names)
         if finished_steps > 0:  # the checkpoint has the weights, and the folder says what they are of
-            return _new_method(recipe, read_config(request.out), num_classes)
-        encoder = request.encoder()
-        built = _new_method(recipe, encoder.config, num_classes)
+            reading = read_facts(request.out).reading
+            source = WeightsSource(source=request.weights, sha256=None, mean=reading.mean, std=reading.std)
+            return _new_method(recipe, read_config(request.out), num_classes, source)
+        encoder, source = request.encoder()
+        built = _new_method(recipe, encoder.config, num_classes, source)
         built.start_from(encoder)
         return built
 
@@ -114,7 +124,8 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
             return trained, None
         with failing_together():
             saved = load_classifier(request.out)
-        reading = recipe.reading(saved.facts.reading.size)
+        own = saved.facts.reading
+        reading = replace(recipe.reading(own.size), mean=own.mean, std=own.std)
         test = _Test(saved=saved, labelled=request.labelled, files=test_set, reading=reading)
         unread = {row["path"] for row in trained.state.skipped}
         result = test.result(ranks, recipe.data.num_workers, reporting, train_files=len(items) - len(unread))
@@ -178,7 +189,7 @@ class _Test:
         )
 
 
-def _new_method(recipe: FineTuneRecipe, encoder: ViTConfig, num_classes: int) -> FineTune:
+def _new_method(recipe: FineTuneRecipe, encoder: ViTConfig, num_classes: int, source: WeightsSource) -> FineTune:
     num_frames = recipe.data.sampling.clip_frames
     config = fitted(
         encoder,
@@ -187,7 +198,15 @@ def _new_method(recipe: FineTuneRecipe, encoder: ViTConfig, num_classes: int) ->
         tubelet_size=recipe.method.tubelet_size,
     )
     return initialised(
-        lambda: FineTune(recipe.method, config, num_frames=num_frames, num_classes=num_classes), seed=recipe.train.seed
+        lambda: FineTune(
+            recipe.method,
+            config,
+            num_frames=num_frames,
+            num_classes=num_classes,
+            mean=source.mean,
+            std=source.std,
+        ),
+        seed=recipe.train.seed,
     )
 
 
@@ -219,7 +238,7 @@ def _hooks(
 ) -> list[Hook]:
     assert isinstance(method, FineTune)
     recipe = request.recipe
-    reading = recipe.reading(method.clip.height)
+    reading = replace(recipe.reading(method.clip.height), mean=method.mean, std=method.std)
     facts = ClassifierFacts(class_names=train_set.class_names, reading=reading, positions=recipe.method.positions)
 
     def save(method: Method, folder: Path, step: int) -> None:

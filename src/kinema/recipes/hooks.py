@@ -27,6 +27,7 @@ from kinema.train.config import TrainConfig
 from kinema.train.log import RunLog
 from kinema.train.loop import Hook
 from kinema.types import ClipBatch
+from kinema.weights.decoders import save_decoder
 from kinema.weights.files import save_encoder
 
 _PICTURED_CLIPS = 6
@@ -39,14 +40,19 @@ Save = Callable[[Method, Path, int], None]
 """Writes what is kept of a method into a folder, at a step."""
 
 
-def _save_encoder(method: Method, folder: Path, step: int) -> None:
+def save_export(method: Method, folder: Path, step: int) -> None:
+    """Writes the encoder, and a decoder that can serve as an affinity where the method has one."""
     export = method.encoder_export()
-    for name, tensors in {"": export.tensors, **export.others}.items():
+    config = {**export.config, "step": step}
+    for name, tensors in export.others.items():
         (folder / name).mkdir(exist_ok=True)
-        save_encoder(folder / name, tensors, {**export.config, "step": step})
+        save_encoder(folder / name, tensors, config)
+    if export.decoder is not None:
+        config["decoder"] = save_decoder(folder, *export.decoder)
+    save_encoder(folder, export.tensors, config)
 
 
-def export_hooks(out: Path, config: TrainConfig, save: Save = _save_encoder) -> list[Hook]:
+def export_hooks(out: Path, config: TrainConfig, save: Save = save_export) -> list[Hook]:
     """Keep what `save` writes as new as the newest checkpoint, and one by step where that is asked for."""
 
     def newest(method: Method, step: int, log: RunLog) -> None:

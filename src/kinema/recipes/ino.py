@@ -168,7 +168,7 @@ def ibot_vits16() -> Recipe:
 
 
 def ino_vitt16_cpu() -> Recipe:
-    """INO ViT-Ti/16 on a laptop's own videos in under an hour, features meant to be read at 480 pixels.
+    """INO ViT-Ti/16 on a laptop's own videos, features meant to be read at 480 pixels.
 
     Views are small parts of the frame, so that things have about the size in training that they have at 480 pixels;
     few prototypes, a fast teacher and a high learning rate, as suits some hundred steps.
@@ -194,8 +194,8 @@ def ino_vitt16_cpu() -> Recipe:
             repeats=4,
         ),
         train=TrainConfig(
-            steps=600,
-            warmup_steps=50,
+            steps=400,
+            warmup_steps=40,
             batch_size=16,
             base_lr=1.6e-2,
             min_lr=1e-6,
@@ -204,7 +204,7 @@ def ino_vitt16_cpu() -> Recipe:
             betas=(0.9, 0.999),
             clip_grad_norm=3.0,
             log_every_steps=10,
-            checkpoint_every_steps=100,
+            checkpoint_every_steps=50,
         ),
     )
 

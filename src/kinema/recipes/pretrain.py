@@ -16,7 +16,7 @@ from kinema.recipes.run_folder import described
 from kinema.train.loop import FitResult, Hook
 from kinema.train.parallel import joined_ranks
 from kinema.train.stop import StopRequest
-from kinema.weights.files import load_encoder
+from kinema.weights.read import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +85,16 @@ def pretrain(request: PretrainRequest) -> FitResult:
 
 
 def _start_from(method: Method, source: str) -> None:
-    encoder, _ = load_encoder(Path(source))
+    """The encoder from weights of any format and the decoder where both have the same."""
+    weights, _ = read_weights(source, with_decoder=True)
     try:
-        method.load_encoder(encoder.state_dict())
+        method.load_encoder(weights.encoder_tensors)
     except RuntimeError as error:
         raise WeightsError(
             "these weights do not fit the recipe's encoder", where=source, fix="choose a recipe of the same size"
         ) from error
+    if weights.decoder_tensors is not None:
+        method.load_decoder(weights.decoder_tensors)
 
 
 def _hooks(request: PretrainRequest, dataset: MediaDataset) -> list[Hook]:

@@ -3,11 +3,9 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import kinema
 from kinema.errors import ConfigError
 from kinema.files import replacing
 from kinema.recipes.registry import FINETUNE_RECIPES, RECIPES
@@ -22,6 +20,8 @@ from kinema.train.config import TrainConfig, resolve_steps
 _NOT_DRAWN = ("step", "cpu_s")
 _SHOWN_SKIPPED = 100
 _SHOWN_ROWS = 30
+_SHOWN_PICTURES = 12
+"""Beside those of the steps."""
 MOST_FILM_BYTES = 6 * 2**20
 """Of one film in the page."""
 MOST_FILMS_BYTES = 24 * 2**20
@@ -54,7 +54,7 @@ def run_page(run: RunFiles) -> str:
         page.section("Numbers", page.folded("As they were logged", _numbers(run))),
         page.section("How it was started", page.command(_command(run)), page.paragraph(_versions(run))),
     ]
-    foot = f"Written by kinema {kinema.__version__}. Everything is in this file; it loads nothing and runs nothing."
+    foot = "Written by kinema. Everything is in this file; it loads nothing and runs nothing."
     return page.page(run.folder.resolve().name, _lead(run), body, foot=foot)
 
 
@@ -182,8 +182,11 @@ def _percent_series(run: RunFiles, name: str, title: str) -> Series:
 
 def _pictures(run: RunFiles) -> str:
     of_steps = [(f"step {step:,}", path) for step, path in run.pictures]
-    others = [page.picture(path, path.stem) for path in run.other_pictures]
-    return page.steps(of_steps, "What the network sees and what it predicts") + "".join(others)
+    others = [page.picture(path, path.stem) for path in run.other_pictures[:_SHOWN_PICTURES]]
+    left_out = len(run.other_pictures) - len(others)
+    told = f"{left_out} more are in pictures/." if left_out else ""
+    seen = page.steps(of_steps, "What the network sees and what it predicts")
+    return seen + "".join(others) + page.paragraph(told)
 
 
 def _films(films: Sequence[Path]) -> str:
@@ -220,15 +223,15 @@ def _settings(run: RunFiles) -> str:
 
 
 def _changed(name: str, settings: dict[str, Any]) -> list[tuple[str, str, str]] | None:
-    """Settings that differ from the recipe's own; None where this version has no such recipe."""
+    """Settings that differ from the recipe's own, options younger than the run left out; None for no such recipe."""
     recipe = {**RECIPES, **FINETUNE_RECIPES}.get(name)
     if recipe is None:
         return None
     here, there = flat(settings), flat(asdict(recipe()))
     return [
-        (option, _word(here.get(option)), _word(there.get(option)))
-        for option in dict.fromkeys([*here, *there])
-        if _word(here.get(option)) != _word(there.get(option))
+        (option, _word(here[option]), _word(there.get(option)))
+        for option in here
+        if _word(here[option]) != _word(there.get(option))
     ]
 
 
@@ -320,10 +323,9 @@ def _percent(value: int | float) -> str:
 
 
 def _duration(seconds: int | float) -> str:
-    """Hours and minutes, or minutes and seconds."""
-    whole = timedelta(seconds=round(seconds))
-    hours, rest = divmod(int(whole.total_seconds()), 3600)
-    minutes, rest = divmod(rest, 60)
-    if hours:
-        return f"{hours:,} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    """Hours and minutes, or minutes, or under ten of them minutes and seconds."""
+    whole = round(seconds)
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

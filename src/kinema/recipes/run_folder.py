@@ -24,7 +24,7 @@ from kinema.train.checkpoint import full_disk_stops
 _PARTIAL = f".{RECIPE}.partial"
 _OWN = (
     *(RECIPE, "metrics.jsonl", "skipped.jsonl", "result.json", REPORT),
-    *("encoder.safetensors", "config.json", "classifier.safetensors"),
+    *("encoder.safetensors", "config.json", "decoder.safetensors", "classifier.safetensors"),
 )
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "pictures", "encoders", "teacher", "student")
 _PERIODS = ("log", "checkpoint", "export", "pictures", "evaluate")

@@ -10,13 +10,14 @@ from safetensors.torch import load_file
 from kinema.errors import ConfigError, DatasetError, WeightsError
 from kinema.methods.configs import MethodConfig, SiamMAEConfig, VideoMAEConfig
 from kinema.methods.method import Method
+from kinema.models.configs import MaskedDecoderConfig
 from kinema.recipes.build import METHODS, build_method
 from kinema.recipes.registry import recipe_named
 from kinema.report.run_files import RECIPE, read_recipe
 from kinema.settings import rebuilt
 from kinema.train.checkpoint import newest_checkpoint
-from kinema.weights.formats.autoencoder import AutoencoderWeights
-from kinema.weights.formats.huggingface import is_huggingface, read_huggingface
+from kinema.weights.network import NetworkWeights
+from kinema.weights.read import MODEL, read_weights
 
 TENSORS = "method.safetensors"
 """Of a checkpoint: the method's own, encoder and decoder."""
@@ -35,14 +36,14 @@ class TrainedMethod:
 
 
 def load_method(source: Path, *, mask_ratio: float | None = None) -> TrainedMethod:
-    """The method of a run folder (its newest checkpoint), of one checkpoint, or of a folder that transformers wrote for
-    VideoMAE or ViTMAE with its decoder.
+    """The method of a run folder (its newest checkpoint), of one checkpoint, or of weights of MAE or VideoMAE with
+    their decoder, in any format that is read.
 
     mask_ratio: as in `chosen_method`. WeightsError where there is no such method, ConfigError
     for a ratio that it cannot have.
     """
-    if is_huggingface(source):
-        config, tensors = autoencoder_method(read_huggingface(source), where=str(source))
+    if source.is_file() or (source / MODEL).is_file():
+        config, tensors = autoencoder_method(read_weights(source)[0], where=str(source))
         folder = source
     else:
         folder = _checkpoint(source)
@@ -84,13 +85,14 @@ def with_mask_ratio(config: MethodConfig, mask_ratio: float | None) -> MethodCon
     return dataclasses.replace(config, mask_ratio=mask_ratio)
 
 
-def autoencoder_method(weights: AutoencoderWeights, *, where: str) -> tuple[VideoMAEConfig, dict[str, Any]]:
+def autoencoder_method(weights: NetworkWeights, *, where: str) -> tuple[VideoMAEConfig, dict[str, Any]]:
     """The method that masked-autoencoder weights of another library were trained by, and its tensors.
 
     VideoMAE for clips, MAE for single frames. WeightsError where there is no decoder among them.
     """
-    if weights.decoder is None or weights.decoder_tensors is None:
-        raise WeightsError("an encoder without its decoder", where=where, fix="give weights of the pre-training model")
+    if not isinstance(weights.decoder, MaskedDecoderConfig) or weights.decoder_tensors is None:
+        fix = "give weights of the pre-training model"
+        raise WeightsError("an encoder without a masked autoencoder's decoder", where=where, fix=fix)
     is_video = weights.encoder.num_frames > 1
     normalized = "channel_normalized" if is_video else "patch_normalized"
     config = VideoMAEConfig(

@@ -1,53 +1,43 @@
 """Where a transformer looks: the attention of one token to all patches of a frame, head by head."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
-from torch import Tensor, nn
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int64, UInt8
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from kinema.errors import ConfigError, WeightsError
 from kinema.features import FeatureExtractor
-from kinema.models.layers import Attention
 
 _QUERIES_AT_ONCE = 128
 """Of the mean over all patches: 8000 patches and 16 heads then take 64 MB."""
 
 
-class AttentionReader:
-    """Reads the attention of the block whose output `settings.layer` names.
+def attention_of(
+    extractor: FeatureExtractor, frame: UInt8[np.ndarray, "H W 3"], point: tuple[float, float] | None = None
+) -> tuple[Float32[np.ndarray, "heads h w"], str]:
+    """Attention to every patch, as a multiple of even attention, and whose attention it is.
 
-    WeightsError for a network without attention, ConfigError for a block that it does not have.
+    Of the block whose output `settings.layer` names. point: x and y in pixels of the frame; the patch there asks. None:
+    the class token does; in a network without one, the mean over all patches. WeightsError for a network without
+    attention, ConfigError for a block that it does not have or a point outside the frame.
     """
-
-    def __init__(self, extractor: FeatureExtractor) -> None:
-        self.extractor = extractor
-        self._attention = _attention_of(extractor)
-
-    @property
-    def num_heads(self) -> int:
-        """Of the block."""
-        return self._attention.num_heads
-
-    def read(
-        self, frame: UInt8[np.ndarray, "H W 3"], point: tuple[float, float] | None = None
-    ) -> tuple[Float32[np.ndarray, "heads h w"], str]:
-        """Attention to every patch, as a multiple of even attention, and whose attention it is.
-
-        point: x and y in pixels of the frame; the patch there asks. None: the class token does; in a network without
-        one, the mean over all patches.
-        """
-        size = self.extractor.input_size(*frame.shape[:2])
-        patch = self.extractor.backbone.patch_size
-        grid = (size[0] // patch, size[1] // patch)
-        place = None if point is None else patch_at(point, frame.shape[:2], grid)
-        with _recorded(self._attention, grid, place) as found:
-            self.extractor.dense(frame[None])
-        maps, asked = found[0]
-        return maps.cpu().numpy(), asked
+    size, patch = extractor.input_size(*frame.shape[:2]), extractor.backbone.patch_size
+    grid = (size[0] // patch, size[1] // patch)
+    place = None if point is None else patch_at(point, frame.shape[:2], grid)
+    with _LastAttention() as last:
+        extractor.dense(frame[None])
+    if last.query is None:
+        raise WeightsError("a network without attention", where=extractor.source.source, fix="give a transformer")
+    num_tokens = last.query.shape[2]
+    before = num_tokens - grid[0] * grid[1]  # the class token first, then registers
+    ids, asked = _queries(grid, before, place)
+    maps = last.probabilities(ids)[:, before:].unflatten(1, grid) * num_tokens
+    return maps.cpu().numpy(), asked
 
 
 def patch_at(point: tuple[float, float], size: tuple[int, ...], grid: tuple[int, int]) -> tuple[int, int]:
@@ -58,54 +48,45 @@ def patch_at(point: tuple[float, float], size: tuple[int, ...], grid: tuple[int,
     return int(y * grid[0] / height), int(x * grid[1] / width)
 
 
-def _attention_of(extractor: FeatureExtractor) -> Attention:
-    backbone, layer = extractor.backbone, extractor.settings.layer
-    blocks = (
-        [part for part in backbone.modules() if isinstance(part, Attention)] if isinstance(backbone, nn.Module) else []
-    )
-    if not blocks:
-        raise WeightsError("a network without attention", where=extractor.source.source, fix="give a transformer")
-    number = layer if layer > 0 else len(blocks) + 1 + layer
-    if not 1 <= number <= len(blocks):
-        what = f"layer {layer} of a network of {len(blocks)} blocks"
-        raise ConfigError(what, where="layer", fix=f"use 1 to {len(blocks)}")
-    return blocks[number - 1]
+def _queries(grid: tuple[int, int], before: int, place: tuple[int, int] | None) -> tuple[Int64[Tensor, " Q"], str]:
+    """The tokens that ask, and what they are called. before: tokens in front of the patches."""
+    if place is not None:
+        return torch.tensor([before + place[0] * grid[1] + place[1]]), "chosen patch"
+    if before:
+        return torch.tensor([0]), "class token"
+    return torch.arange(grid[0] * grid[1]), "mean of all patches"
 
 
-@contextmanager
-def _recorded(
-    attention: Attention, grid: tuple[int, int], place: tuple[int, int] | None
-) -> Iterator[list[tuple[Float32[Tensor, "heads h w"], str]]]:
-    """A context in which what the block is asked becomes maps over the grid, and whose they are.
+class _LastAttention(TorchFunctionMode):
+    """A context that notes what the last attention was computed from, whatever network computes it.
 
-    The tokens before the patches are those that the grid leaves over: class token first, then registers.
+    Features of a block are read by running the network up to it, so the last attention is that block's. Queries and
+    keys are noted as they are multiplied: split into heads, with whatever the network does to them before.
     """
-    found: list[tuple[Tensor, str]] = []
 
-    def record(module: nn.Module, given: tuple[Any, ...], options: dict[str, Any]) -> None:
-        assert isinstance(module, Attention)
-        num_patches = grid[0] * grid[1]
-        before = given[0].shape[1] - num_patches
-        if place is not None:
-            row, column = place
-            ids, asked = torch.tensor([before + row * grid[1] + column]), "chosen patch"
-        elif before:
-            ids, asked = torch.tensor([0]), "class token"
-        else:
-            ids, asked = torch.arange(num_patches), "mean of all patches"
-        parts = ids.to(given[0].device).split(_QUERIES_AT_ONCE)
-        mean = torch.stack([_summed(module, given, options, part) for part in parts]).sum(dim=0) / len(ids)
-        found.append((mean[:, before:].unflatten(1, grid) * given[0].shape[1], asked))
+    query: Float[Tensor, "B heads N D"] | None = None
+    key: Float[Tensor, "B heads N D"]
+    bias: Tensor | None = None
 
-    handle = attention.register_forward_pre_hook(record, with_kwargs=True)
-    try:
-        yield found
-    finally:
-        handle.remove()
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            given = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | named
+            self.query, self.key, self.bias = given["query"], given["key"], given.get("attn_mask")
+        return func(*args, **named)
 
-
-def _summed(
-    module: Attention, given: tuple[Any, ...], options: dict[str, Any], ids: Int64[Tensor, " Q"]
-) -> Float32[Tensor, "heads N"]:
-    tokens, *others = given  # whatever else a block is given, e.g. rotations, goes with them
-    return module.probabilities(tokens, ids, *others, **options)[0].sum(dim=1)
+    @torch.inference_mode()
+    def probabilities(self, ids: Int64[Tensor, " Q"]) -> Float32[Tensor, "heads N"]:
+        """How much the tokens at `ids` of the first sample attend to every token, head by head: their mean."""
+        assert self.query is not None
+        query, key = self.query[0].float(), self.key[0].float()
+        total = torch.zeros(key.shape[:2], device=key.device)
+        for part in ids.to(key.device).split(_QUERIES_AT_ONCE):
+            affinity = query[:, part] * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
+            if self.bias is not None:
+                every = (1, query.shape[0], query.shape[1], key.shape[1])
+                affinity = affinity + self.bias[:1].expand(every)[0, :, part].float()
+            total += affinity.softmax(dim=-1).sum(dim=1)
+        return total / len(ids)

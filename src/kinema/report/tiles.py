@@ -8,6 +8,8 @@ from PIL import Image
 
 MOST_WIDTH = 1920
 """Pixels of a sheet or film: what screens show and players decode."""
+MOST_HEIGHT = 1080
+"""Pixels of a tile: upright videos would else make films that no player shows whole."""
 LEAST_WIDTH = 96
 """Pixels of a tile; captions under narrower ones cannot be read."""
 _LEGIBLE_WIDTH = 192
@@ -29,8 +31,9 @@ def tile_size(height: int, width: int, *, columns: int, most_width: int = MOST_W
     pixel stays a square. A picture of that size keeps it.
     """
     room = max((most_width - GAP) // columns - GAP, LEAST_WIDTH)
+    room = min(room, max(width * MOST_HEIGHT // height, 1))
     if width > room:
-        return max(round(height * room / width), 1), room
+        return max(min(round(height * room / width), MOST_HEIGHT), 1), room
     factor = max(min(_LEGIBLE_WIDTH, room) // width, 1)
     return height * factor, width * factor
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kinema.methods.method import Method
-from kinema.ops.collectives import any_over_ranks, gather_objects, mean_over_ranks
+from kinema.ops.collectives import alone, any_over_ranks, gather_objects, mean_over_ranks
 from kinema.train.alarms import Alarms
 from kinema.train.checkpoint import TrainState, full_disk_stops, resume, save_checkpoint
 from kinema.train.clock import Pace, StepClock
@@ -46,7 +46,7 @@ class Hook:
     """Something the first rank does every so many steps and after the last, e.g. pictures or an evaluation.
 
     function: called as function(method, step, log), with the method in evaluation mode and no gradients, while other
-    ranks wait: it must not talk to them.
+    ranks wait; to what it calls there are no others.
     """
 
     every_steps: int | None
@@ -175,7 +175,7 @@ class _Run:
         self._stepper.watch.settle()  # on all ranks: no hook may export or measure what is not finite
         method = self._stepper.method
         method.eval()
-        with torch.no_grad():
+        with torch.no_grad(), alone():
             for hook in self._hooks:
                 if due(hook.every_steps):
                     hook.function(method, step, self._log)

@@ -14,7 +14,7 @@ from kinema.datasets.actions import LabelledSet
 from kinema.datasets.labelled import labelled_items
 from kinema.datasets.loader import start_worker
 from kinema.datasets.scan import MediaItem, open_item
-from kinema.errors import DatasetError, DecodeError
+from kinema.errors import ConfigError, DatasetError, DecodeError
 from kinema.features import FeatureExtractor, resize_frame
 from kinema.settings import InputSize
 from kinema.transfer.settings import ClipReading
@@ -78,7 +78,7 @@ def extract(
     keep_tokens: all tokens, for attentive probes; else one, as `reading.pooling` says. Unreadable videos are named in
     the result, never replaced. DatasetError where none can be read, and for images and videos in one set.
     """
-    network = extractor.with_settings(reading.features())
+    network = network_for(extractor, reading)
     table: np.ndarray | None = None
     kept: list[int] = []
     unreadable: list[tuple[str, str]] = []
@@ -107,6 +107,15 @@ def extract(
         paths=tuple(str(labelled.files[number].path) for number in kept),
         unreadable=tuple(unreadable),
     )
+
+
+def network_for(extractor: FeatureExtractor, reading: ClipReading) -> FeatureExtractor:
+    """The network as clips are read for it. ConfigError where their size does not divide into its patches."""
+    patch = extractor.backbone.patch_size
+    if reading.size % patch:
+        what = f"crops of {reading.size} pixels do not divide into patches of {patch}"
+        raise ConfigError(what, where="--reading.size", fix=f"give {max(reading.size // patch, 1) * patch}")
+    return extractor.with_settings(reading.features())
 
 
 def each_views(

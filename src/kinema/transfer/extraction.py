@@ -12,7 +12,7 @@ import torch
 from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, WeightsSource
-from kinema.transfer.clips import Report, each_views
+from kinema.transfer.clips import Report, each_views, network_for
 from kinema.transfer.feature_files import feature_file
 from kinema.transfer.settings import ClipReading
 
@@ -58,7 +58,7 @@ def extract_features(
     An entry is named by its path below the folder that holds all of them. Items that cannot be read are named in the
     result. DatasetError where none can be; ConfigError for another ending of `out`, and where it is there already.
     """
-    network = extractor.with_settings(reading.features())
+    network = network_for(extractor, reading)
     root, names = _names(items)
     unreadable: list[tuple[str, str]] = []
     shape: tuple[int, ...] | None = None

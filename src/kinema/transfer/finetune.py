@@ -15,7 +15,8 @@ from kinema.methods.method import EncoderExport, Method, MethodOutput, Parameter
 from kinema.models.configs import ViTConfig
 from kinema.models.inflation import inflated_tensors
 from kinema.models.vit import ViT
-from kinema.ops.pixels import standardize
+from kinema.ops.pixels import Channels, standardize
+from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
 from kinema.transfer.classifier import Classifier
 from kinema.transfer.finetune_config import FineTuneConfig
 from kinema.transfer.mixing import Mixing
@@ -26,12 +27,22 @@ class FineTune(Method):
     """Learns classes from labelled clips; every batch must carry `labels`, class ids.
 
     encoder: built for the clips that are read (`classifier.fitted`). num_frames: of a clip, also where the encoder sees
-    frames one by one.
+    frames one by one. mean, std: what the encoder was trained to see pixels standardised by.
     """
 
-    def __init__(self, config: FineTuneConfig, encoder: ViTConfig, *, num_frames: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        config: FineTuneConfig,
+        encoder: ViTConfig,
+        *,
+        num_frames: int,
+        num_classes: int,
+        mean: Channels = IMAGENET_MEAN,
+        std: Channels = IMAGENET_STD,
+    ) -> None:
         super().__init__()
         self.config = config
+        self.mean, self.std = mean, std
         self.clip = ClipSpec(num_frames=num_frames, height=encoder.image_size, width=encoder.image_size)
         network = ViT(encoder, drop_path=config.drop_path)
         self.classifier = Classifier(network, num_classes, dropout=config.head_dropout)
@@ -56,7 +67,7 @@ class FineTune(Method):
     def forward(self, batch: ClipBatch, progress: float) -> MethodOutput:
         if batch.labels is None:
             raise ValueError("fine-tuning needs the classes of its clips")
-        clips = standardize(batch.frames)  # (B, T, 3, H, W)
+        clips = standardize(batch.frames, self.mean, self.std)  # (B, T, 3, H, W)
         num_classes = self.classifier.head.out_features
         targets = smooth_targets(batch.labels, num_classes, self.config.label_smoothing)
         if self.training:

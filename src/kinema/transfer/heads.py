@@ -1,6 +1,7 @@
 """Classifiers on frozen features."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -49,8 +50,24 @@ class AttentiveHead(nn.Module):
         nn.init.trunc_normal_(self.query, std=0.02)
 
     def forward(self, tokens: Float[Tensor, "B S D"]) -> Float[Tensor, "B K"]:
-        """Logits of each sample from its tokens."""
-        gathered = self.query.expand(len(tokens), -1, -1)
-        gathered = gathered + self.cross(gathered, self.norm_tokens(tokens))
+        """Logits of each sample from its frozen tokens."""
+        gathered = self.query + self._attended(tokens)
         gathered = gathered + self.mlp(self.norm_mlp(gathered))
         return self.linear(self.norm(gathered)[:, 0])
+
+    def _attended(self, tokens: Float[Tensor, "B S D"]) -> Float[Tensor, "B 1 D"]:
+        """`cross(query, norm_tokens(tokens))` without a key or a value for every token.
+
+        Of a head with query q, a token's affinity q . (W_k x) is (W_k^T q) . x, one vector for all tokens, and the mean
+        of its values is W_v of the mean token: 2 D products a head and token where the formula has 2 D^2 a token. The
+        bias of the keys changes no softmax. Gradients stop at the tokens.
+        """
+        num_heads, norm = self.cross.num_heads, self.norm_tokens
+        plain = F.layer_norm(tokens, norm.normalized_shape, eps=norm.eps)  # scale and shift follow, on vectors
+        query = self.cross.q(self.query[0, 0]).unflatten(0, (num_heads, -1))  # (H, d)
+        of_keys, of_values = (part.unflatten(0, (num_heads, -1)) for part in self.cross.kv.weight.chunk(2))
+        directions = torch.einsum("hd,hdc->hc", query * query.shape[1] ** -0.5, of_keys) * norm.weight  # (H, D)
+        weights = (plain @ directions.T).softmax(dim=1)  # (B, S, H)
+        means = (weights.transpose(1, 2) @ plain) * norm.weight + norm.bias  # (B, H, D)
+        values = torch.einsum("bhc,hdc->bhd", means, of_values).flatten(1) + self.cross.kv.bias.chunk(2)[1]
+        return self.cross.proj(values)[:, None]

@@ -22,6 +22,8 @@ from kinema.transfer.settings import Head, ProbeConfig
 
 _HEAD_DIM = 64
 _SCORED_AT_ONCE = 256
+_FLOATS_IN_MEMORY = 1 << 28
+"""Tokens up to this many values become fp32 once, larger ones a batch at a time."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def train_probe(
     The same seed gives the same probe on the same device.
     """
     chooses = _held_out(labels, config)
+    tokens = tokens.float() if tokens.numel() <= _FLOATS_IN_MEMORY else tokens
     rates = config.learning_rates
     heads = [_new_head(kind, tokens, num_classes, config) for _ in rates]
     _train(heads, tokens, labels, (~chooses).nonzero()[:, 0], rates, config)

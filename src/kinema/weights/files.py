@@ -4,25 +4,27 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, TypeVar, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema.errors import ConfigError, WeightsError
 from kinema.files import sha256_of, sync_to_disk
-from kinema.models.configs import ViTConfig
+from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.vit import ViT
-from kinema.weights.formats.huggingface import TENSORS as HUGGINGFACE_TENSORS
-from kinema.weights.formats.huggingface import is_huggingface, read_huggingface
+from kinema.weights.network import NetworkWeights, Pixels
+from kinema.weights.opening import check_safetensors
 
 TENSORS = "encoder.safetensors"
+DECODER = "decoder.safetensors"
 CONFIG = "config.json"
 FORMAT = "kinema.vit/1"
-_DTYPES = {"F64", "F32", "F16", "BF16"}
+_Config = TypeVar("_Config", bound=ViTConfig | DecoderConfig)
 
 
 def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -53,30 +55,82 @@ def save_encoder(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any
 def load_encoder(source: Path) -> tuple[ViT, str]:
     """The network of a run folder, of a folder with the two files, or of its `.safetensors` file; and its SHA-256.
 
-    A folder that transformers wrote for VideoMAE or ViTMAE is read as well; its decoder is left out.
-    Raises WeightsError where there is none, where config and tensors do not fit or do not belong together, or where
-    values are not finite.
+    Those of other libraries are read by `weights.read`. Raises WeightsError where there is none, where config and
+    tensors do not fit or do not belong together, or where values are not finite.
     """
-    if is_huggingface(source):
-        weights = read_huggingface(source)
-        encoder = ViT(weights.encoder)
-        encoder.load_state_dict(weights.encoder_tensors)
-        return encoder.eval(), sha256_of(source / HUGGINGFACE_TENSORS)
+    weights, sha256 = read_own(source)
+    return weights.network(), sha256
+
+
+def is_own(source: Path) -> bool:
+    """Whether a folder or file looks like one that `save_encoder` wrote, whole or not."""
+    if source.is_dir():
+        return (source / TENSORS).exists() or _names_own(source / CONFIG)
+    return source.name == TENSORS or (source.suffix == ".safetensors" and _names_own(source.parent / CONFIG))
+
+
+def _names_own(config: Path) -> bool:
+    try:
+        return str(json.loads(config.read_text()).get("format", "")).startswith("kinema.")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def read_own(source: Path) -> tuple[NetworkWeights, str]:
+    """What `save_encoder` or `save_network` wrote, and the SHA-256 of the encoder's file; errors as `load_encoder`."""
     file, config = _find(source), read_config(source)
     content = file.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    _check_sha256(sha256, file)
-    encoder = ViT(config)
+    described = json.loads((file.parent / CONFIG).read_text())
+    _check_sha256(described.get("sha256"), sha256, file)
     tensors = load(content)
+    _require_finite(tensors, file)
+    facts = described.get("network", {})
+    try:
+        return NetworkWeights(
+            encoder=config,
+            encoder_tensors={name: tensor.float() for name, tensor in tensors.items()},
+            **_decoder_of(file.parent, facts.get("decoder")),
+            **_facts(facts),
+            extra={key: value for key, value in described.items() if key not in _WRITTEN},
+        ), sha256
+    except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
+        what = f"facts that cannot be read: {error}"
+        raise WeightsError(what, where=str(file.parent / CONFIG), fix="restore the file") from error
+
+
+_WRITTEN = ("format", "encoder", "sha256", "network", "decoder")
+
+
+def _require_finite(tensors: dict[str, Tensor], file: Path) -> None:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"tensor {name} holds values that are not finite", where=str(file), fix="train again")
-    encoder.load_state_dict(tensors)
-    return encoder.eval(), sha256
 
 
-def _check_sha256(found: str, file: Path) -> None:
-    stated = json.loads((file.parent / CONFIG).read_text()).get("sha256")
+def _facts(facts: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: facts[name] for name in ("pooling", "resampling", "normalized_target", "sources") if name in facts}
+    if "origin" in facts:
+        kept["format"] = f"kinema, from {facts['origin']}"
+    if "pixels" in facts:
+        kept["pixels"] = Pixels.of(facts["pixels"]["mean"], facts["pixels"]["std"])
+    return kept
+
+
+def _decoder_of(folder: Path, described: dict[str, Any] | None) -> dict[str, Any]:
+    """The masked decoder that `save_network` wrote beside the encoder, if it did."""
+    if described is None:
+        return {}
+    file = folder / DECODER
+    if not file.is_file() or sha256_of(file) != described["sha256"]:
+        raise WeightsError(f"{DECODER} is not the one of {CONFIG}", where=str(folder), fix="copy all files again")
+    check_safetensors(file)
+    tensors = load(file.read_bytes())
+    _require_finite(tensors, file)
+    return {"decoder": MaskedDecoderConfig(**described["config"]), "decoder_tensors": tensors}
+
+
+def _check_sha256(stated: object, found: str, file: Path) -> None:
     if stated != found:
         raise WeightsError(
             f"{CONFIG} was written for other tensors: it says SHA-256 {stated}, they have {found}",
@@ -104,11 +158,9 @@ def _find(source: Path) -> Path:
 
 def read_config(source: Path) -> ViTConfig:
     """What the network of such a folder or file is; raises WeightsError as `load_encoder`."""
-    if is_huggingface(source):
-        return read_huggingface(source).encoder
     file = _find(source)
     config = _read_config(file.parent / CONFIG)
-    _check_tensors(file, config)
+    check_tensors(file, config, ViT)
     return config
 
 
@@ -121,8 +173,12 @@ def _read_config(file: Path) -> ViTConfig:
         raise WeightsError(f"not JSON: {error}", where=str(file), fix="restore the file that training wrote") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("encoder"), dict):
         raise WeightsError(f"not a description of {FORMAT} weights", where=str(file), fix="give a run folder's own")
-    fields = config["encoder"]
-    kinds = {field.name: field.type for field in dataclasses.fields(ViTConfig)}
+    return built_config(ViTConfig, config["encoder"], file)
+
+
+def built_config(kind: type[_Config], fields: dict[str, Any], file: Path) -> _Config:
+    """The settings that a `config.json` holds; WeightsError for fields that are unknown or cannot be."""
+    kinds = {field.name: field.type for field in dataclasses.fields(kind)}
     unknown = fields.keys() - kinds.keys()
     if unknown:
         raise WeightsError(f"unknown settings {', '.join(sorted(unknown))}", where=str(file), fix="update kinema")
@@ -130,33 +186,33 @@ def _read_config(file: Path) -> ViTConfig:
         if not _is_of_kind(value, kinds[name]):
             raise WeightsError(f"{name} cannot be {value!r}", where=str(file), fix="restore the file")
     try:
-        return ViTConfig(**fields)
+        return kind(**fields)
     except ConfigError as error:
         raise WeightsError(f"settings that cannot work: {error}", where=str(file), fix="restore the file") from error
 
 
 def _is_of_kind(value: object, kind: Any) -> bool:
-    """Whether a JSON value is one of a `Literal`'s choices, or of the plain type; a whole number is a float too."""
+    """Whether a JSON value is one of a `Literal`'s choices, or of a plain type; a whole number is a float too."""
+    if isinstance(kind, UnionType):
+        return any(_is_of_kind(value, each) for each in get_args(kind))
     if choices := get_args(kind):
         return value in choices
     return type(value) is kind or (kind is float and type(value) is int)
 
 
-def _check_tensors(file: Path, config: ViTConfig) -> None:
-    """Compares names, shapes and types with the header alone, before memory is taken for what either claims."""
-    found: dict[str, torch.Size] = {}
+def check_tensors(file: Path, config: _Config, network: Callable[[_Config], nn.Module]) -> None:
+    """Compares names, shapes and types with the header alone, before memory is taken for what either claims.
+
+    network: builds the one that the file should hold. WeightsError where it holds another.
+    """
+    found = check_safetensors(file)
+    few = dataclasses.replace(config, depth=min(config.depth, len(found) + 1))  # one too many is as wrong as a million
     try:
-        with safe_open(file, framework="pt") as header:
-            for name in header.keys():  # noqa: SIM118
-                tensor = header.get_slice(name)
-                found[name] = torch.Size(tensor.get_shape())
-                if tensor.get_dtype() not in _DTYPES:
-                    what = f"tensor {name} holds {tensor.get_dtype()}, not floating-point numbers"
-                    raise WeightsError(what, where=str(file), fix="export the weights anew")
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"not a readable safetensors file: {error}", where=str(file), fix="copy it again") from error
-    with torch.device("meta"):  # a block more than there are tensors is missing as surely as a million more
-        claimed = ViT(dataclasses.replace(config, depth=min(config.depth, len(found) + 1)))
+        with torch.device("meta"):
+            claimed = network(few)
+    except RuntimeError as error:  # more values than can be counted
+        fix = "restore the file"
+        raise WeightsError("sizes that no network has", where=str(file.parent / CONFIG), fix=fix) from error
     expected = {name: tensor.shape for name, tensor in claimed.state_dict().items()}
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unexpected:
@@ -164,7 +220,7 @@ def _check_tensors(file: Path, config: ViTConfig) -> None:
             f"weights of another kind: {len(missing)} tensors missing {missing[:2]}, "
             f"{len(unexpected)} not expected {unexpected[:2]}",
             where=str(file),
-            fix=f"give the {TENSORS} that belongs to the {CONFIG} beside it",
+            fix=f"give the {file.name} that belongs to the {CONFIG} beside it",
         )
     for name, shape in expected.items():
         if found[name] != shape:

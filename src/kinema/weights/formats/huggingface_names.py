@@ -1,84 +1,242 @@
-"""How transformers names the tensors of VideoMAE and ViTMAE, in its versions 4 and 5."""
+"""How transformers names the tensors of its vision transformers, in its versions 4 and 5."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
 
+from kinema.weights.formats.known import Known
+from kinema.weights.formats.layout import Layout
+from kinema.weights.formats.names import Pairs
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Our names to theirs; each stands for all that begins with it."""
-
-    encoder: str
-    """What their names of the encoder begin with, unless the file holds the encoder alone."""
-    encoder_blocks: str = "encoder.layer"
-    decoder_blocks: str = "decoder.decoder_layers"
-    block: Mapping[str, str]
-    others: Mapping[str, str]
-
-    def key(self, name: str) -> str:
-        """Their name of our `encoder.…` or `decoder.…`."""
-        part, kind, *rest = name.split(".", 3)
-        if kind == "blocks":
-            blocks = self.encoder + self.encoder_blocks if part == "encoder" else self.decoder_blocks
-            return f"{blocks}.{rest[0]}.{_renamed(rest[1], self.block)}"
-        return _renamed(name, self.others)
-
-
-def _renamed(name: str, names: Mapping[str, str]) -> str:
-    start = next(start for start in names if name == start or name.startswith(f"{start}."))
-    return names[start] + name.removeprefix(start)
-
-
-_NORMS = {"norm1": "layernorm_before", "norm2": "layernorm_after"}
-_BLOCK_V4 = {
-    **_NORMS,
-    "attn.q": "attention.attention.query",
-    "attn.k": "attention.attention.key",
-    "attn.v": "attention.attention.value",
-    "attn.proj": "attention.output.dense",
-    "mlp.fc1": "intermediate.dense",
-    "mlp.fc2": "output.dense",
+Version = Literal["v4", "v5"]
+_EMBEDDINGS: Pairs = (
+    ("cls_token", "embeddings.cls_token"),
+    ("pos_embed", "embeddings.position_embeddings"),
+    ("patch_embed.proj.*", "embeddings.patch_embeddings.projection.*"),
+)
+_NORM: Pairs = (("norm.*", "layernorm.*"),)
+_OLD_ATTENTION: Pairs = (
+    ("attn.q.*", "attention.attention.query.*"),
+    ("attn.k.*", "attention.attention.key.*"),
+    ("attn.v.*", "attention.attention.value.*"),
+    ("attn.proj.*", "attention.output.dense.*"),
+)
+_NEW_ATTENTION: Pairs = (
+    ("attn.q.*", "attention.q_proj.*"),
+    ("attn.k.*", "attention.k_proj.*"),
+    ("attn.v.*", "attention.v_proj.*"),
+    ("attn.proj.*", "attention.o_proj.*"),
+)
+_OLD_MLP: Pairs = (("mlp.fc1.*", "intermediate.dense.*"), ("mlp.fc2.*", "output.dense.*"))
+_MLP: Pairs = (("mlp.fc1.*", "mlp.fc1.*"), ("mlp.fc2.*", "mlp.fc2.*"))
+_BEFORE_AFTER: Pairs = (("norm1.*", "layernorm_before.*"), ("norm2.*", "layernorm_after.*"))
+_ONE_TWO: Pairs = (("norm1.*", "norm1.*"), ("norm2.*", "norm2.*"))
+_SCALES: Pairs = (("ls1.gamma", "layer_scale1.lambda1"), ("ls2.gamma", "layer_scale2.lambda1"))
+_LOOSE_BIASES: Pairs = (
+    ("attn.q.bias", "attention.attention.q_bias"),
+    ("attn.v.bias", "attention.attention.v_bias"),
+)
+_BLOCKS: dict[str, Pairs] = {
+    "v4": (*_BEFORE_AFTER, *_OLD_ATTENTION, *_OLD_MLP),
+    "v5": (*_BEFORE_AFTER, *_NEW_ATTENTION, *_MLP),
 }
-_LOOSE_BIASES = {"attn.q.bias": "attention.attention.q_bias", "attn.v.bias": "attention.attention.v_bias"}
-_BLOCK_V5 = {
-    **_NORMS,
-    "attn.q": "attention.q_proj",
-    "attn.k": "attention.k_proj",
-    "attn.v": "attention.v_proj",
-    "attn.proj": "attention.o_proj",
-    "mlp.fc1": "mlp.fc1",
-    "mlp.fc2": "mlp.fc2",
+_GATED: Pairs = (("mlp.gate.*", "mlp.gate_proj.*"), ("mlp.up.*", "mlp.up_proj.*"), ("mlp.fc2.*", "mlp.down_proj.*"))
+
+
+def _in_block(where: str, pairs: Pairs) -> Pairs:
+    return tuple((f"blocks.{{i}}.{ours}", f"{where}.{{i}}.{theirs}") for ours, theirs in pairs)
+
+
+def _prefixed(prefix: str, pairs: Pairs) -> Pairs:
+    return tuple((ours, prefix + theirs) for ours, theirs in pairs)
+
+
+_HEADS = {
+    r"(classifier|fc_norm|pooler\.dense|pooler\.layernorm)\.(weight|bias)": "a pooler or a classifier",
+    r"(vit|beit)\.pooler\.(dense|layernorm)\.(weight|bias)": "a pooler or a classifier",
 }
-_VIDEOMAE = {
-    "encoder.patch_embed.proj": "videomae.embeddings.patch_embeddings.projection",
-    "encoder.norm": "videomae.layernorm",
-    "decoder.embed": "encoder_to_decoder",
-    "decoder.mask_token": "mask_token",
-    "decoder.norm": "decoder.norm",
-    "decoder.pred": "decoder.head",
+_CLASS = "class token, normed"
+
+
+def _vit() -> list[Layout]:
+    layouts = []
+    for version, where in (("v4", "encoder.layer"), ("v5", "layers")):
+        encoder = (*_EMBEDDINGS, *_in_block(where, _BLOCKS[version]), *_NORM)
+        plain = Layout(
+            title=f"Hugging Face ViT ({version})",
+            encoder=encoder,
+            aside={**_HEADS, r"(vit\.)?embeddings\.mask_token|decoder\.0\.(weight|bias)": "masked image modelling"},
+            known=Known(pooling=_CLASS),
+        )
+        layouts += [plain, replace(plain, prefix="vit.")]
+    return layouts
+
+
+def _mae_decoder(where: str, block: Pairs) -> Pairs:
+    named = (
+        ("mask_token", "mask_token"),
+        ("pos_embed", "decoder_pos_embed"),
+        ("embed.*", "decoder_embed.*"),
+        ("norm.*", "decoder_norm.*"),
+        ("pred.*", "decoder_pred.*"),
+    )
+    return _prefixed("decoder.", (*named, *_in_block(where, block)))
+
+
+def _vit_mae() -> list[Layout]:
+    layouts = []
+    for version, where in (("v4", "encoder.layer"), ("v5", "layers")):
+        encoder = (*_EMBEDDINGS, *_in_block(where, _BLOCKS[version]), *_NORM)
+        title = f"Hugging Face ViTMAE ({version})"
+        alone = Layout(title=title, encoder=encoder, known=Known(pooling="class token, or mean of the patches"))
+        for layers in ("decoder_layers", "decoder_encoder.layer"):  # the latter: what 5.23 saves of version 4's names
+            decoder = _mae_decoder(layers, _BLOCKS[version])
+            layouts.append(replace(alone, prefix="vit.", decoder=decoder, needs=(r"decoder\.decoder_pred\.weight",)))
+        layouts += [alone, replace(alone, prefix="vit.")]
+    return layouts
+
+
+def _videomae() -> list[Layout]:
+    layouts = []
+    for version in ("v4", "v5"):
+        loose = _LOOSE_BIASES if version == "v4" else ()
+        weights = tuple(pair for pair in _BLOCKS["v4"] if not (loose and pair[0] in ("attn.q.*", "attn.v.*")))
+        only = (
+            ("attn.q.weight", "attention.attention.query.weight"),
+            ("attn.v.weight", "attention.attention.value.weight"),
+        )
+        block = (*loose, *only, *weights) if loose else weights
+        encoder = (
+            ("patch_embed.proj.*", "embeddings.patch_embeddings.projection.*"),
+            *_in_block("encoder.layer", block),
+            *_NORM,
+        )
+        decoder = (
+            ("embed.*", "encoder_to_decoder.*"),
+            ("mask_token", "mask_token"),
+            *_in_block("decoder.decoder_layers", block),
+            ("norm.*", "decoder.norm.*"),
+            ("pred.*", "decoder.head.*"),
+        )
+        known = Known(
+            positions="sincos_1d",
+            pooling="mean of the patches",
+            decoder_last_norm_eps=1e-5,  # theirs is PyTorch's default there, whatever the configuration
+        )
+        alone = Layout(title=f"Hugging Face VideoMAE ({version})", encoder=encoder, known=known)
+        layouts += [
+            replace(alone, prefix="videomae.", decoder=decoder, needs=(r"decoder\.head\.weight",)),
+            alone,
+            replace(alone, prefix="videomae.", aside=_HEADS, needs=(r"classifier\.weight",)),
+        ]
+    return layouts
+
+
+def _dinov2(model_type: str) -> list[Layout]:
+    layouts = []
+    for version, attention in (("v4", _OLD_ATTENTION), ("v5", _NEW_ATTENTION)):
+        gates = _GATED if version == "v5" else (("mlp.fc1.*", "mlp.weights_in.*"), ("mlp.fc2.*", "mlp.weights_out.*"))
+        for mlp in (_MLP, gates):
+            encoder = (
+                *_EMBEDDINGS,
+                ("mask_token", "embeddings.mask_token"),
+                *((("register_tokens", "embeddings.register_tokens"),) if model_type.endswith("registers") else ()),
+                *_in_block("encoder.layer", (*_ONE_TWO, *attention, *_SCALES, *mlp)),
+                *_NORM,
+            )
+            registers = model_type.endswith("registers")
+            plain = Layout(
+                title=f"Hugging Face DINOv2{' with registers' if registers else ''} ({version})",
+                encoder=encoder,
+                aside=_HEADS,
+                known=Known(pooling=_CLASS, resampling="interpolated_antialiased" if registers else "interpolated"),
+            )
+            layouts += [plain, replace(plain, prefix=f"{model_type}.")]
+    return layouts
+
+
+def _dinov3() -> list[Layout]:
+    embeddings = (
+        ("cls_token", "embeddings.cls_token"),
+        ("mask_token", "embeddings.mask_token"),
+        ("register_tokens", "embeddings.register_tokens"),
+        ("patch_embed.proj.*", "embeddings.patch_embeddings.*"),
+    )
+    layouts = []
+    for where in ("layer", "model.layer"):
+        block = _in_block(where, (*_ONE_TWO, *_NEW_ATTENTION, *_SCALES, *_GATED))
+        encoder = (*embeddings, *block, ("norm.*", "norm.*"))
+        known = Known(positions="rotary", pooling=_CLASS)
+        layouts.append(Layout(title="Hugging Face DINOv3 ViT", encoder=encoder, known=known))
+    return layouts
+
+
+def _vjepa2() -> list[Layout]:
+    attention = (
+        ("attn.q.*", "attention.query.*"),
+        ("attn.k.*", "attention.key.*"),
+        ("attn.v.*", "attention.value.*"),
+        ("attn.proj.*", "attention.proj.*"),
+    )
+    encoder = (
+        ("patch_embed.proj.*", "encoder.embeddings.patch_embeddings.proj.*"),
+        *_in_block("encoder.layer", (*_ONE_TWO, *attention, *_MLP)),
+        ("norm.*", "encoder.layernorm.*"),
+    )
+    known = Known(positions="rotary_3d", rotary_base=10000.0, pooling="an attentive probe")
+    aside = {r"(vjepa2\.)?predictor\..*": "the predictor of hidden tokens", r"(pooler|classifier)\..*": "a classifier"}
+    plain = Layout(title="Hugging Face V-JEPA 2", encoder=encoder, aside=aside, known=known)
+    return [plain, replace(plain, prefix="vjepa2.")]
+
+
+def _beit() -> list[Layout]:
+    layouts = []
+    table = "relative_position_bias.relative_position_bias_table"
+    for version, where, own, shared in (
+        ("v4", "encoder.layer", f"attention.attention.{table}", f"encoder.{table}"),
+        ("v5", "layers", table, "shared_position_bias.relative_position_bias_table"),
+    ):
+        scales = (("ls1.gamma", "lambda_1"), ("ls2.gamma", "lambda_2"))
+        relative = (("attn.relative.relative_position_bias_table", own),)
+        encoder = (
+            *_EMBEDDINGS,
+            ("mask_token", "embeddings.mask_token"),
+            ("rel_pos_bias.relative_position_bias_table", shared),
+            *_in_block(where, (*_BLOCKS[version], *scales, *relative)),
+        )
+        aside = {
+            **_HEADS,
+            r"lm_head\.(weight|bias)": "the prediction of visual tokens",
+            r".*\.relative_position_index": "indices, which are computed",
+        }
+        title = f"Hugging Face BEiT ({version})"
+        known = Known(pooling="mean of the patches")
+        layouts += [
+            Layout(
+                title=title, encoder=(*_prefixed(prefix, encoder), *_prefixed(norm, _NORM)), aside=aside, known=known
+            )
+            for prefix, norm in (("", ""), ("beit.", "beit."), ("beit.", ""))
+        ]
+    return layouts
+
+
+LAYOUTS: dict[str, list[Layout]] = {
+    "vit": _vit(),
+    "vit_mae": _vit_mae(),
+    "videomae": _videomae(),
+    "dinov2": _dinov2("dinov2"),
+    "dinov2_with_registers": _dinov2("dinov2_with_registers"),
+    "dinov3_vit": _dinov3(),
+    "vjepa2": _vjepa2(),
+    "beit": _beit(),
 }
-_VIT_MAE = {
-    "encoder.patch_embed.proj": "vit.embeddings.patch_embeddings.projection",
-    "encoder.cls_token": "vit.embeddings.cls_token",
-    "encoder.pos_embed": "vit.embeddings.position_embeddings",
-    "encoder.norm": "vit.layernorm",
-    "decoder.embed": "decoder.decoder_embed",
-    "decoder.mask_token": "decoder.mask_token",
-    "decoder.pos_embed": "decoder.decoder_pos_embed",
-    "decoder.norm": "decoder.decoder_norm",
-    "decoder.pred": "decoder.decoder_pred",
-}
-LAYOUTS: dict[str, dict[str, Layout]] = {
-    "videomae": {
-        "v4": Layout(encoder="videomae.", block=_LOOSE_BIASES | _BLOCK_V4, others=_VIDEOMAE),
-        "v5": Layout(encoder="videomae.", block=_BLOCK_V4, others=_VIDEOMAE),
-    },
-    "vit_mae": {
-        "v4": Layout(encoder="vit.", block=_BLOCK_V4, others=_VIT_MAE),
-        "v5": Layout(encoder="vit.", encoder_blocks="layers", block=_BLOCK_V5, others=_VIT_MAE),
-        # what `save_pretrained` of 5.23 makes of version 4's names
-        "v4, saved by v5": Layout(
-            encoder="vit.", decoder_blocks="decoder.decoder_encoder.layer", block=_BLOCK_V4, others=_VIT_MAE
-        ),
-    },
-}
+"""By the `model_type` of their configuration."""
+
+
+def layout_to_write(model_type: str, version: Version, *, decoder: bool, gated: bool) -> Layout:
+    """The layout that files are written in: whole models with a decoder, bare encoders without."""
+    fitting = [layout for layout in LAYOUTS[model_type] if bool(layout.decoder) == decoder]
+    named = [layout for layout in fitting if version in layout.title] or fitting
+    gates = [layout for layout in named if any("gate" in name or "weights_in" in name for _, name in layout.encoder)]
+    if gated and gates:
+        return gates[0]
+    return next((layout for layout in named if layout not in gates), named[0])

@@ -1,0 +1,255 @@
+"""Our encoders as models of transformers: folders for `from_pretrained`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kinema.errors import WeightsError
+from kinema.models.configs import MaskedDecoderConfig, ViTConfig
+from kinema.weights.formats.huggingface import CONFIG, PREPROCESSOR, TENSORS
+from kinema.weights.formats.huggingface_names import Version, layout_to_write
+from kinema.weights.formats.names import split, split_gates, to_theirs
+from kinema.weights.network import NetworkWeights
+
+_CLASSES = {
+    "videomae": "VideoMAE",
+    "vit_mae": "ViTMAE",
+    "vit": "ViT",
+    "dinov2": "Dinov2",
+    "dinov2_with_registers": "Dinov2WithRegisters",
+    "dinov3_vit": "DINOv3ViT",
+    "vjepa2": "VJEPA2",
+    "beit": "Beit",
+}
+
+
+def write_huggingface(
+    folder: Path, weights: NetworkWeights, *, version: Version = "v4", model_type: str | None = None
+) -> None:
+    """Writes a folder for `from_pretrained`: version 5 of transformers reads both layouts, version 4 only its own.
+
+    model_type: as in `to_huggingface`.
+    """
+    tensors, config = to_huggingface(weights, version=version, model_type=model_type)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    pixels = {"image_mean": list(weights.pixels.mean), "image_std": list(weights.pixels.std)}
+    size = {"height": weights.encoder.image_size, "width": weights.encoder.image_size}
+    described = {"do_normalize": True, "do_rescale": True, "do_resize": True, "size": size, **pixels}
+    (folder / PREPROCESSOR[0]).write_text(json.dumps(described, indent=2) + "\n")
+
+
+def to_huggingface(
+    weights: NetworkWeights, *, version: Version = "v4", model_type: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Our tensors under their names, and the configuration for them.
+
+    model_type: of their configuration; the one that fits without. Raises WeightsError where their model cannot hold
+    ours: other positions, or a class token where they have none.
+    """
+    kind = model_type or fitting_type(weights)
+    _require_fit(weights.encoder, kind)
+    decoder = weights.decoder if isinstance(weights.decoder, MaskedDecoderConfig) else None
+    has_decoder = decoder is not None and kind in ("vit_mae", "videomae")
+    layout = layout_to_write(kind, version, decoder=has_decoder, gated=weights.encoder.mlp == "swiglu")
+    prefix = layout.prefix if has_decoder else ""
+    tensors = {
+        f"{prefix}{_named(name, layout.encoder)}": tensor
+        for name, tensor in _stored(weights, kind, layout.encoder).items()
+    }
+    if has_decoder:
+        stored = split({name: tensor for name, tensor in (weights.decoder_tensors or {}).items() if _kept(name, kind)})
+        tensors |= {_named(name, layout.decoder): tensor for name, tensor in stored.items()}
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return whole, _described(weights, kind, decoder if has_decoder else None)
+
+
+def fitting_type(weights: NetworkWeights) -> str:
+    """The `model_type` of the class in transformers that holds such an encoder."""
+    encoder = weights.encoder
+    by_positions = {"sincos_1d": "videomae", "rotary": "dinov3_vit", "rotary_3d": "vjepa2", "sincos": "vit_mae"}
+    if encoder.positions.startswith("relative"):
+        return "beit"
+    if encoder.register_tokens and encoder.positions == "learned":
+        return "dinov2_with_registers"
+    if encoder.layer_scale and encoder.positions == "learned":
+        return "dinov2"
+    if weights.decoder is not None and encoder.positions == "learned":
+        return "vit_mae"
+    return by_positions.get(encoder.positions, "vit")
+
+
+def _stored(weights: NetworkWeights, kind: str, names: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    tensors = {name: tensor for name, tensor in weights.encoder_tensors.items() if _kept(name, kind)}
+    if weights.encoder.mlp == "swiglu" and to_theirs("blocks.0.mlp.fc1.weight", names) is None:
+        tensors = split_gates(tensors)
+    elif to_theirs("blocks.0.mlp.fc1.weight", names) is None:  # DINOv3's port calls it `up` without a gate as well
+        tensors = {name.replace("mlp.fc1.", "mlp.up."): tensor for name, tensor in tensors.items()}
+    if kind in ("dinov2", "dinov2_with_registers", "dinov3_vit"):
+        token = weights.mask_token if weights.mask_token is not None else torch.zeros(1, 1, weights.encoder.width)
+        tensors["mask_token"] = token if kind == "dinov3_vit" else token[0]
+    if kind == "dinov3_vit" and not weights.encoder.register_tokens:
+        tensors["register_tokens"] = torch.zeros(1, 0, weights.encoder.width)
+    return split(tensors)
+
+
+def _kept(name: str, kind: str) -> bool:
+    return kind != "videomae" or name != "pos_embed"
+
+
+def _named(name: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    theirs = to_theirs(name, pairs)
+    if theirs is None:
+        raise WeightsError(f"tensor {name} has no name there", where="encoder", fix="choose another --model-type")
+    return theirs
+
+
+_FEATURES: dict[str, Callable[[ViTConfig], dict[str, Any]]] = {
+    "vit": lambda _: {"positions": ("learned", "sincos"), "class_token": True, "qkv_bias": ("full", "none")},
+    "vit_mae": lambda _: {"positions": ("sincos", "learned"), "class_token": True},
+    "videomae": lambda _: {
+        "positions": ("sincos_1d",),
+        "class_token": False,
+        "qkv_bias": ("query_value",),
+        "final_norm": (True, False),
+    },
+    "dinov2": lambda _: {"positions": ("learned", "sincos"), "layer_scale": True, "mlp": ("gelu", "swiglu")},
+    "dinov2_with_registers": lambda encoder: {
+        "positions": ("learned", "sincos"),
+        "layer_scale": True,
+        "mlp": ("gelu", "swiglu"),
+        "register_tokens": encoder.register_tokens,
+    },
+    "dinov3_vit": lambda encoder: {
+        "positions": ("rotary",),
+        "layer_scale": True,
+        "mlp": ("gelu", "swiglu"),
+        "qkv_bias": ("query_value", "full"),
+        "register_tokens": encoder.register_tokens,
+    },
+    "vjepa2": lambda encoder: {
+        "positions": ("rotary_3d",),
+        "class_token": False,
+        "num_frames": encoder.num_frames,
+        "tubelet_size": encoder.tubelet_size,
+    },
+    "beit": lambda _: {
+        "positions": ("relative", "relative_shared"),
+        "layer_scale": True,
+        "qkv_bias": ("query_value",),
+        "final_norm": (True, False),
+    },
+}
+
+
+def _require_fit(encoder: ViTConfig, kind: str) -> None:
+    """Raises WeightsError where the class of that kind has no place for a part of the encoder."""
+    wanted: dict[str, Any] = {
+        "class_token": True,
+        "qkv_bias": ("full",),
+        "register_tokens": 0,
+        "mlp": ("gelu",),
+        "layer_scale": False,
+        "final_norm": True,
+        "num_frames": encoder.num_frames if kind == "videomae" else 1,
+        "tubelet_size": encoder.tubelet_size if kind == "videomae" else 1,
+    } | _FEATURES[kind](encoder)
+    found = asdict(encoder)
+    differing = [
+        name for name, value in wanted.items() if found[name] not in (value if isinstance(value, tuple) else (value,))
+    ]
+    if differing:
+        what = f"transformers' {kind} has another {', '.join(differing)}"
+        raise WeightsError(what, where="encoder", fix="choose another --model-type, or write --to kinema")
+
+
+def _described(weights: NetworkWeights, kind: str, decoder: MaskedDecoderConfig | None) -> dict[str, Any]:
+    encoder = weights.encoder
+    config: dict[str, Any] = {
+        "model_type": kind,
+        "architectures": [_CLASSES[kind] + ("ForPreTraining" if decoder else "Model")],
+        "hidden_size": encoder.width,
+        "num_hidden_layers": encoder.depth,
+        "num_attention_heads": encoder.num_heads,
+        "intermediate_size": encoder.mlp_width,
+        "hidden_act": "silu" if kind == "dinov3_vit" and encoder.mlp == "swiglu" else "gelu",
+        "patch_size": encoder.patch_size,
+        "image_size": encoder.image_size,
+        "num_channels": 3,
+        "layer_norm_eps": encoder.norm_eps,
+        **_OTHERS[kind](encoder),
+    }
+    if kind in ("vit_mae", "videomae"):
+        config |= _decoder_described(decoder or MaskedDecoderConfig(), weights)
+    if weights.mask_ratio is not None and kind == "vit_mae":
+        config["mask_ratio"] = weights.mask_ratio
+    return config
+
+
+def _decoder_described(decoder: MaskedDecoderConfig, weights: NetworkWeights) -> dict[str, Any]:
+    return {
+        "decoder_hidden_size": decoder.width,
+        "decoder_num_hidden_layers": decoder.depth,
+        "decoder_num_attention_heads": decoder.num_heads,
+        "decoder_intermediate_size": decoder.mlp_width or 4 * decoder.width,
+        "norm_pix_loss": weights.normalized_target,
+    }
+
+
+def _dinov2_described(encoder: ViTConfig) -> dict[str, Any]:
+    """Theirs computes a SwiGLU's width: two thirds of `mlp_ratio` widths, up to a multiple of 8."""
+    if encoder.mlp == "gelu":
+        return {"mlp_ratio": _whole(encoder.mlp_ratio), "use_swiglu_ffn": False}
+    for ratio in (4, *range(1, 17)):
+        if (int(encoder.width * ratio * 2 / 3) + 7) // 8 * 8 == encoder.mlp_width:
+            return {"mlp_ratio": ratio, "use_swiglu_ffn": True}
+    what = f"transformers' dinov2 makes no SwiGLU of {encoder.mlp_width} channels"
+    raise WeightsError(what, where="encoder", fix="write --to kinema")
+
+
+def _whole(ratio: float) -> int | float:
+    return int(ratio) if ratio == int(ratio) else ratio
+
+
+_OTHERS: dict[str, Callable[[ViTConfig], dict[str, Any]]] = {
+    "vit": lambda encoder: {"qkv_bias": encoder.qkv_bias == "full"},
+    "vit_mae": lambda _: {},
+    "videomae": lambda encoder: {
+        "num_frames": encoder.num_frames,
+        "tubelet_size": encoder.tubelet_size,
+        "use_mean_pooling": not encoder.final_norm,
+    },
+    "dinov2": _dinov2_described,
+    "dinov2_with_registers": lambda encoder: {
+        "num_register_tokens": encoder.register_tokens,
+        **_dinov2_described(encoder),
+    },
+    "dinov3_vit": lambda encoder: {
+        "num_register_tokens": encoder.register_tokens,
+        "rope_theta": encoder.rotary_base,
+        "use_gated_mlp": encoder.mlp == "swiglu",
+        "query_bias": True,
+        "key_bias": encoder.qkv_bias == "full",
+        "value_bias": True,
+    },
+    "vjepa2": lambda encoder: {
+        "crop_size": encoder.image_size,
+        "frames_per_clip": encoder.num_frames,
+        "tubelet_size": encoder.tubelet_size,
+        "mlp_ratio": encoder.mlp_ratio,
+    },
+    "beit": lambda encoder: {
+        "use_relative_position_bias": encoder.positions == "relative",
+        "use_shared_relative_position_bias": encoder.positions == "relative_shared",
+        "use_absolute_position_embeddings": False,
+        "use_mask_token": False,
+        "use_mean_pooling": not encoder.final_norm,
+    },
+}

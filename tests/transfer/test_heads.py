@@ -1,0 +1,33 @@
+"""The attentive head's short way is its formula."""
+
+import torch
+from torch import Tensor
+
+from kinema.transfer.heads import AttentiveHead
+
+
+def _by_the_formula(head: AttentiveHead, tokens: Tensor) -> Tensor:
+    """A key and a value for every token, as V-JEPA's probe is described."""
+    gathered = head.query.expand(len(tokens), -1, -1)
+    gathered = gathered + head.cross(gathered, head.norm_tokens(tokens))
+    gathered = gathered + head.mlp(head.norm_mlp(gathered))
+    return head.linear(head.norm(gathered)[:, 0])
+
+
+def test_logits_and_gradients_are_those_of_the_formula() -> None:
+    torch.manual_seed(0)
+    head = AttentiveHead(24, 5, num_heads=3)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    tokens, weights = 3 * torch.randn(4, 7, 24) + 1, torch.randn(4, 5)
+    found: list[dict[str, Tensor]] = []
+    for forward in (head.forward, lambda tokens: _by_the_formula(head, tokens)):
+        head.zero_grad()
+        logits = forward(tokens)
+        (logits * weights).sum().backward()
+        gradients = {name: parameter.grad for name, parameter in head.named_parameters() if parameter.grad is not None}
+        found.append({"logits": logits.detach(), **gradients})
+    assert found[0].keys() == found[1].keys()
+    assert found[0]["norm_tokens.weight"].abs().max() > 0.1
+    for name, expected in found[1].items():
+        torch.testing.assert_close(found[0][name], expected, atol=2e-4, rtol=2e-4, msg=name)
