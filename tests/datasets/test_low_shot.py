@@ -40,7 +40,7 @@ def test_a_share_is_of_every_class_and_the_same_again():
     assert share_of_each_class(SET, 1.0) == SET
 
 
-@pytest.mark.parametrize("share", [0, -1, 1.5])
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
 def test_shares_that_are_none_are_refused(share):
     with pytest.raises(ConfigError, match="--train-share"):
         share_of_each_class(SET, share)

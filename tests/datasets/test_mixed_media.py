@@ -1,5 +1,6 @@
 """Images and videos together, as contrastive methods draw them: two views of each, whatever the files are."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def batches(source: Path, data: DataConfig, count: int, size: int = 8) -> list:
 
 
 def test_a_batch_has_the_share_of_images_and_each_kind_its_own_changes(media):
-    data = DataConfig(**{**MIXED.__dict__, "image_share": 0.25})
+    data = replace(MIXED, image_share=0.25)
     for loaded in batches(media, data, 3):
         batch = loaded.batch
         assert batch.is_image.tolist().count(True) == 2
@@ -68,7 +69,7 @@ def test_one_kind_alone_is_enough_where_no_share_is_asked_for(media, kind):
     (loaded,) = batches(media / kind, MIXED, 1)
     assert loaded.batch.is_image.tolist() == [kind == "images"] * 8
     with pytest.raises(ConfigError, match=r"a share of images of 0\.25, but no"):
-        batches(media / kind, DataConfig(**{**MIXED.__dict__, "image_share": 0.25}), 1)
+        batches(media / kind, replace(MIXED, image_share=0.25), 1)
 
 
 def test_unreadable_images_are_named_and_replaced(media):
@@ -90,10 +91,10 @@ def test_grey_16_bit_and_cmyk_images_show_what_they_are_of(tmp_path):
         found = read_image(file)
         assert found.shape == (20, 256, 3), file.name
         assert np.abs(found.astype(int) - ramp[..., None]).max() <= 4, file.name
-    data = DataConfig(**{**MIXED.__dict__, "image_transform": ClipTransform(scale=(1.0, 1.0))})
+    data = replace(MIXED, image_transform=ClipTransform(scale=(1.0, 1.0)))
     (loaded,) = batches(tmp_path, data, 1, size=4)
     assert loaded.skipped == []
-    assert (loaded.batch.frames.amax(dim=(1, 2, 3, 4)) > 200).all()
+    assert ((loaded.batch.frames.float().mean(dim=(1, 2, 3, 4)) - 127).abs() < 10).all()  # the middle of the ramp
 
 
 def test_images_of_20_to_20_000_pixels_a_side(tmp_path):

@@ -1,4 +1,7 @@
-"""From an encoder of single frames to one of tubelets that begins as it: a still clip has the frame's features."""
+"""From an encoder of single frames to one of tubelets that begins as it: the tokens of a still clip are its frame's.
+
+Without a class token its features are the frame's as well; a class token weighs less among more tokens.
+"""
 
 from dataclasses import replace
 

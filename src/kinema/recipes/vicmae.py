@@ -31,8 +31,8 @@ BY_KIND = DataConfig(
 def vicmae_vitb16_k400_in1k() -> Recipe:
     """ViC-MAE ViT-B/16 on Kinetics-400 and ImageNet-1k together: 800 epochs, batch 4096.
 
-    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitb16_k400_in1k
-    --data $DATA/kinetics400/train $DATA/imagenet/train --out runs/vicmae
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitb16_k400_in1k --data
+    $DATA/kinetics400/train $DATA/imagenet/train --out runs/vicmae
     Cost: not published. Every file counts alike, so a batch is 84 % images; --data.image-share states another share.
     Published result: 80.8 top-1 on Kinetics-400 (ViT-B, fine-tuned, 16 frames, 3 × 7 views).
     """
@@ -54,8 +54,8 @@ def vicmae_vitb16_k400_in1k() -> Recipe:
 def vicmae_vitl16_k400_in1k() -> Recipe:
     """ViC-MAE ViT-L/16 on Kinetics-400 and ImageNet-1k together.
 
-    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitl16_k400_in1k
-    --data $DATA/kinetics400/train $DATA/imagenet/train --out runs/vicmae
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitl16_k400_in1k --data
+    $DATA/kinetics400/train $DATA/imagenet/train --out runs/vicmae
     Cost: not published.
     Published result: 86.0 top-1 on ImageNet, 86.8 on Kinetics-400, 75.0 on Something-Something v2, fine-tuned.
     """
@@ -66,8 +66,8 @@ def vicmae_vitl16_k400_in1k() -> Recipe:
 def vicmae_vitl16_k710_mit_in1k() -> Recipe:
     """ViC-MAE ViT-L/16 on Kinetics-400, -600 and -700, Moments in Time and ImageNet-1k, about 4.25 million files.
 
-    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitl16_k710_mit_in1k
-    --data $DATA/kinetics710/train $DATA/moments/training $DATA/imagenet/train --out runs/vicmae
+    Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitl16_k710_mit_in1k --data
+    $DATA/kinetics710/train $DATA/moments/training $DATA/imagenet/train --out runs/vicmae
     Cost: not published.
     Published result: 87.1 top-1 on ImageNet, 87.8 on Kinetics-400, 75.9 on Something-Something v2, fine-tuned.
     """

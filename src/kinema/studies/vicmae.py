@@ -20,7 +20,7 @@ def vicmae() -> Study:
 
 
 def _gap() -> Question:
-    def apart(low: float, unit: str) -> dict[str, object]:
+    def apart(low: int | float, unit: str) -> dict[str, object]:
         names = ("gap_min", "gap_max")
         return {**{f"data.sampling.{name}": low for name in names}, "data.sampling.unit": unit}
 

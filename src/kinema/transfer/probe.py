@@ -118,7 +118,7 @@ def _train(
 
 
 def _optimizer(heads: Sequence[nn.Module], rates: Sequence[float], config: ProbeConfig) -> torch.optim.Optimizer:
-    def groups(scale: float) -> list[dict]:
+    def groups(scale: int | float) -> list[dict]:
         pairs = zip(heads, rates, strict=True)
         return [{"params": list(head.parameters()), "lr": scale * rate} for head, rate in pairs]
 
