@@ -108,7 +108,7 @@ def _measured(
 ) -> Iterator[tuple[str, dict]]:
     """(measure, scores) of one network, each as soon as it is there; features are read once for all probes."""
     assert isinstance(extractor.backbone, ViT)
-    probes = [kind for kind in PROBES if kind in measures]
+    probes: list[ProbeKind] = [kind for kind in PROBES if kind in measures]
     if probes:
         yield from _probed(given, extractor, extractor.backbone, probes)
     if "finetune" in measures:

@@ -19,28 +19,33 @@ if TYPE_CHECKING:
     from kinema.pipeline.propagate import propagate, propagate_keypoints, propagate_maps
     from kinema.settings import FeatureSettings
     from kinema.video.reader import open_video
+    from kinema.weights.write import from_pretrained, push_to_hub
 
 __version__ = "0.1.0"
 __all__ = [
     "FeatureExtractor",
     "FeatureSettings",
     "KinemaError",
+    "from_pretrained",
     "load",
     "open_video",
     "propagate",
     "propagate_keypoints",
     "propagate_maps",
+    "push_to_hub",
 ]
 
 _HOME = {
     "FeatureExtractor": "kinema.features",
     "FeatureSettings": "kinema.settings",
     "KinemaError": "kinema.errors",
+    "from_pretrained": "kinema.weights.write",
     "load": "kinema.pipeline.load",
     "open_video": "kinema.video.reader",
     "propagate": "kinema.pipeline.propagate",
     "propagate_keypoints": "kinema.pipeline.propagate",
     "propagate_maps": "kinema.pipeline.propagate",
+    "push_to_hub": "kinema.weights.write",
 }
 
 

@@ -222,7 +222,8 @@ def finetune_cpu() -> FineTuneRecipe:
     """A few dozen labelled clips in minutes on a processor, from small weights: 16 frames at their own size.
 
     Command: kinema finetune finetune_cpu --dataset folders --root clips/ --weights runs/cpu --out runs/ft
-    Cost: minutes for ViT-Ti at 112 pixels. Result: none measured yet.
+    Cost: 44 CPU seconds for 40 steps of ViT-Ti on 8 frames of 112 pixels.
+    Result: docs/results.md, level with the untrained network on 36 clips.
     """
     return FineTuneRecipe(
         method=FineTuneConfig(layer_decay=0.75, mix=_NO_MIX, label_smoothing=0.1),

@@ -2,9 +2,8 @@
 arXiv:1909.13719).
 
 The fifteen changes and their strengths are those that fine-tuning of MAE and VideoMAE names `inc1`: every change grows
-with the magnitude. They were held against the lists of timm and of PySlowFast's version for video, whose order of draws
-is not kept. The one difference: at magnitude 10 posterising leaves a bit of each value, where theirs leaves none, a
-black frame.
+with the magnitude. They were held against the lists of timm and of PySlowFast's version for video. One difference: at
+magnitude 10 posterising leaves one bit of each value, where theirs leaves none, a black frame.
 """
 
 from collections.abc import Callable
