@@ -104,7 +104,7 @@ def test_images_of_20_to_20_000_pixels_a_side(tmp_path):
     (loaded,) = batches(tmp_path, MIXED, 1, size=6)
     assert loaded.skipped == []
     Image.new("1", (20_000, 20_000)).save(tmp_path / "giant.png")  # 1.2 GB as pixels, refused from its header
-    with pytest.raises(DecodeError, match="20000 × 20000 pixels"):
+    with pytest.raises(DecodeError, match=r"400000000 pixels|20000 × 20000"):
         read_image(tmp_path / "giant.png")
     skipped = [file for loaded in batches(tmp_path, MIXED, 1, size=4) for file in loaded.skipped]
     assert [Path(file.path).name for file in skipped] == ["giant.png"]

@@ -36,7 +36,7 @@ class Compared(nn.Module):
     def __init__(self, config: ViCMAEConfig, *, predicts: bool) -> None:
         super().__init__()
         width, synchronised = config.encoder.width, config.synchronised_norm
-        self.num_class_tokens = int(config.encoder.class_token)
+        self.num_class_tokens = config.encoder.leading_tokens
         self.pooling = Pooling(config.pooling, width, config.encoder.num_heads)
         self.projector = Projector(config.projector, width, synchronised=synchronised)
         projected = config.projector.out if config.projector.layers else width
