@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from kinema.cli.main import main
+from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
 from tests.pipeline.small import write_davis, write_encoder, write_inputs
 
 SMALL = ("--features.size.short-side", "48", "--features.size.multiple", "16")
 """Features of frames at their own size."""
 TINY = ("--train.steps", "3", "--data.num-workers", "0", "--train.pictures-every-steps", "None")
 """A run of a moment."""
+IMAGENET_PIXELS = {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+"""What a network was trained to see pixels standardised by, as results say it."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from kinema.synthetic.scene import Difficulty, SceneConfig
 from kinema.synthetic.write import write_set
-from tests.cli.conftest import SMALL, Command
+from tests.cli.conftest import IMAGENET_PIXELS, SMALL, Command
 
 ROOTS = {"davis": "davis", "ytvos": "youtube_vos", "vip": "vip", "jhmdb": "jhmdb"}
 NETWORK = "untrained:tiny/16@0"
@@ -33,7 +33,7 @@ def test_a_benchmark_and_its_score(kinema: Command, sets: Path, tmp_path: Path, 
     assert done.code == 0, done.err
     assert done.answer.keys() >= {"summary", "rows", "protocol", "weights", "versions"}
     assert done.answer["protocol"]["benchmark"] == benchmark
-    assert done.answer["weights"] == {"source": NETWORK, "sha256": None}
+    assert done.answer["weights"] == {"source": NETWORK, "sha256": None, **IMAGENET_PIXELS}
     scored = kinema("score", benchmark, "--root", sets / ROOTS[benchmark], "--results", out, "--json").answer
     assert (scored.pop("rows"), scored) == (done.answer["rows"], done.answer["summary"])
     said = kinema("score", benchmark, "--root", sets / ROOTS[benchmark], "--results", out).out

@@ -13,7 +13,7 @@ from PIL import Image
 from kinema.cli.main import COMMANDS
 from kinema.video.masks import read_mask
 from kinema.video.reader import open_video
-from tests.cli.conftest import SMALL, TINY, Command, Outcome
+from tests.cli.conftest import IMAGENET_PIXELS, SMALL, TINY, Command, Outcome
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_benchmark_and_score_agree(kinema: Command, inputs: Path, tmp_path: Path
     assert done.answer["protocol"]["name"].startswith("dino_480p features.size.short_side=48")
     assert done.answer["protocol"]["features"]["std"][0] == 0.228
     stored = json.loads((weights / "config.json").read_text())
-    assert done.answer["weights"] == {"source": str(weights), "sha256": stored["sha256"]}
+    assert done.answer["weights"] == {"source": str(weights), "sha256": stored["sha256"], **IMAGENET_PIXELS}
     assert {"kinema", "torch", "numpy"} <= done.answer["versions"].keys()
     said = kinema("score", "davis", "--root", root, "--results", out).out
     assert f"J&F-Mean {100 * scored['J&F-Mean']:.1f}" in said
@@ -198,7 +198,7 @@ def test_benchmark_of_chosen_sequences(kinema: Command, inputs: Path, tmp_path: 
     names = [row["sequence"] for row in done.answer["rows"]]
     assert list(dict.fromkeys(names)) == ["clip-0002", "clip-0000"]
     assert done.answer["protocol"]["propagation"]["padding"] == "first_frame"
-    assert done.answer["weights"] == {"source": "pixels:16", "sha256": None}
+    assert done.answer["weights"] == {"source": "pixels:16", "sha256": None, **IMAGENET_PIXELS}
 
 
 # -------------------------------------------------------------------------------------------------------------- synth
