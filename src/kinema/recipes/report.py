@@ -9,15 +9,15 @@ from typing import Any
 from kinema.errors import ConfigError
 from kinema.files import replacing
 from kinema.recipes.registry import FINETUNE_RECIPES, RECIPES
+from kinema.recipes.report_curves import NOT_DRAWN, curves
 from kinema.report import page
-from kinema.report.charts import Series, line_chart, number_text
+from kinema.report.charts import number_text
 from kinema.report.page import Fact
 from kinema.report.run_files import REPORT, RunFiles, read_run
 from kinema.settings import flat, rebuilt
 from kinema.train.clock import STAGE
 from kinema.train.config import TrainConfig, resolve_steps
 
-_NOT_DRAWN = ("step", "cpu_s")
 _SHOWN_SKIPPED = 100
 _SHOWN_ROWS = 30
 _SHOWN_PICTURES = 12
@@ -44,7 +44,7 @@ def run_page(run: RunFiles) -> str:
     """The page of a run."""
     body = [
         page.facts(_facts(run)),
-        page.section("Curves", page.charts(_charts(run))),
+        page.section("Curves", page.charts(curves(run))),
         page.section("Result", _result(run)),
         page.section("Pictures", _pictures(run)),
         page.section("Films", _films(run.films)),
@@ -121,60 +121,6 @@ def _seconds(run: RunFiles) -> float:
         spent += (step - before) * _batch_size(run) / speed if speed > 0 else 0.0
         before = step
     return spent
-
-
-# ----------------------------------------------------------------------------------------------------------- curves
-
-
-def _charts(run: RunFiles) -> list[str]:
-    loss = [_series(run, "loss", "training", smooth=True), _series(run, "held_out/loss", "held out")]
-    terms = [_series(run, name, name.removeprefix("terms/"), smooth=True) for name in run.named("terms/")]
-    if len(terms) == 1 and list(terms[0].values) == list(loss[0].values):
-        terms = []
-    davis = [_percent_series(run, f"davis/{name}-Mean", name) for name in ("J&F", "J", "F")]
-    accuracy = [
-        _percent_series(run, name, title)
-        for name, title in (("test/top1", "top-1"), ("test/top5", "top-5"), ("test/mean_class", "mean class"))
-    ]
-    lr, norm, speed = (_series(run, name, "last", smooth=name != "lr") for name in ("lr", "grad_norm", "clips_per_s"))
-    waits = _percent_series(run, "wait_share", "last")
-    span = (0, max(run.last_step, 1))
-    return [
-        line_chart("Loss", loss, span=span),
-        line_chart("Terms of the loss", terms, span=span),
-        line_chart("Label propagation on DAVIS", davis, unit="%", span=span, from_zero=True),
-        line_chart("Accuracy", accuracy, unit="%", span=span, from_zero=True),
-        *(line_chart(name, [_series(run, name, "last")], span=span) for name in _others(run)),
-        line_chart("Learning rate", [lr], span=span, from_zero=True),
-        line_chart("Gradient norm", [norm], span=span),
-        line_chart("Speed", [speed], unit="clips/s", span=span, from_zero=True),
-        line_chart("Time of a clip", _stages(run), unit="ms, stages over 1 %", span=span),
-        line_chart("Waiting for data", [waits], unit="% of the time", span=span, from_zero=True),
-    ]
-
-
-def _stages(run: RunFiles) -> list[Series]:
-    """Those that take more than a hundredth of the longest: others are noise on the axis."""
-    stages = [_series(run, name, name.removeprefix(STAGE), smooth=True) for name in run.named(STAGE)]
-    means = [sum(each.values) / max(len(each.values), 1) for each in stages]
-    return [each for each, mean in zip(stages, means, strict=True) if mean >= 0.01 * max(means)]
-
-
-def _others(run: RunFiles) -> list[str]:
-    """What a method or a hook logs that has no chart of its own above."""
-    known = ("terms/", STAGE, "davis/", "test/top", "test/mean_class")
-    single = ("loss", "held_out/loss", "lr", "grad_norm", "clips_per_s", "wait_share", *_NOT_DRAWN)
-    return [name for name in run.named("") if name not in single and not name.startswith(known)]
-
-
-def _series(run: RunFiles, name: str, title: str, *, smooth: bool = False) -> Series:
-    steps, values = run.measured(name)
-    return Series(name=title, steps=steps, values=values, smooth=smooth)
-
-
-def _percent_series(run: RunFiles, name: str, title: str) -> Series:
-    steps, values = run.measured(name)
-    return Series(name=title, steps=steps, values=[100 * value for value in values])
 
 
 # --------------------------------------------------------------------------------------------------- pictures, films
@@ -277,7 +223,7 @@ def _skipped(run: RunFiles) -> str:
 
 def _numbers(run: RunFiles) -> str:
     """Rows of the log spread evenly, the last among them."""
-    names = [name for name in run.named("") if name not in _NOT_DRAWN and not name.startswith(STAGE)]
+    names = [name for name in run.named("") if name not in NOT_DRAWN and not name.startswith(STAGE)]
     count = min(len(run.rows), _SHOWN_ROWS)
     places = sorted({round(n * (len(run.rows) - 1) / max(count - 1, 1)) for n in range(count)})
     rows = [
