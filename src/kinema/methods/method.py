@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from kinema.models.configs import CrossDecoderConfig
+from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig
 from kinema.types import ClipBatch, ClipSpec
 
 
@@ -56,8 +56,9 @@ class EncoderExport:
 
     tensors: dict[str, Tensor]
     config: dict[str, Any] = field(default_factory=dict)
-    decoder: tuple[dict[str, Tensor], CrossDecoderConfig] | None = None
-    """Tensors and kind of a decoder that attends from frame to frame, where the method has one: an affinity."""
+    decoder: tuple[dict[str, Tensor], CrossDecoderConfig | MaskedDecoderConfig] | None = None
+    """Tensors and kind of a decoder: one that attends from frame to frame, which can serve as an affinity, or a masked
+    autoencoder's that predicts whole patches."""
     others: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Further networks of the same configuration by name, e.g. the student beside the teacher; each is left in a folder
     of its name."""

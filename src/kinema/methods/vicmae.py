@@ -237,4 +237,7 @@ class ViCMAE(Method):
             self.average.encoder.load_state_dict(tensors)
 
     def encoder_export(self) -> EncoderExport:
-        return EncoderExport(tensors=self.encoder.state_dict(), config={"encoder": asdict(self.config.encoder)})
+        decoder = None if self.decoder is None else (self.decoder.state_dict(), self.config.decoder)
+        return EncoderExport(
+            tensors=self.encoder.state_dict(), config={"encoder": asdict(self.config.encoder)}, decoder=decoder
+        )

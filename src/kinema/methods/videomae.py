@@ -148,7 +148,17 @@ class VideoMAE(Method):
         self.encoder.load_state_dict(tensors)
 
     def encoder_export(self) -> EncoderExport:
-        return EncoderExport(tensors=self.encoder.state_dict(), config={"encoder": asdict(self.config.encoder)})
+        """The decoder as well, where it predicts every frame of its tubelets: other libraries know no other."""
+        config = self.config
+        is_whole = len(config.target_offsets) == config.encoder.tubelet_size
+        return EncoderExport(
+            tensors=self.encoder.state_dict(),
+            config={
+                "encoder": asdict(config.encoder),
+                "network": {"normalized_target": config.target != "raw"},
+            },
+            decoder=(self.decoder.state_dict(), config.decoder) if is_whole else None,
+        )
 
 
 def _check_mask(mask: Mask, config: VideoMAEConfig) -> None:

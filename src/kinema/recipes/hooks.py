@@ -41,14 +41,16 @@ Save = Callable[[Method, Path, int], None]
 
 
 def save_export(method: Method, folder: Path, step: int) -> None:
-    """Writes the encoder, and a decoder that can serve as an affinity where the method has one."""
+    """Writes the encoder, and the decoder where the method has one that others can use."""
     export = method.encoder_export()
     config = {**export.config, "step": step}
     for name, tensors in export.others.items():
         (folder / name).mkdir(exist_ok=True)
         save_encoder(folder / name, tensors, config)
     if export.decoder is not None:
-        config["decoder"] = save_decoder(folder, *export.decoder)
+        said = save_decoder(folder, *export.decoder)
+        network = {**config.get("network", {}), **said.pop("network", {})}
+        config |= said | ({"network": network} if network else {})
     save_encoder(folder, export.tensors, config)
 
 

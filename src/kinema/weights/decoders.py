@@ -1,9 +1,13 @@
-"""A decoder that attends to another frame, on disk: `decoder.safetensors` beside the encoder it was trained with."""
+"""A decoder on disk: `decoder.safetensors` beside the encoder it was trained with.
+
+Reading here is of those that attend to another frame; masked autoencoders' are read with their encoder.
+"""
 
 import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +17,19 @@ from torch import Tensor
 
 from kinema.errors import WeightsError
 from kinema.files import sha256_of, sync_to_disk
-from kinema.models.configs import CrossDecoderConfig, ViTConfig
+from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.decoders import PatchDecoder
 from kinema.weights.files import CONFIG, built_config, check_tensors, read_config
 
 DECODER_TENSORS = "decoder.safetensors"
 
 
-def save_decoder(folder: Path, tensors: dict[str, Tensor], config: CrossDecoderConfig) -> dict[str, Any]:
-    """Writes `decoder.safetensors` into `folder`; gives what `config.json` has to say of it under `decoder`.
+def save_decoder(
+    folder: Path, tensors: Mapping[str, Tensor], config: CrossDecoderConfig | MaskedDecoderConfig
+) -> dict[str, Any]:
+    """Writes `decoder.safetensors` into `folder`; gives what `config.json` has to say of it.
 
-    It is written before the encoder's files: killed between them, it leaves files that `load_decoder` refuses.
+    It is written before the encoder's files: killed between them, it leaves files that reading refuses.
     """
     partial = folder / f".{DECODER_TENSORS}.partial"
     try:
@@ -33,7 +39,9 @@ def save_decoder(folder: Path, tensors: dict[str, Tensor], config: CrossDecoderC
         os.replace(partial, folder / DECODER_TENSORS)
     finally:
         partial.unlink(missing_ok=True)
-    return {**dataclasses.asdict(config), "sha256": sha256}
+    if isinstance(config, MaskedDecoderConfig):
+        return {"network": {"decoder": {"config": dataclasses.asdict(config), "sha256": sha256}}}
+    return {"decoder": {**dataclasses.asdict(config), "sha256": sha256}}
 
 
 def load_decoder(source: Path) -> PatchDecoder:

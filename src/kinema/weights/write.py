@@ -1,6 +1,5 @@
 """A network written for others: own files with a model card, Hugging Face's, timm's names, ONNX, `torch.export`."""
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -8,14 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 
 from kinema.errors import WeightsError
-from kinema.files import replacing
-from kinema.models.configs import CrossDecoderConfig
 from kinema.weights.card import write_card
 from kinema.weights.decoders import save_decoder
-from kinema.weights.files import DECODER, save_encoder
+from kinema.weights.files import save_encoder
 from kinema.weights.formats.huggingface_writing import write_huggingface
 from kinema.weights.formats.timm import timm_architecture, to_timm
 from kinema.weights.graphs import exported, write_export, write_onnx
@@ -68,14 +65,10 @@ def save_network(folder: Path, weights: NetworkWeights) -> None:
         "normalized_target": weights.normalized_target,
         "sources": weights.sources,
     }
-    tensors = weights.decoder_tensors or {}
-    if isinstance(weights.decoder, CrossDecoderConfig):
-        config["decoder"] = save_decoder(folder, tensors, weights.decoder)
-    elif weights.decoder is not None:
-        content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        with replacing(folder / DECODER) as beside:
-            beside.write_bytes(content)
-        facts["decoder"] = {"config": asdict(weights.decoder), "sha256": hashlib.sha256(content).hexdigest()}
+    if weights.decoder is not None:
+        said = save_decoder(folder, weights.decoder_tensors or {}, weights.decoder)
+        facts |= said.pop("network", {})
+        config |= said
     save_encoder(folder, weights.encoder_tensors, {**config, "encoder": asdict(weights.encoder), "network": facts})
 
 
