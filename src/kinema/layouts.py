@@ -47,6 +47,10 @@ def _exists(root: Path, sign: str) -> bool:
     return next(root.glob(sign), None) is not None
 
 
+MASKS, FRAMES = "Annotations", ("JPEGImages", "Images")
+"""The folder of masks in DAVIS, YouTube-VOS and VIP, and what the folder of frames beside it may be called."""
+
+
 @dataclass(frozen=True)
 class DavisLayout:
     """DAVIS-2017: `JPEGImages/480p/<sequence>/00000.jpg`, palette masks beside them, lists under `ImageSets/2017`."""

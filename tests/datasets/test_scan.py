@@ -183,3 +183,16 @@ def test_a_url_that_is_neither_pack_nor_archive_is_refused(monkeypatch: pytest.M
     monkeypatch.setattr(scan_module.shards, "is_pack", lambda source: False)
     with pytest.raises(DatasetError, match=r"no pack and no tar archive there \(s3://bucket/clips\)"):
         scan(["s3://bucket/clips"])
+
+
+def test_masks_beside_frames_are_no_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for kind in ("JPEGImages", "Annotations"):
+        (tmp_path / "davis" / kind / "480p" / "bear").mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (8, 8)).save(tmp_path / "davis" / kind / "480p" / "bear" / f"{number}.png")
+    caplog.set_level("INFO")
+    (item,) = scan([tmp_path])
+    assert item.path == tmp_path / "davis" / "JPEGImages" / "480p" / "bear"
+    assert "1 folders of masks passed over" in caplog.text
+    (named,) = scan([tmp_path / "davis" / "Annotations"])  # asked for by name, they are meant
+    assert named.path.parent.parent.name == "Annotations"

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from kinema.cli.terminal import Common, answer, parse, run
+from kinema.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _report(given: Arguments) -> None:
+    if not given.runs:
+        raise ConfigError("no run named", where="kinema report", fix="give the folder of a run")
     from kinema.recipes.report import write_report
 
     written = [write_report(folder) for folder in given.runs]

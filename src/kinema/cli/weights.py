@@ -164,15 +164,17 @@ def _compare(given: Compare) -> int:
     first, second = read_weights(given.source)[0], read_weights(given.other)[0]
     result = {"source": given.source, "other": given.other, **compared(first, second)}
     lines = [f"{name}: {one} or {two}" for name, (one, two) in result["facts"].items()]
-    lines += (
-        [f"only in {given.source}: {', '.join(result['only_first'][:_SHOWN_NAMES])}"] if result["only_first"] else []
-    )
-    lines += (
-        [f"only in {given.other}: {', '.join(result['only_second'][:_SHOWN_NAMES])}"] if result["only_second"] else []
-    )
-    lines += [f"{name}: shapes differ" for name in result["shapes"][:_SHOWN_NAMES]]
-    lines += [f"{name}: up to {gap:.2g} apart" for name, gap in list(result["tensors"].items())[:_SHOWN_NAMES]]
+    lines += _few([f"{name}: only in {given.source}" for name in result["only_first"]])
+    lines += _few([f"{name}: only in {given.other}" for name in result["only_second"]])
+    lines += _few([f"{name}: shapes differ" for name in result["shapes"]])
+    lines += _few([f"{name}: up to {gap:.2g} apart" for name, gap in result["tensors"].items()])
     gap = result["features"]
     lines.append("features cannot be compared" if gap is None else f"features: up to {gap:.2g} apart")
     answer(result, "\n".join(lines), as_json=given.json)
     return int(gap is None or gap > given.tolerance)
+
+
+def _few(lines: list[str]) -> list[str]:
+    """The first lines, and how many more there are."""
+    more = len(lines) - _SHOWN_NAMES
+    return [*lines[:_SHOWN_NAMES], f"and {more} more such tensors; --json names all"] if more > 0 else lines

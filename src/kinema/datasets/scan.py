@@ -12,6 +12,7 @@ from typing import Literal
 
 from kinema.datasets import manifest, shards, tars
 from kinema.errors import DatasetError
+from kinema.layouts import FRAMES, MASKS
 from kinema.video.base import Decoder, VideoReader
 from kinema.video.images import IMAGE_SUFFIXES
 from kinema.video.reader import FRAMES_FILE, open_video
@@ -54,7 +55,8 @@ def scan(sources: Sequence[str | Path], *, exclude: Sequence[str | Path] = (), i
 
     A source is one of these:
     - a video file, or a folder: searched through, hidden names are passed over. A folder that directly holds at least
-      two images and no video is one folder of frames; other images are passed over and counted.
+      two images and no video is one folder of frames; other images are passed over and counted, and so are the
+      masks of DAVIS, YouTube-VOS and VIP: `Annotations` beside their frames.
     - a list: `.txt`, `.csv` or `.jsonl`, one path a line, relative to the list; `#` starts a comment. Of a `.txt` line
       the whole counts, or its first word where the whole names nothing; of the others the column or field named in
       `PATH_COLUMNS`, else a CSV's first column.
@@ -107,6 +109,8 @@ class _Walk:
     def report(self) -> None:
         if self.seen["image"]:
             _log.info("%d single images passed over; --data.images True learns from them too", self.seen["image"])
+        if self.seen["masks"]:
+            _log.info("%d folders of masks passed over: %s beside frames", self.seen["masks"], MASKS)
         if self.seen["unusable"]:
             _log.info("%d files passed over: the manifest calls them unusable or double", self.seen["unusable"])
 
@@ -161,8 +165,11 @@ class _Walk:
             yield _real(entry, real), MediaItem(path=folder / entry.name, kind="video")
         for entry in archives:
             yield from _archived(folder / entry.name)
+        names = {entry.name for entry in entries}
         for entry in entries:
-            if entry.is_dir() and shards.is_pack(folder / entry.name):
+            if entry.name == MASKS and names.intersection(FRAMES):
+                self.seen["masks"] += 1
+            elif entry.is_dir() and shards.is_pack(folder / entry.name):
                 yield from _packed(folder / entry.name)
             elif entry.is_dir():
                 yield from self._folder(folder / entry.name, _real(entry, real), visited)

@@ -64,7 +64,8 @@ def _open_pickled(file: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise _refused(file, str(error)) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        reason = (str(error).splitlines() or ["it ends too early"])[0]
+        said = "" if isinstance(error, KeyError) else str(error)  # of a KeyError the key alone, which tells nothing
+        reason = (said.splitlines() or ["it ends too early, or is of another kind"])[0]
         raise WeightsError(f"not a readable PyTorch file: {reason}", where=str(file), fix="copy it again") from error
     if not isinstance(content, dict):
         what = f"a PyTorch file of a {type(content).__name__}, not of named tensors"

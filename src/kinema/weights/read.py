@@ -62,6 +62,9 @@ def read_backbone(source: str | Path) -> tuple[NetworkWeights | ConvolutionalWei
     if path.is_dir() and "file" in named.options:
         path = _inside(path, named)
     if is_own(path):
+        if named.branch or named.options:
+            what = "options for a network whose config.json says everything"
+            raise WeightsError(what, where=named.written, fix="leave out the # and what follows")
         return read_own(path)
     file = path if path.is_file() else _file_in(path)
     if file.name == INDEX:

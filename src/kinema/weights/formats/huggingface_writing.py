@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kinema.errors import WeightsError
+from kinema.errors import ConfigError, WeightsError, nearest
 from kinema.models.configs import MaskedDecoderConfig, ViTConfig
 from kinema.weights.formats.huggingface import CONFIG, PREPROCESSOR, TENSORS
 from kinema.weights.formats.huggingface_names import Version, layout_to_write
@@ -52,9 +52,12 @@ def to_huggingface(
     """Our tensors under their names, and the configuration for them.
 
     model_type: of their configuration; the one that fits without. Raises WeightsError where their model cannot hold
-    ours: other positions, or a class token where they have none.
+    ours (other positions, or a class token where they have none), ConfigError for a type that does not exist.
     """
     kind = model_type or fitting_type(weights)
+    if kind not in _CLASSES:
+        fix = f"{nearest(kind, _CLASSES)}there are {', '.join(_CLASSES)}"
+        raise ConfigError(f"no model type '{kind}'", where="--model-type", fix=fix)
     _require_fit(weights.encoder, kind)
     decoder = weights.decoder if isinstance(weights.decoder, MaskedDecoderConfig) else None
     has_decoder = decoder is not None and kind in ("vit_mae", "videomae")
