@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import pytest
 from PIL import Image
 
 from kinema.errors import ConfigError, DatasetError
+from kinema.recipes.pretrain import PretrainRequest
 from kinema.studies import run as studies
 from kinema.studies.evaluate import evaluations
-from kinema.studies.run import StudyRequest, costs, run_study
+from kinema.studies.pace import PACES, paced
+from kinema.studies.request import StudyRequest, answerable
+from kinema.studies.result import StudyResult
+from kinema.studies.run import costs, run_study
 from kinema.studies.settings import Evaluations
 from kinema.studies.study import Arm, Question, Study
 from tests.pipeline.small import write_davis
@@ -52,7 +57,7 @@ def request(davis: Path, out: Path, **changes: object) -> StudyRequest:
     return replace(asked, **changes)  # pyright: ignore[reportArgumentType]
 
 
-def carry_out(asked: StudyRequest) -> tuple[studies.StudyResult, list[str]]:
+def carry_out(asked: StudyRequest) -> tuple[StudyResult, list[str]]:
     said: list[str] = []
     result, interrupted = run_study(asked, say=said.append, report=lambda *_: None)
     assert not interrupted
@@ -94,7 +99,7 @@ def test_a_study_goes_on_where_it_was_interrupted(davis: Path, tmp_path: Path, m
     asked = request(davis, tmp_path / "broken", study=STUDY.only(["masking"]))
     original, calls = studies.pretrain, []
 
-    def stops_at_the_second(wanted: studies.PretrainRequest) -> object:
+    def stops_at_the_second(wanted: PretrainRequest) -> object:
         calls.append(wanted)
         fitted = original(wanted)
         return replace(fitted, interrupted=True) if len(calls) == 2 else fitted
@@ -143,7 +148,64 @@ def test_shares_of_the_files_are_trained_on(davis: Path, tmp_path: Path) -> None
     asked = request(davis, tmp_path)
     (_, run) = next(asked.runs(Question(name="q", asks="?", arms=(Arm(name="half", share=0.5),), source="nobody")))
     wanted = asked.training(run)
-    assert len(wanted.items()) == -(-len(asked.items) // 2)
+    assert len(wanted.items()) == -(-len(asked.items("all")) // 2)
+
+
+def question_of(*arms: Arm) -> Question:
+    return Question(name="q", asks="?", arms=arms, source="nobody")
+
+
+def test_a_network_that_is_there_already_is_measured_once_for_all_seeds(davis: Path, tmp_path: Path) -> None:
+    study = replace(STUDY, questions=(question_of(Arm(name="pixels", weights="pixels:16")),))
+    result, _ = carry_out(request(davis, tmp_path, study=study, seeds=(0, 1)))
+    (arm,) = result.questions[0].arms
+    assert len(arm.runs) == 1
+    assert 0 <= arm.values("J&F")[0] <= 100
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_target_and_others_are_told_apart(davis: Path, tmp_path: Path) -> None:
+    clips = sorted((davis / "JPEGImages").glob("*/*"))
+    copies = []
+    for number in range(3):
+        copies.append(tmp_path / f"more-{number}")
+        shutil.copytree(clips[0], copies[-1])
+    asked = request(davis, tmp_path / "out", sources=(davis / "JPEGImages", *copies), target=(davis / "JPEGImages",))
+    names = {files: {item.name for item in asked.items(files)} for files in ("target", "others", "as many others")}
+    assert names["target"] == {str(clip) for clip in clips}
+    assert names["others"] == {str(copy) for copy in copies}
+    assert len(names["as many others"]) == min(len(clips), 3)
+    assert names["as many others"] <= names["others"]
+    run = asked.run(Arm(name="own", files="target"), seed=0)
+    assert {item.name for item in asked.training(run).items()} == names["target"]
+    assert run.folder != asked.run(Arm(name="all"), seed=0).folder
+
+
+def test_questions_that_lack_their_files_are_named_and_the_rest_is_asked() -> None:
+    domain = replace(question_of(Arm(name="own", files="target")), name="domain")
+    study, lines = answerable(replace(STUDY, questions=(*STUDY.questions, domain)), has_target=False)
+    assert [question.name for question in study.questions] == ["masking", "training"]
+    assert lines == ["not asked: domain, which needs the target's own clips (--target)"]
+    assert answerable(replace(STUDY, questions=(domain,)), has_target=True)[1] == []
+    with pytest.raises(ConfigError, match="--target"):
+        answerable(replace(STUDY, questions=(domain,)), has_target=False)
+
+
+def test_minutes_become_steps_by_a_pace_that_is_measured_once(
+    davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(davis, tmp_path, study=STUDY.only(["training"]), steps=None, minutes=0.01, seeds=(0, 1))
+    said: list[str] = []
+    ready = paced(asked, said.append)
+    (name,) = ready.paces
+    pace_s = json.loads((tmp_path / PACES).read_text())[name]
+    assert len(said) == 1
+    trained = [run for _, run in ready.runs(ready.study.questions[0]) if run.is_trained]
+    assert [run.steps for run in trained] == [max(int(0.6 / pace_s), 1)] * 2
+    monkeypatch.setattr("kinema.studies.pace.pretrain", lambda _: pytest.fail("measured again"))
+    assert paced(asked, said.append).paces == ready.paces
+    with pytest.raises(ConfigError, match="--minutes"):
+        replace(asked, steps=3)
 
 
 @pytest.mark.parametrize("seeds", [(), (1, 1)])

@@ -4,7 +4,7 @@ import pytest
 
 from kinema.errors import ConfigError
 from kinema.recipes.registry import recipe_named
-from kinema.studies.plan import files_of_share, planned_run
+from kinema.studies.plan import items_of_share, planned_run
 from kinema.studies.registry import STUDIES, study_named
 from kinema.studies.study import Arm, Question, Study, with_changes
 
@@ -65,7 +65,7 @@ def test_a_recipe_of_epochs_needs_steps() -> None:
 
 def test_shares_are_nested() -> None:
     names = [str(number) for number in range(40)]
-    shares = [files_of_share(names, share) for share in (0.05, 0.1, 0.25, 0.5, 1.0)]
+    shares = [items_of_share(names, share) for share in (0.05, 0.1, 0.25, 0.5, 1.0)]
     assert [len(share) for share in shares] == [2, 4, 10, 20, 40]
     for smaller, larger in pairwise(shares):
         assert set(smaller) < set(larger)

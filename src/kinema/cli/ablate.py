@@ -37,6 +37,10 @@ class Arguments(Common):
     """Each arm is trained once for each: three say whether a difference is more than chance."""
     steps: int | None = None
     """Steps of a whole run, in place of the recipe's."""
+    minutes: float | None = None
+    """Processor time of a whole run, in place of steps: each arm takes as many steps as fit."""
+    target: tuple[str, ...] = ()
+    """Clips of the set that is evaluated on, for questions that ask whether to learn from these or from others."""
     recipe: str | None = None
     """Recipe that arms change, in place of the study's."""
     num_workers: int = 2
@@ -73,23 +77,30 @@ def _explain(*, asked: bool) -> int:
 
 def _ablate(name: str, given: Arguments) -> int:
     from kinema.studies.evaluate import evaluations
-    from kinema.studies.run import StudyRequest, costs, run_study
+    from kinema.studies.pace import paced
+    from kinema.studies.request import StudyRequest, answerable
+    from kinema.studies.run import costs, run_study
 
-    measured, missing = evaluations(given.evaluate)
+    measured, not_measured = evaluations(given.evaluate)
+    study, not_asked = answerable(study_named(name).only(given.questions), has_target=bool(given.target))
+    missing = [*not_measured, *not_asked]
     for line in missing:
         say(line)
     request = StudyRequest(
-        study=study_named(name).only(given.questions),
+        study=study,
         sources=given.sources,
         exclude=given.exclude,
         out=given.out,
         measured=measured,
         seeds=given.seeds,
         steps=given.steps,
+        minutes=given.minutes,
+        target=given.target,
         recipe=given.recipe,
         num_workers=given.num_workers,
         device=given.device,
     )
+    request = paced(request, say)
     planned = costs(request)
     if given.dry_run:
         answer({"study": name, "runs": [asdict(cost) for cost in planned]}, _listed(planned), as_json=given.json)

@@ -3,14 +3,16 @@ the same."""
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from typing import Any
 
 from kinema import draws
 from kinema.errors import ConfigError
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.registry import recipe_named
-from kinema.studies.study import Arm, Study, with_changes
+from kinema.studies.study import Arm, Files, Study, with_changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,19 +24,36 @@ class PlannedRun:
     """With the arm's changes, the study's length, and the seed."""
     share: float
     """Of the training files."""
+    files: Files
+    """Which they are."""
     is_trained: bool
+    weights: str | None
+    """A network that is there already, of which neither recipe nor seed matters."""
 
     @property
     def folder(self) -> str:
         """Name of the run's folder: the same for the same run, whichever arm asks for it."""
+        if self.weights is not None:
+            return f"weights-{_digest(self.weights)}"
+        which = "" if self.files == "all" else self.files
         settings = json.dumps(asdict(self.recipe), sort_keys=True)
-        digest = blake2b(f"{settings}{self.share}{self.is_trained}".encode(), digest_size=5).hexdigest()
+        digest = _digest(f"{settings}{self.share}{which}{self.is_trained}")
         return f"{self.recipe_name}-{digest}-seed{self.recipe.train.seed}"
 
     @property
     def steps(self) -> int:
-        """Optimiser steps it takes."""
+        """Optimiser steps it takes; 0 where nothing is trained."""
         return (self.recipe.train.steps or 0) if self.is_trained else 0
+
+    @property
+    def pace_name(self) -> str:
+        """The same for runs of which a step takes as long: of any length and seed."""
+        train = replace(self.recipe.train, seed=0, steps=1, warmup_steps=0)
+        return f"{self.recipe_name}-{_digest(json.dumps(asdict(replace(self.recipe, train=train)), sort_keys=True))}"
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=5).hexdigest()
 
 
 def planned_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe: str | None = None) -> PlannedRun:
@@ -56,11 +75,18 @@ def planned_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe:
     except ConfigError as error:
         where = f"study {study.name}, {arm.name}, recipe {name}: {error.where}"
         raise ConfigError(error.what, where=where, fix=error.fix) from error
-    return PlannedRun(recipe_name=name, recipe=changed, share=arm.share, is_trained=arm.is_trained)
+    return PlannedRun(
+        recipe_name=name,
+        recipe=changed,
+        share=arm.share,
+        files=arm.files,
+        is_trained=arm.is_trained and arm.weights is None,
+        weights=arm.weights,
+    )
 
 
-def files_of_share(names: list[str], share: float) -> list[str]:
-    """A share of the files, at least one, drawn once for all: a smaller share is part of a larger one."""
-    order = draws.generator(0, "share").permutation(len(names))
-    chosen: list[int] = sorted(order[: max(math.ceil(share * len(names)), 1)].tolist())
-    return [names[index] for index in chosen]
+def items_of_share(items: Sequence[Any], share: float) -> list[Any]:
+    """A share of the items, at least one, drawn once for all: a smaller share is part of a larger one."""
+    order = draws.generator(0, "share").permutation(len(items))
+    chosen: list[int] = sorted(order[: max(math.ceil(share * len(items)), 1)].tolist())
+    return [items[index] for index in chosen]

@@ -1,81 +1,21 @@
 """A study carried out: each run trained once, each number measured once, both kept for the next study to find."""
 
-import fcntl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from kinema.datasets.scan import MediaItem, scan
-from kinema.errors import ConfigError, TrainingError
+from kinema.errors import TrainingError
 from kinema.pipeline.load import load
 from kinema.recipes.build import build_method
 from kinema.recipes.estimate import estimate
-from kinema.recipes.pretrain import PretrainRequest, pretrain
-from kinema.studies.evaluate import Evaluation, Report
-from kinema.studies.plan import PlannedRun, files_of_share, planned_run
+from kinema.recipes.pretrain import pretrain
+from kinema.studies.evaluate import Report
+from kinema.studies.plan import PlannedRun
+from kinema.studies.request import StudyRequest, alone
 from kinema.studies.result import ArmResult, QuestionResult, RunResult, StudyResult
-from kinema.studies.study import Question, Study
+from kinema.studies.study import Question
 from kinema.train.checkpoint import finished_steps
 from kinema.weights.files import TENSORS, save_encoder
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRequest:
-    """What a person asks for: a study, on which files, measured how, into which folder."""
-
-    study: Study
-    sources: Sequence[Path | str]
-    exclude: Sequence[Path | str] = ()
-    out: Path
-    """Shared by studies: what two of them need is trained and measured once."""
-    measured: Sequence[Evaluation]
-    """What is measured of every network (`evaluations`)."""
-    seeds: Sequence[int] = (0,)
-    steps: int | None = None
-    """Of a whole run, in place of the recipe's."""
-    recipe: str | None = None
-    """In place of the study's."""
-    num_workers: int = 2
-    """Processes that read and decode; 0 reads in the training process. Changes no number."""
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"seeds {list(self.seeds)}", where="--seeds", fix="give at least one, each once")
-
-    def runs(self, question: Question) -> Iterator[tuple[str, PlannedRun]]:
-        """(arm, run) for every arm and seed of a question."""
-        for arm in question.arms:
-            for seed in self.seeds:
-                yield arm.name, planned_run(self.study, arm, seed=seed, steps=self.steps, recipe=self.recipe)
-
-    def folder(self, run: PlannedRun) -> Path:
-        """Where the run is kept."""
-        return self.out / "runs" / run.folder
-
-    @cached_property
-    def items(self) -> list[MediaItem]:
-        """All files to learn from."""
-        return scan(self.sources, exclude=self.exclude)
-
-    def training(self, run: PlannedRun) -> PretrainRequest:
-        """The run as `kinema pretrain` would be asked for it."""
-        sources: Sequence[Path | str] = self.sources
-        if run.share < 1:
-            if any(item.entry is not None for item in self.items):
-                fix = "give files or folders, or leave this question out with --questions"
-                raise ConfigError("a share of a pack or an archive", where="--data", fix=fix)
-            sources = files_of_share([item.name for item in self.items], run.share)
-        return PretrainRequest(
-            name=run.recipe_name,
-            recipe=replace(run.recipe, data=replace(run.recipe.data, num_workers=self.num_workers)),
-            sources=sources,
-            out=self.folder(run),
-            exclude=self.exclude,
-            device=self.device,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +67,7 @@ def run_study(
     def result() -> StudyResult:
         return StudyResult.of(request.study, questions, request.measured, missing, seeds=request.seeds)
 
-    with _alone(request.out):
+    with alone(request.out):
         worker = _Worker(request, say, report)
         for question in request.study.questions:
             questions.append(worker.answer(question))
@@ -167,19 +107,24 @@ class _Worker:
         """The numbers of a run; None where it was interrupted."""
         folder, seed = self._request.folder(run), run.recipe.train.seed
         try:
-            cpu_s = self._train(run, folder) if run.is_trained else _save_untrained(run, folder)
+            cpu_s = self._made(run, folder)
         except TrainingError as error:
             self._say(f"failed: {error}")
             return RunResult(seed=seed, folder=str(folder), values={}, cpu_s=0.0, failed=str(error))
         if cpu_s is None:
             self.interrupted = True
             return None
-        extractor = load(folder, device=self._request.device)
+        extractor = load(run.weights or folder, device=self._request.device)
         place = folder / "evaluations"
         values = {each.measure: each.of(extractor, place, self._report) for each in self._request.measured}
         return RunResult(seed=seed, folder=str(folder), values=values, cpu_s=cpu_s, failed=None)
 
-    def _train(self, run: PlannedRun, folder: Path) -> float | None:
+    def _made(self, run: PlannedRun, folder: Path) -> float | None:
+        """Processor seconds of training the network; None where it was interrupted."""
+        if run.weights is not None:
+            return 0.0
+        if not run.is_trained:
+            return _save_untrained(run, folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         fitted = pretrain(self._request.training(run))
         return None if fitted.interrupted else fitted.state.cpu_s
@@ -191,20 +136,3 @@ def _save_untrained(run: PlannedRun, folder: Path) -> float:
         folder.mkdir(parents=True, exist_ok=True)
         save_encoder(folder, export.tensors, {**export.config, "step": 0})
     return 0.0
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """A context in which no other study works in `out`; the system lets go of it whatever becomes of this process."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        raise ConfigError(f"cannot write there: {error.strerror}", where=f"--out {out}", fix="name another") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            fix = "wait for it, or name another folder"
-            raise ConfigError("another study is at work in this folder", where=f"--out {out}", fix=fix) from error
-        yield

@@ -5,9 +5,12 @@ Free of torch, so that `kinema ablate --help` can show it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from kinema.errors import ConfigError, nearest
+
+Files = Literal["all", "target", "as many others", "others"]
+"""Of the files to learn from: all; those that are named as the target's; as many others, or all the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +26,12 @@ class Arm:
     """Of the training files, in (0, 1]; those of a smaller share are among those of a larger one."""
     step_share: float = 1.0
     """Of the recipe's steps and warm-up, for runs of equal epochs over fewer files."""
+    files: Files = "all"
+    """Which of the training files."""
     is_trained: bool = True
     """Otherwise the network as a run with that seed begins with it."""
+    weights: str | None = None
+    """A network of `kinema.load` in place of a run."""
     published: float | None = None
     """The paper's number, in the question's `measure`."""
 

@@ -1,0 +1,135 @@
+"""What a study is asked: which runs it takes, on which files each of them learns, and where they are kept."""
+
+import fcntl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from kinema.datasets.scan import MediaItem, scan
+from kinema.errors import ConfigError
+from kinema.recipes.pretrain import PretrainRequest
+from kinema.studies.evaluate import Evaluation
+from kinema.studies.plan import PlannedRun, items_of_share, planned_run
+from kinema.studies.study import Arm, Files, Question, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRequest:
+    """What a person asks for: a study, on which files, measured how, into which folder."""
+
+    study: Study
+    sources: Sequence[Path | str]
+    exclude: Sequence[Path | str] = ()
+    out: Path
+    """Shared by studies: what two of them need is trained and measured once."""
+    measured: Sequence[Evaluation]
+    """What is measured of every network (`evaluations`)."""
+    seeds: Sequence[int] = (0,)
+    steps: int | None = None
+    """Of a whole run, in place of the recipe's."""
+    minutes: float | None = None
+    """Processor time of a whole run, in place of steps: each arm takes as many steps as fit (`pace.paced`)."""
+    paces: Mapping[str, float] = field(default_factory=dict)
+    """Processor seconds a step, by `pace_of`."""
+    recipe: str | None = None
+    """In place of the study's."""
+    target: Sequence[Path | str] = ()
+    """Those of the sources that arms call the target's."""
+    num_workers: int = 2
+    """Processes that read and decode; 0 reads in the training process. Changes no number."""
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"seeds {list(self.seeds)}", where="--seeds", fix="give at least one, each once")
+        if self.minutes is not None and (self.steps is not None or self.minutes <= 0):
+            given = f"{self.minutes:g} minutes" + (f" and {self.steps} steps" if self.steps is not None else "")
+            raise ConfigError(given, where="--minutes", fix="give steps or minutes, above 0")
+
+    def runs(self, question: Question) -> Iterator[tuple[str, PlannedRun]]:
+        """(arm, run) for every arm and seed of a question; a network that is there already has no seeds."""
+        for arm in question.arms:
+            for seed in self.seeds if arm.weights is None else self.seeds[:1]:
+                yield arm.name, self.run(arm, seed=seed)
+
+    def run(self, arm: Arm, *, seed: int) -> PlannedRun:
+        """The run of one arm; where minutes are given and its pace is not known yet, as long as the recipe's."""
+        planned = planned_run(self.study, arm, seed=seed, steps=self.steps, recipe=self.recipe)
+        pace_s = self.paces.get(planned.pace_name)
+        if self.minutes is None or pace_s is None:
+            return planned
+        steps = max(int(60 * self.minutes / pace_s), 1)
+        return planned_run(self.study, arm, seed=seed, steps=steps, recipe=self.recipe)
+
+    def folder(self, run: PlannedRun) -> Path:
+        """Where the run is kept."""
+        return self.out / "runs" / run.folder
+
+    def items(self, files: Files) -> list[MediaItem]:
+        """The files that an arm learns from, a share left out. DatasetError where there are none."""
+        if files == "all":
+            return self._all
+        target = scan(self.target, exclude=self.exclude)
+        if files == "target":
+            return target
+        others = scan(self.sources, exclude=[*self.exclude, *self.target])
+        return items_of_share(others, min(len(target) / len(others), 1.0)) if files == "as many others" else others
+
+    @cached_property
+    def _all(self) -> list[MediaItem]:
+        return scan(self.sources, exclude=self.exclude)
+
+    def training(self, run: PlannedRun) -> PretrainRequest:
+        """The run as `kinema pretrain` would be asked for it."""
+        sources: Sequence[Path | str] = self.sources
+        if run.share < 1 or run.files != "all":
+            items = items_of_share(self.items(run.files), run.share)
+            if any(item.entry is not None for item in items):
+                fix = "give files or folders, or leave this question out with --questions"
+                raise ConfigError("a part of a pack or an archive", where="--data", fix=fix)
+            sources = [item.name for item in items]
+        return PretrainRequest(
+            name=run.recipe_name,
+            recipe=replace(run.recipe, data=replace(run.recipe.data, num_workers=self.num_workers)),
+            sources=sources,
+            out=self.folder(run),
+            exclude=self.exclude,
+            device=self.device,
+        )
+
+
+def answerable(study: Study, *, has_target: bool) -> tuple[Study, list[str]]:
+    """The questions for which there are files, and a line for each that there are none for.
+
+    ConfigError where there are none for any.
+    """
+    lacking = [
+        question.name
+        for question in study.questions
+        if not has_target and any(arm.files != "all" for arm in question.arms)
+    ]
+    if len(lacking) == len(study.questions):
+        what = f"no files for {', '.join(lacking)}"
+        raise ConfigError(what, where=f"study {study.name}", fix="give the target's own clips with --target")
+    left = [question.name for question in study.questions if question.name not in lacking]
+    lines = [f"not asked: {name}, which needs the target's own clips (--target)" for name in lacking]
+    return study.only(left), lines
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """A context in which no other study works in `out`; the system lets go of it whatever becomes of this process."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        raise ConfigError(f"cannot write there: {error.strerror}", where=f"--out {out}", fix="name another") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            fix = "wait for it, or name another folder"
+            raise ConfigError("another study is at work in this folder", where=f"--out {out}", fix=fix) from error
+        yield
