@@ -26,6 +26,13 @@ def test_nothing_to_train_on(kinema: Command, inputs: Path, tmp_path: Path, data
     assert not (tmp_path / "run").exists()
 
 
+def test_a_batch_of_one_that_needs_negatives_leaves_nothing(kinema: Command, inputs: Path, tmp_path: Path) -> None:
+    options = ["--train.batch-size", 4, "--train.accumulate", 4, "--data.repeats", 1]
+    done = kinema("pretrain", "vicmae_smoke", "--data", inputs / "clips", "--out", tmp_path / "run", *options)
+    done.require_error(2, "a batch of one has none", "--train.batch-size", "--train.accumulate")
+    assert not (tmp_path / "run").exists()
+
+
 def test_only_broken_files(kinema: Command, tmp_path: Path) -> None:
     broken = real_data("videos", "broken")
     kinema("pretrain", "siammae_smoke", "--data", broken, "--out", tmp_path / "run", *TINY).require_error(

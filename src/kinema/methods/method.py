@@ -74,6 +74,9 @@ class Method(nn.Module, ABC):
     def init_weights(self) -> None:
         """Fills every parameter and buffer, whatever they held before."""
 
+    def check_batch(self, samples: int) -> None:
+        """Raises ConfigError where the loss cannot be had of so few samples at a time, those of all ranks together."""
+
     @abstractmethod
     def forward(self, batch: ClipBatch, progress: float) -> MethodOutput:
         """The loss of one batch; every rank's batch has the same size, and losses are means over clips."""

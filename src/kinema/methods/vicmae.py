@@ -92,6 +92,10 @@ class ViCMAE(Method):
             own = self.state_dict()
             self.average.load_state_dict({name: own[name] for name in self.average.state_dict()})
 
+    def check_batch(self, samples: int) -> None:
+        if self.compared is not None and self.config.loss in ("nt_xent", "info_nce") and samples < 2:
+            raise ConfigError(NO_NEGATIVES, where="--train.batch-size", fix=MORE_SAMPLES)
+
     def forward(self, batch: ClipBatch, progress: float) -> MethodOutput:
         views = self.views(batch.frames)  # (2 B, *T, 3, H, W), the first views first
         mask = self.mask(batch)
@@ -140,8 +144,7 @@ class ViCMAE(Method):
         config, compared = self.config, self.compared
         pooled = compared.pool(tokens).chunk(VIEWS)
         first, second = (compared.projector(view) for view in pooled)  # each view has batch statistics of its own
-        if config.loss in ("nt_xent", "info_nce") and samples_compared(len(first)) < 2:
-            raise ConfigError(NO_NEGATIVES, where="--train.batch-size", fix=MORE_SAMPLES)
+        self.check_batch(samples_compared(len(first)))
         health = {f"pooled_{name}": value for name, value in feature_health(*pooled).items()}
         if config.loss == "vicreg":
             parts = vicreg_terms(first, second)

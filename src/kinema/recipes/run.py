@@ -51,6 +51,7 @@ def train(run: Run, ranks: Ranks, stop: StopRequest) -> FitResult:
     with failing_together():
         start_step = 0 if run.fresh else finished_steps(run.out)
         method = run.method(start_step)
+        method.check_batch(run.train.batch_size // run.train.accumulate)
         dataset = MediaDataset(run.items, data=run.data, clip=method.clip, seed=run.train.seed)
         loader = _loader(dataset, run.train, ranks, start_step)
         hooks = [*run.hooks(method, dataset), report_hook(run.out)] if ranks.is_first else []
