@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kinema.errors import ConfigError, nearest
-from kinema.recipes import finetune, ino, siammae, vicmae, videomae
+from kinema.recipes import finetune, ino, mae, siammae, vicmae, videomae
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -27,9 +27,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         videomae.videomae_vitb16_hmdb51,
         videomae.videomae_v2_vitb16_k400,
         videomae.videomae_v2_vitg14_hybrid,
-        videomae.mae_st_vitl16_k400,
-        videomae.mae_vitb16,
+        mae.mae_st_vitl16_k400,
+        mae.mae_vitb16,
+        mae.mae_vitb16_in1k,
         videomae.videomae_vitt16_cpu,
+        videomae.videomae_demo,
         videomae.videomae_smoke,
         ino.ino_vits8_charades,
         ino.ino_vits8_k400,
@@ -45,11 +47,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         vicmae.vicmae_vitl16_k710_mit_in1k,
         vicmae.vicmae_vitb16_mit,
         vicmae.vicmae_vitl16_mit,
-        vicmae.mae_vitb16_in1k,
         vicmae.mocov3_vits16,
         vicmae.simclr_vits16,
         vicmae.simsiam_vits16,
         vicmae.vicmae_vitt16_cpu,
+        vicmae.vicmae_demo,
         vicmae.vicmae_smoke,
     )
 }

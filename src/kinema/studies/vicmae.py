@@ -4,18 +4,19 @@ The paper's numbers are known to us at second hand: linear probes of a ViT-B/16 
 """
 
 from kinema.studies.study import Arm, Question, Study
+from kinema.video.sampling import Clips
 
 _MEASURE = "ImageNet linear top-1, ViT-B/16"
 _SOURCE = "the paper's ablation of {}, as a third party reports it"
 
 
 def vicmae() -> Study:
-    """The gap between frames, pooling, negatives, and augmentation by kind."""
+    """The gap between frames, pooling, negatives, augmentation by kind, and what images are good for."""
     return Study(
         name="vicmae",
         about="ViC-MAE (Hernandez et al. 2023): frame gap, pooling, negatives, augmentation by kind",
-        recipe="vicmae_vitt16_cpu",
-        questions=(_gap(), _pooling(), _negatives(), _augmentation(), _objectives()),
+        recipe="vicmae_demo",
+        questions=(_gap(), _pooling(), _negatives(), _augmentation(), _images(), _objectives()),
     )
 
 
@@ -83,6 +84,28 @@ def _augmentation() -> Question:
         ),
         source=_SOURCE.format("augmentation"),
         measure=_MEASURE,
+    )
+
+
+def _images() -> Question:
+    still = {
+        "method.images_as_video": True,
+        "method.encoder.num_frames": 2,
+        "method.encoder.tubelet_size": 2,
+        "method.encoder.positions": "sincos_3d",
+        "data.sampling": Clips(num_frames=4, stride=0.53, unit="seconds"),
+    }
+    return Question(
+        name="images",
+        asks="Are images learned from beside videos, and how?",
+        arms=(
+            Arm(name="videos and images"),
+            Arm(name="videos alone", changes={"data.images": False, "data.image_share": None}),
+            Arm(name="images alone", changes={"data.image_share": 1.0}),
+            Arm(name="images as still videos", changes=still),
+        ),
+        order=(("videos and images",), ("videos alone", "images as still videos")),
+        source="the paper learns from both, and finds repeated images worse; its cells are in no source we have",
     )
 
 

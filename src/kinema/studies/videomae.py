@@ -16,7 +16,7 @@ def videomae() -> Study:
     return Study(
         name="videomae",
         about="VideoMAE (Tong et al. 2022): what makes nine tenths of a clip hidden a good lesson",
-        recipe="videomae_vitt16_cpu",
+        recipe="videomae_demo",
         questions=(_masking(), _target(), _loss(), _depth(), _size(), _data("steps"), _data("epochs"), _domain()),
     )
 
@@ -84,16 +84,16 @@ def _depth() -> Question:
 
 
 def _size() -> Question:
-    sizes = {"ViT-Ti": (192, 3), "ViT-S": (384, 6), "ViT-B": (768, 12)}
+    sizes = {"wide as ViT-Ti": (192, 3), "wide as ViT-S": (384, 6), "wide as ViT-B": (768, 12)}
     return Question(
         name="size",
-        asks="How large is the network?",
+        asks="How wide is the network?",
         arms=tuple(
             Arm(name=name, changes={"method.encoder.width": width, "method.encoder.num_heads": heads})
             for name, (width, heads) in sizes.items()
         ),
-        order=(("ViT-B",), ("ViT-S",)),
-        source="the paper's Kinetics-400 results: 81.5 of ViT-B, 79.0 of ViT-S",
+        order=(("wide as ViT-B",), ("wide as ViT-S",)),
+        source="the paper's Kinetics-400 results: 81.5 of ViT-B, 79.0 of ViT-S; here all have the recipe's depth",
         measure="top-1 on Kinetics-400",
     )
 
