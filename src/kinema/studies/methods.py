@@ -37,6 +37,7 @@ def _networks() -> Question:
         arms=(
             Arm(name="raw pixels", weights="pixels:16"),
             Arm(name="untrained", is_trained=False),
+            Arm(name="untrained, of tubelets", recipe="videomae_vitt16_cpu", is_trained=False),
             Arm(name="SiamMAE", published=62.0),
             Arm(name="VideoMAE", recipe="videomae_vitt16_cpu", published=39.3),
             Arm(name="ViC-MAE", recipe="vicmae_vitt16_cpu", changes=_FRAMES_ALONE),
