@@ -4,12 +4,15 @@ import functools
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from kinema.errors import ConfigError
 from kinema.pipeline.load import load
 from kinema.studies import dials
 from kinema.studies.dials import EASY_MEASURE, FACTOR_MEASURES, change_sentence
 from kinema.studies.evaluate import evaluations
+from kinema.studies.plot import _share_scale, draw
 from kinema.studies.result import ArmResult, QuestionResult, RunResult
 from kinema.studies.settings import Evaluations
 from kinema.studies.study import Arm, Question
@@ -87,3 +90,15 @@ def test_the_columns_of_a_table_stand_in_line() -> None:
     lines = question(values, [EASY_MEASURE, BLUR]).table().splitlines()
     assert len({tuple(place for place, sign in enumerate(line) if sign == "|") for line in lines}) == 1
     assert lines[2] == "| a           | 4.0      | 30.0     | 1.0         |"
+
+
+def test_many_panels_are_narrow_and_those_of_dials_have_one_scale(tmp_path: Path) -> None:
+    measures = ["J&F", EASY_MEASURE, *FACTOR_MEASURES]
+    asked = question({"a": [dict.fromkeys(measures, 30.0)]}, measures)
+    draw([asked], tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.width < 2500
+    panels = Figure().subplots(1, len(measures))
+    _share_scale(panels, asked)
+    panels[1].set_xlim(20, 70)
+    assert [panel.get_xlim() == (20, 70) for panel in panels] == [False, *[True] * 7]
