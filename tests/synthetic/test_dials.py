@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kinema.draws import seed_of
 from kinema.errors import ConfigError
 from kinema.layouts import DavisLayout
 from kinema.synthetic import dials
@@ -25,8 +26,7 @@ def sets(folder: Path) -> DialSets:
 def test_a_factor_turns_its_own_dials_up_and_no_other(factor: str) -> None:
     easy, hard = asdict(difficulty_of(EASY)), asdict(difficulty_of(factor))
     turned = {name for name, value in hard.items() if value != easy[name]}
-    own = {"viewpoint": {"camera", "rotation", "scaling"}, "occlusion": {"occlusion", "speed"}}
-    assert turned == own.get(factor, {factor})
+    assert turned == ({"camera", "rotation", "scaling"} if factor == "viewpoint" else {factor})
     assert all(hard[name] > easy[name] for name in turned)
 
 
@@ -39,6 +39,17 @@ def test_objects_look_and_begin_as_in_the_easy_set(factor: str) -> None:
         np.testing.assert_array_equal(one.centres[0], other.centres[0])
         for part, same in zip(one.body.parts, other.body.parts, strict=True):
             np.testing.assert_array_equal(part.texture, same.texture)
+
+
+def test_objects_meet_where_occlusion_is_turned_up_and_only_there() -> None:
+    """A clip of the length that studies ask for: how much of an object's largest area shows at its smallest."""
+    smallest = {}
+    for name in (EASY, "occlusion"):
+        masks = render_clip(replace(SMALL, num_frames=30, difficulty=difficulty_of(name)), seed_of(0, 1, "clip")).masks
+        areas = np.stack([(masks == value).sum(axis=(1, 2)) for value in range(1, 5)])
+        smallest[name] = (areas.min(axis=1) / areas.max(axis=1)).min()
+    assert smallest[EASY] > 0.8
+    assert smallest["occlusion"] < 0.5
 
 
 @pytest.mark.parametrize("factor", ["blur", "noise", "compression"])
