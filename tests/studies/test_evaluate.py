@@ -1,13 +1,16 @@
 """What a study measures of one network."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kinema.benchmark.run import run
+from kinema.errors import ConfigError
 from kinema.pipeline.load import load
-from kinema.studies.evaluate import Evaluation, evaluations
+from kinema.studies.evaluate import evaluations
+from kinema.studies.propagation import digest, propagated
 from kinema.studies.settings import Evaluations
 from kinema.synthetic.scene import Difficulty, SceneConfig
 from kinema.synthetic.write import write_set
@@ -34,7 +37,7 @@ def test_youtube_vos_gives_five_numbers_of_one_run(
         ran.append(task.protocol.features.layer)
         return run(task, extractor, place, report=report)
 
-    monkeypatch.setattr("kinema.studies.evaluate.run_benchmark", counted)
+    monkeypatch.setattr("kinema.studies.propagation.run_benchmark", counted)
     extractor = load("pixels:8")
     values = {each.measure: each.of(extractor, tmp_path, lambda *_: None) for each in measured}
     assert list(values) == ["YouTube-VOS overall", "J seen", "F seen", "J unseen", "F unseen"]
@@ -52,6 +55,25 @@ def test_a_kind_of_category_that_is_not_there_is_not_measured(ytvos: Path) -> No
 
 
 def test_a_layer_is_part_of_what_a_number_depends_on(ytvos: Path) -> None:
-    one, other = (Evaluation(kind="ytvos", settings=replace(SETTINGS, ytvos=ytvos, layer=n)) for n in (1, 2))
-    assert one.described()["protocol"]["features"]["layer"] == 1
-    assert one._digest() != other._digest()
+    one, other = (propagated("ytvos", ytvos, replace(SETTINGS, layer=n))[0].described() for n in (1, 2))
+    assert one["protocol"]["features"]["layer"] == 1
+    assert digest(one) != digest(other)
+
+
+def test_vip_gives_the_mean_iou_of_parts(tmp_path: Path) -> None:
+    scene = SceneConfig(height=48, width=64, num_frames=3, difficulty=Difficulty(num_objects=2))
+    write_set(tmp_path / "set", clips=1, seed=0, config=scene, layouts=("vip",))
+    (measured,), missing = evaluations(replace(SETTINGS, vip=tmp_path / "set" / "vip", short_side=48))
+    extractor = load("pixels:8")
+    assert (measured.measure, missing) == ("part mIoU", [])
+    value = measured.of(extractor, tmp_path / "results", lambda *_: None)
+    (written,) = (tmp_path / "results").glob("vip-*/result.json")
+    assert value == 100 * json.loads(written.read_text())["summary"]["mIoU"]
+    assert 0 < value < 100
+
+
+def test_the_settings_of_dials_are_checked() -> None:
+    with pytest.raises(ConfigError, match="2 frames a clip"):
+        evaluations(Evaluations(dials=Path("nowhere"), dial_frames=2))
+    with pytest.raises(ConfigError, match="clips is 0"):
+        evaluations(Evaluations(dials=Path("nowhere"), dial_clips=0))

@@ -90,7 +90,7 @@ def test_what_is_there_is_not_done_again(davis: Path, tmp_path: Path, monkeypatc
     assert [cost.finished_steps for cost in costs(asked)] == [0, 0]
     first, _ = carry_out(asked)
     assert [(cost.finished_steps, cost.seconds) for cost in costs(asked)] == [(2, 0), (2, 0)]
-    monkeypatch.setattr("kinema.studies.evaluate.run_benchmark", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr("kinema.studies.propagation.run_benchmark", lambda *_, **__: pytest.fail("measured again"))
     again, _ = carry_out(asked)
     assert again.as_json() == first.as_json()
 

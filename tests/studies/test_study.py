@@ -4,6 +4,7 @@ import pytest
 
 from kinema.errors import ConfigError
 from kinema.recipes.registry import recipe_named
+from kinema.studies.methods import methods
 from kinema.studies.plan import items_of_share, planned_run
 from kinema.studies.registry import STUDIES, study_named
 from kinema.studies.study import Arm, Question, Study, with_changes
@@ -77,6 +78,16 @@ def test_published_numbers_give_an_order() -> None:
     assert question.ranks() == (("c",), ("a", "d"))
     with pytest.raises(ValueError, match="question q"):
         Question(name="q", asks="", arms=arms, order=(("e",),), source="")
+
+
+def test_robustness_asks_for_the_runs_of_methods() -> None:
+    """In one folder nothing is trained twice."""
+    compared, again = methods(), study_named("robustness")
+    arms = compared.questions[0].arms
+    assert [arm.name for arm in again.questions[0].arms] == [arm.name for arm in arms]
+    for arm, same in zip(arms, again.questions[0].arms, strict=True):
+        one, other = (planned_run(study, each, seed=0, steps=10) for study, each in ((compared, arm), (again, same)))
+        assert one.folder == other.folder
 
 
 def test_unknown_names_are_told_the_nearest() -> None:

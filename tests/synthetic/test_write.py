@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -153,12 +154,36 @@ def test_held_out_share() -> None:
     assert [write.num_held_out(clips) for clips in (1, 2, 4, 8, 13)] == [1, 1, 1, 2, 3]
 
 
+def test_all_clips_can_be_held_out(tmp_path: Path) -> None:
+    told = write_set(tmp_path / "set", clips=2, seed=0, config=CONFIG, layouts=("davis",), held_out=2)
+    layout = DavisLayout(tmp_path / "set" / "davis")
+    assert (told["train"], told["val"]) == (0, 2)
+    assert (layout.sequences("train"), layout.sequences("val")) == ([], ["clip-0000", "clip-0001"])
+
+
+def test_a_set_is_known_by_its_description(root: Path, tmp_path: Path) -> None:
+    wanted = write.describe_set(clips=CLIPS, seed=4, config=CONFIG)
+    assert write.holds_set(root, wanted)
+    assert not write.holds_set(tmp_path / "absent", wanted)
+    assert not write.holds_set(tmp_path, wanted)
+    harder = replace(CONFIG, difficulty=replace(CONFIG.difficulty, blur=3.0))
+    with pytest.raises(ConfigError, match=r"config\.difficulty\.blur 0\.5, not 3\.0 \(.*set\): name another folder"):
+        write.holds_set(root, write.describe_set(clips=CLIPS, seed=4, config=harder))
+    (tmp_path / "dataset.json").write_text("[1]")
+    with pytest.raises(ConfigError, match=r"dataset\.json cannot be read"):
+        write.holds_set(tmp_path, wanted)
+    with pytest.raises(ConfigError, match="not empty"):
+        write.holds_set(root / "davis", wanted)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"clips": 0}, "clips is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"layouts": ()}, "no layout"),
+        ({"held_out": 0}, "0 held out"),
+        ({"held_out": 2}, "2 held out"),
         ({"layouts": ("davsi",)}, "unknown layout 'davsi'.*did you mean 'davis'"),
     ],
 )

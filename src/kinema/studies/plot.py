@@ -5,10 +5,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from kinema.studies.dials import EASY_MEASURE, FACTOR_MEASURES
+
 if TYPE_CHECKING:
     from kinema.studies.result import QuestionResult
 
-_ROW_INCHES, _WIDTH_INCHES = 0.3, 4.6
+_ROW_INCHES, _WIDTH_INCHES, _MOST_INCHES = 0.3, 4.6, 14.0
+"""Height of an arm, width of a panel, and most width of all panels of a question, for which they are narrower."""
+_DIALS = (EASY_MEASURE, *FACTOR_MEASURES)
 _SEED, _MEAN, _PUBLISHED = "#8fa8c8", "#1f4e79", "#b5651d"
 
 
@@ -22,17 +26,26 @@ def draw(questions: "Sequence[QuestionResult]", file: Path) -> None:
 
     measures = max(len(question.verdicts) for question in questions)
     heights = [len(question.arms) * _ROW_INCHES + 1.1 for question in questions]
-    figure = Figure(figsize=(1.8 + _WIDTH_INCHES * measures, sum(heights)), layout="constrained")
+    width = min(_WIDTH_INCHES * measures, _MOST_INCHES)
+    figure = Figure(figsize=(1.8 + width, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(
         len(questions), measures, squeeze=False, gridspec_kw={"height_ratios": heights}, sharey="row"
     )
     for row, question in zip(panels, questions, strict=True):
+        _share_scale(row, question)
         for panel, measure in zip(row, question.verdicts, strict=False):
             _panel(panel, question, measure)
             panel.set_title(question.asks if panel is row[0] else "", fontsize=9, loc="left")
         _write_published(row[len(question.verdicts) - 1], question)
     figure.savefig(file, dpi=150, format="png")
+
+
+def _share_scale(row, question: "QuestionResult") -> None:
+    """One scale for all synthetic dials, so that what a factor costs is seen as a shift."""
+    dials = [panel for panel, measure in zip(row, question.verdicts, strict=False) if measure in _DIALS]
+    for panel in dials[1:]:
+        panel.sharex(dials[0])
 
 
 def _panel(panel, question: "QuestionResult", measure: str) -> None:

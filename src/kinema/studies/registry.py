@@ -5,13 +5,14 @@ from collections.abc import Callable
 from kinema.errors import ConfigError, nearest
 from kinema.studies.ino import ino
 from kinema.studies.methods import methods
+from kinema.studies.robustness import robustness
 from kinema.studies.siammae import siammae
 from kinema.studies.study import Study
 from kinema.studies.vicmae import vicmae
 from kinema.studies.videomae import videomae
 
 STUDIES: dict[str, Callable[[], Study]] = {
-    function.__name__: function for function in (siammae, videomae, vicmae, ino, methods)
+    function.__name__: function for function in (siammae, videomae, vicmae, ino, methods, robustness)
 }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kinema.benchmark.result import versions
 from kinema.files import replacing, write_json
+from kinema.studies.dials import EASY_MEASURE, FACTOR_MEASURES, change_sentence
 from kinema.studies.plot import draw
 from kinema.studies.study import Question, Study
 from kinema.studies.verdict import Verdict, verdict
@@ -43,6 +44,11 @@ class ArmResult:
     def values(self, measure: str) -> list[float]:
         """One a seed."""
         return [run.values[measure] for run in self.runs if measure in run.values]
+
+    def changes(self, measure: str) -> list[float]:
+        """What each network has there less what it has on the easy set, one a seed."""
+        both = [run.values for run in self.runs if {measure, EASY_MEASURE} <= run.values.keys()]
+        return [values[measure] - values[EASY_MEASURE] for values in both]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +93,18 @@ class QuestionResult:
             ]
             for arm in self.arms
         ]
-        lines = [header, ["---"] * len(header), *rows]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+        lines = [header, ["-" * width for width in widths], *rows]
+        padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+        return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
     def text(self) -> str:
         """A section of Markdown."""
-        sentences = [f"{measure}: {each.sentence}" for measure, each in self.verdicts.items()]
+        factors = [measure for measure in self.verdicts if measure in FACTOR_MEASURES and EASY_MEASURE in self.verdicts]
+        sentences = [
+            *(f"{name}: {each.sentence}" for name, each in self.verdicts.items() if self.ranks or name not in factors),
+            *(change_sentence(name, {arm.name: arm.changes(name) for arm in self.arms}, unit=UNIT) for name in factors),
+        ]
         failed = [
             f"Failed: {arm.name}, seed {run.seed}: {run.failed}" for arm in self.arms for run in arm.runs if run.failed
         ]

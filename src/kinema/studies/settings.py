@@ -15,10 +15,18 @@ class Evaluations:
 
     davis: Path | None = None
     """A DAVIS-2017 root: J&F."""
+    vip: Path | None = None
+    """A VIP root: mean IoU of its parts."""
     jhmdb: Path | None = None
     """A JHMDB root: PCK@0.1."""
     ytvos: Path | None = None
     """A YouTube-VOS root with masks to score by: overall J&F, and J and F of seen and of unseen categories."""
+    dials: Path | None = None
+    """Folder of synthetic sets, rendered where they are absent: J&F of an easy one and by factor of difficulty."""
+    dial_clips: int = 4
+    """Clips of each of these sets."""
+    dial_frames: int = 30
+    """Frames of each of their clips, at least 3."""
     unseen: tuple[str, ...] = ()
     """Categories of YouTube-VOS to count as unseen beside those that its train split does not have."""
     protocol: str = "dino_480p"
@@ -32,7 +40,7 @@ class Evaluations:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the features; `auto` is bf16 where the processor multiplies it fast."""
     sequences: tuple[str, ...] = ()
-    """Only these of the list."""
+    """Only these of the list; of `dials` all are measured."""
     dataset: str | None = None
     """Labelled clips or images: ucf101, hmdb51, kinetics, ssv2, folders or list; k-NN and linear top-1."""
     root: Path | None = None

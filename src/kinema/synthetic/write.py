@@ -3,20 +3,23 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kinema.draws import seed_of
 from kinema.errors import ConfigError, nearest
+from kinema.settings import flat
 from kinema.synthetic.render import render_clip
 from kinema.synthetic.scene import SceneConfig
 from kinema.synthetic.writers import WRITERS, NamedClip, encode_jpeg
 
 LAYOUTS = tuple(WRITERS)
+_DESCRIPTION = "dataset.json"
 
 
 def write_set(
@@ -26,26 +29,25 @@ def write_set(
     seed: int,
     config: SceneConfig,
     layouts: Sequence[str] = LAYOUTS,
+    held_out: int | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Renders a set of clips into `out`, one subfolder a layout, and returns what `out/dataset.json` says of it.
 
-    The last quarter of the clips (at least one) is held out: `val`. Same arguments and library versions, same bytes.
-    The folder is built beside `out` and renamed when complete. `on_clip(done, clips)` is called after each clip.
-    ConfigError: `out` is not an absent or empty folder or cannot be written, `clips` below 1, `seed` negative, an
-    unknown or missing layout.
+    held_out: how many of the last clips are `val`; None: a quarter, at least one. Same arguments and library versions,
+    same bytes. The folder is built beside `out` and renamed when complete. `on_clip(done, clips)` is called after each
+    clip. ConfigError: `out` is not an absent or empty folder or cannot be written, `clips` below 1, `seed` negative, an
+    unknown or missing layout, more or fewer held out than there are.
     """
-    _check(clips, seed, layouts)
+    description = describe_set(clips=clips, seed=seed, config=config, layouts=layouts, held_out=held_out)
     _check_out(out)
-    val = num_held_out(clips)
-    description = {"format": 1, "seed": seed, "clips": clips, "train": clips - val, "val": val}
-    description |= {"frames": clips * config.num_frames, "layouts": list(layouts)}
-    description |= {"config": asdict(config), "versions": _versions()}
+    val = description["val"]
+    description |= {"versions": _versions()}
     partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     try:
         partial.mkdir(parents=True)
         _write_clips(partial, clips=clips, val=val, seed=seed, config=config, layouts=layouts, on_clip=on_clip)
-        (partial / "dataset.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        (partial / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         partial.replace(out)
     except OSError as error:
         fix = "choose a folder that can be written, on a disk with room"
@@ -53,6 +55,42 @@ def write_set(
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # gone already where the set is complete
     return description
+
+
+def describe_set(
+    *,
+    clips: int,
+    seed: int,
+    config: SceneConfig,
+    layouts: Sequence[str] = LAYOUTS,
+    held_out: int | None = None,
+) -> dict[str, Any]:
+    """What `dataset.json` says of such a set, but for the versions it was rendered with; errors as `write_set`."""
+    val = num_held_out(clips) if held_out is None else held_out
+    _check(clips, val, seed, layouts)
+    description = {"format": 1, "seed": seed, "clips": clips, "train": clips - val, "val": val}
+    return description | {"frames": clips * config.num_frames, "layouts": list(layouts), "config": asdict(config)}
+
+
+def holds_set(out: Path, description: Mapping[str, Any]) -> bool:
+    """Whether `out` holds the set of that description (`describe_set`); False where it is absent or an empty folder.
+
+    Versions may be others. ConfigError where `out` holds anything else, which says what is different.
+    """
+    if not (out / _DESCRIPTION).is_file():
+        _check_out(out)
+        return False
+    try:
+        found = flat(dict(json.loads((out / _DESCRIPTION).read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError) as error:
+        fix = "remove the folder, so that it is rendered again"
+        raise ConfigError(f"{_DESCRIPTION} cannot be read", where=str(out), fix=fix) from error
+    wanted = flat(dict(description))
+    others = [f"{name} {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value]
+    if others:
+        fix = "name another folder, or remove it, so that it is rendered again"
+        raise ConfigError(f"another synthetic set is there: {'; '.join(others)}", where=str(out), fix=fix)
+    return True
 
 
 def num_held_out(clips: int) -> int:
@@ -83,9 +121,11 @@ def _write_clips(
         writer.finish()
 
 
-def _check(clips: int, seed: int, layouts: Sequence[str]) -> None:
+def _check(clips: int, held_out: int, seed: int, layouts: Sequence[str]) -> None:
     if clips < 1:
         raise ConfigError(f"clips is {clips}", where="synthetic set", fix="ask for at least 1")
+    if not 0 < held_out <= clips:
+        raise ConfigError(f"{held_out} held out", where="synthetic set", fix=f"choose 1 to all of the {clips} clips")
     if seed < 0:
         raise ConfigError(f"seed is {seed}", where="synthetic set", fix="choose 0 or more")
     if not layouts:

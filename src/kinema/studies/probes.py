@@ -1,0 +1,63 @@
+"""Recognition as a study measures it: k-NN and linear top-1 on labelled clips or images."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kinema.benchmark.recognition import LabelledData, ProbeKind, probe
+from kinema.benchmark.run import Report
+from kinema.features import FeatureExtractor
+from kinema.studies.propagation import digest
+from kinema.studies.settings import Evaluations
+from kinema.transfer.settings import ProbeConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """Top-1 of a probe on frozen features (`evaluate.Evaluation`)."""
+
+    kind: ProbeKind
+    data: LabelledData
+    settings: Evaluations
+
+    @property
+    def measure(self) -> str:
+        """Its name in tables."""
+        return "k-NN top-1" if self.kind == "knn" else "linear top-1"
+
+    def check(self) -> None:
+        """Raises DatasetError where its data are not there or of another kind."""
+        self.data.read()
+
+    def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
+        """The number, in percent; measured once, then read from `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / f"{self.kind}-{digest(self.described())}"
+        return 100 * self._summary(extractor, place, report)["top1"]
+
+    def described(self) -> dict[str, Any]:
+        """All that the number depends on beside the network, in plain values."""
+        return {
+            "measure": self.measure,
+            "data": self.data.as_json(),
+            "reading": asdict(self.settings.reading),
+            "knn": asdict(self.settings.knn),
+        }
+
+    def _summary(self, extractor: FeatureExtractor, place: Path, report: Report) -> dict[str, float]:
+        if (place / "result.json").is_file():
+            return json.loads((place / "result.json").read_text())["summary"]
+        shutil.rmtree(place, ignore_errors=True)  # of a study that was killed as it measured
+        return probe(
+            self.kind,
+            self.data,
+            extractor,
+            place,
+            reading=self.settings.reading,
+            knn=self.settings.knn,
+            training=ProbeConfig(),
+            num_workers=0,
+            report=report,
+        ).summary
