@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 
 from kinema.benchmark.run import run
-from kinema.errors import ConfigError
+from kinema.errors import ConfigError, WeightsError
 from kinema.pipeline.load import load
 from kinema.studies.evaluate import evaluations
 from kinema.studies.propagation import digest, propagated
 from kinema.studies.settings import Evaluations
 from kinema.synthetic.scene import Difficulty, SceneConfig
 from kinema.synthetic.write import write_set
+from kinema.transfer.settings import ClipReading
+from kinema.video.sampling import Clips
+from tests.pipeline.small import write_encoder
+from tests.transfer.coloured import FRAME_ENCODER, write_coloured
 
 SETTINGS = Evaluations(protocol="ino_ytvos", layer=2, precision="fp32", unseen=("figure",))
 
@@ -77,3 +81,28 @@ def test_the_settings_of_dials_are_checked() -> None:
         evaluations(Evaluations(dials=Path("nowhere"), dial_frames=2))
     with pytest.raises(ConfigError, match="clips is 0"):
         evaluations(Evaluations(dials=Path("nowhere"), dial_clips=0))
+
+
+def test_a_network_is_fine_tuned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, weights = write_coloured(tmp_path / "data"), write_encoder(tmp_path / "weights", FRAME_ENCODER)
+    reading = ClipReading(sampling=Clips(num_frames=2, stride=1), size=FRAME_ENCODER.image_size)
+    settings = Evaluations(dataset="folders", root=data, finetune_steps=2, reading=reading)
+    measured = evaluations(settings)[0][-1]
+    assert measured.measure == "fine-tuned top-1"
+    value = measured.of(load(weights), tmp_path / "results", lambda *_: None)
+    (written,) = (tmp_path / "results").iterdir()  # the run itself is not kept
+    assert value == 100 * json.loads(written.read_text())["top1"]
+    monkeypatch.setattr("kinema.studies.finetuned.finetune", lambda _: pytest.fail("fine-tuned again"))
+    assert measured.of(load(weights), tmp_path / "results", lambda *_: None) == value
+
+
+def test_raw_pixels_cannot_be_fine_tuned(tmp_path: Path) -> None:
+    settings = Evaluations(dataset="folders", root=write_coloured(tmp_path / "data"), finetune_steps=2)
+    measured = evaluations(settings)[0][-1]
+    with pytest.raises(WeightsError, match="pixels:8"):
+        measured.of(load("pixels:8"), tmp_path / "pixels", lambda *_: None)
+
+
+def test_steps_of_fine_tuning_need_labelled_clips() -> None:
+    with pytest.raises(ConfigError, match=r"--evaluate\.finetune-steps"):
+        Evaluations(davis=Path("davis"), finetune_steps=10)

@@ -6,11 +6,12 @@ from kinema.benchmark.recognition import LabelledData
 from kinema.benchmark.run import Report as Report
 from kinema.errors import ConfigError, DatasetError
 from kinema.studies.dials import Dialled, dialled
+from kinema.studies.finetuned import FineTuned
 from kinema.studies.probes import Probed
 from kinema.studies.propagation import Propagated, propagated
 from kinema.studies.settings import Evaluations
 
-Evaluation = Propagated | Dialled | Probed
+Evaluation = Propagated | Dialled | Probed | FineTuned
 """One number to measure of every network: its name, a check of its data, what it depends on, and its value."""
 
 
@@ -55,3 +56,5 @@ def _wanted(settings: Evaluations) -> Iterator[Evaluation]:
             Probed(kind="knn", data=data, settings=settings),
             Probed(kind="linear", data=data, settings=settings),
         )
+        if settings.finetune_steps is not None:
+            yield FineTuned(data=data, settings=settings)

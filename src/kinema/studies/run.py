@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinema.errors import TrainingError
+from kinema.errors import TrainingError, WeightsError
 from kinema.pipeline.load import load
 from kinema.recipes.build import build_method
 from kinema.recipes.estimate import estimate
@@ -116,7 +116,12 @@ class _Worker:
             return None
         extractor = load(run.weights or folder, device=self._request.device)
         place = folder / "evaluations"
-        values = {each.measure: each.of(extractor, place, self._report) for each in self._request.measured}
+        values = {}
+        for each in self._request.measured:
+            try:
+                values[each.measure] = each.of(extractor, place, self._report)
+            except WeightsError as error:
+                self._say(f"no {each.measure}: {error}")
         return RunResult(seed=seed, folder=str(folder), values=values, cpu_s=cpu_s, failed=None)
 
     def _made(self, run: PlannedRun, folder: Path) -> float | None:

@@ -45,6 +45,8 @@ class Evaluations:
     """Labelled clips or images: ucf101, hmdb51, kinetics, ssv2, folders or list; k-NN and linear top-1."""
     root: Path | None = None
     """Their root."""
+    finetune_steps: int | None = None
+    """Steps of `finetune_cpu` from every network on them, as well as k-NN and linear probe."""
     reading: ClipReading = ClipReading(sampling=Clips(num_frames=16, stride=4), size=112, precision="auto")
     """How their clips are read."""
     knn: KNNConfig = KNNConfig(k=10)
@@ -52,3 +54,6 @@ class Evaluations:
     def __post_init__(self) -> None:
         if (self.dataset is None) != (self.root is None):
             raise ConfigError("one of dataset and root without the other", where="--evaluate", fix="give both")
+        if self.finetune_steps is not None and (self.finetune_steps < 1 or self.dataset is None):
+            fix = "give at least 1, and --evaluate.dataset"
+            raise ConfigError(f"{self.finetune_steps} steps of fine-tuning", where="--evaluate.finetune-steps", fix=fix)
