@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kinema.synthetic import dials
 from kinema.synthetic.dials import EASY, FACTORS, DialSets, difficulty_of
 from kinema.synthetic.render import build_scene, render_clip
 from kinema.synthetic.scene import SceneConfig
+from kinema.synthetic.write import write_set
 
 SMALL = SceneConfig(height=64, width=96, num_frames=6)
 SEED = 3
@@ -68,6 +70,19 @@ def test_a_set_is_rendered_once_and_all_of_it_is_evaluated(tmp_path: Path, monke
     monkeypatch.setattr(dials, "write_set", lambda *_, **__: pytest.fail("rendered again"))
     wanted.render("blur")
     assert [path.name for path in tmp_path.iterdir()] == ["blur"]
+
+
+def test_two_processes_may_render_the_same_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(out: Path, **asked: Any) -> None:
+        write_set(out, **asked)  # the other one
+        write_set(out, **asked)
+
+    monkeypatch.setattr(dials, "write_set", late)
+    sets(tmp_path).render(EASY)
+    assert sets(tmp_path).is_rendered(EASY)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot write the set"):
+        sets(tmp_path / "file").render(EASY)
 
 
 def test_another_set_in_its_place_is_refused(tmp_path: Path) -> None:

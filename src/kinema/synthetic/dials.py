@@ -80,8 +80,13 @@ class DialSets:
 
     def render(self, name: str, *, on_clip: Callable[[int, int], None] | None = None) -> None:
         """Writes the set of that name unless it is there; errors as `write_set` and `is_rendered`."""
-        if not self.is_rendered(name):
+        if self.is_rendered(name):
+            return
+        try:
             write_set(self.folder / name, **self._arguments(name), on_clip=on_clip)
+        except ConfigError:
+            if not self.is_rendered(name):  # it is where another process rendered it meanwhile
+                raise
 
     def _arguments(self, name: str) -> dict[str, Any]:
         size = {"height": self.height, "width": self.width, "num_frames": self.num_frames}
