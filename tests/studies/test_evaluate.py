@@ -64,6 +64,11 @@ def test_a_layer_is_part_of_what_a_number_depends_on(ytvos: Path) -> None:
     assert digest(one) != digest(other)
 
 
+def test_other_sequences_are_another_number(ytvos: Path) -> None:
+    some, all_of_them = (propagated("ytvos", ytvos, replace(SETTINGS, sequences=n))[0] for n in (("a",), ()))
+    assert digest(some.described()) != digest(all_of_them.described())
+
+
 def test_vip_gives_the_mean_iou_of_parts(tmp_path: Path) -> None:
     scene = SceneConfig(height=48, width=64, num_frames=3, difficulty=Difficulty(num_objects=2))
     write_set(tmp_path / "set", clips=1, seed=0, config=scene, layouts=("vip",))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from kinema.benchmark.recognition import LabelledData
-from kinema.benchmark.run import Report as Report
 from kinema.errors import ConfigError, DatasetError
 from kinema.studies.dials import Dialled, dialled
 from kinema.studies.finetuned import FineTuned

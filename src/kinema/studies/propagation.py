@@ -75,7 +75,8 @@ class Propagated:
 
     def _depends_on(self) -> dict[str, Any]:
         """The same for all numbers of one run of the benchmark."""
-        return {"root": str(self.root), "protocol": asdict(self._protocol()), **self.data}
+        only = {"sequences": self.settings.sequences} if self.settings.sequences else {}
+        return {"root": str(self.root), "protocol": asdict(self._protocol()), **only, **self.data}
 
     def _protocol(self) -> Protocol:
         protocol = protocol_named(self.settings.protocol, self.benchmark)

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinema.benchmark.run import Report
 from kinema.errors import TrainingError, WeightsError
 from kinema.pipeline.load import load
 from kinema.recipes.build import build_method
 from kinema.recipes.estimate import estimate
 from kinema.recipes.pretrain import pretrain
-from kinema.studies.evaluate import Report
 from kinema.studies.plan import PlannedRun
 from kinema.studies.request import StudyRequest, alone
 from kinema.studies.result import ArmResult, QuestionResult, RunResult, StudyResult
