@@ -83,17 +83,6 @@ def test_films_are_bounded_and_what_is_left_out_is_said(tmp_path: Path, monkeypa
     assert re.search(r"left in pictures/: pca\.mp4 \(0\.\d MB\)", page)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        *((3.4, "3 s"), (59.6, "1 min 00 s"), (400, "6 min 40 s"), (1453, "24 min")),
-        *((3599, "1 h 00 min"), (9e6, "2,500 h 00 min")),
-    ],
-)
-def test_durations(seconds: int | float, text: str) -> None:
-    assert module._duration(seconds) == text
-
-
 def test_many_skipped_files_are_counted(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     rows = [{"path": f"clip-{number}", "reason": "x", "count": 1} for number in range(130)]

@@ -77,3 +77,14 @@ def test_a_film_is_inside(tmp_path: Path) -> None:
 
 def test_long_names_may_break() -> None:
     assert "a/<wbr>long_<wbr>name" in page.table(("",), [("a/long_name",)])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((3.4, "3 s"), (59.6, "1 min 00 s"), (400, "6 min 40 s"), (1453, "24 min")),
+        *((3599, "1 h 00 min"), (9e6, "2,500 h 00 min")),
+    ],
+)
+def test_durations(seconds: int | float, text: str) -> None:
+    assert page.duration_text(seconds) == text

@@ -81,6 +81,11 @@ def test_a_study_is_trained_measured_and_written(davis: Path, tmp_path: Path) ->
     assert "## How much is hidden?" in text
     assert masking.verdicts["J&F"].sentence in text
     assert "Published order: most > half (nobody)." in text
+    assert "![a dot for each seed, a bar at the mean](toy.png)" in text
+    page = (tmp_path / "toy.html").read_text()
+    assert all(words in page for words in ("How much is hidden?", "half", "J&amp;F", "Published order: most &gt; half"))
+    assert page.count("<svg") == 2
+    assert len(result.runs) == 3
     with Image.open(tmp_path / "toy.png") as picture:
         assert picture.width > 400
 

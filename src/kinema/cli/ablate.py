@@ -27,7 +27,7 @@ class Arguments(Common):
     sources: Annotated[tuple[str, ...], tyro.conf.arg(name="data", metavar="PATH [PATH ...]")]
     """What to learn from: folders, videos, lists (.txt, .csv, .jsonl), manifests."""
     out: Path
-    """Folder of runs, shared by studies; gets STUDY.json, STUDY.md and STUDY.png."""
+    """Folder of runs, shared by studies; gets STUDY.html, .md, .json and .png."""
     exclude: tuple[str, ...] = ()
     """Folders, videos, or lists to leave out."""
     evaluate: tyro.conf.AvoidSubcommands[Evaluations] = Evaluations()

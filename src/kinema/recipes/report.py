@@ -12,7 +12,7 @@ from kinema.recipes.registry import FINETUNE_RECIPES, RECIPES
 from kinema.recipes.report_curves import NOT_DRAWN, curves
 from kinema.report import page
 from kinema.report.charts import number_text
-from kinema.report.page import Fact
+from kinema.report.page import Fact, duration_text
 from kinema.report.run_files import REPORT, RunFiles, read_run
 from kinema.settings import flat, rebuilt
 from kinema.train.clock import STAGE
@@ -93,10 +93,10 @@ def _facts(run: RunFiles) -> list[Fact]:
         found.append(Fact(name="Clips seen", value=f"{seen:,}", more=f"of {_files(run)} files"))
     spent = _seconds(run)
     if spent:
-        found.append(Fact(name="Training time", value=_duration(spent), more=f"{seen / spent:.3g} clips a second"))
+        found.append(Fact(name="Training time", value=duration_text(spent), more=f"{seen / spent:.3g} clips a second"))
     cpu = run.measured("cpu_s")[1]
     if cpu:
-        found.append(Fact(name="Processor time", value=_duration(cpu[-1])))
+        found.append(Fact(name="Processor time", value=duration_text(cpu[-1])))
     found.append(Fact(name="Skipped files", value=str(len(run.skipped))))
     return found
 
@@ -200,11 +200,11 @@ def _cost(run: RunFiles) -> list[tuple[str, str]]:
         ("files", _files(run)),
     ]
     if seconds:
-        rows.append(("training, without evaluations and pictures", _duration(seconds)))
+        rows.append(("training, without evaluations and pictures", duration_text(seconds)))
     if waits:
         rows.append(("of it waiting for data", f"{100 * sum(waits) / len(waits):.1f} %"))
     if cpu:
-        rows.append(("processor time, of all processes", _duration(cpu[-1])))
+        rows.append(("processor time, of all processes", duration_text(cpu[-1])))
     return rows
 
 
@@ -266,12 +266,3 @@ def _versions(run: RunFiles) -> str:
 
 def _percent(value: int | float) -> str:
     return f"{100 * value:.1f} %"
-
-
-def _duration(seconds: int | float) -> str:
-    """Hours and minutes, or minutes, or under ten of them minutes and seconds."""
-    whole = round(seconds)
-    if whole < 600:
-        return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60:,} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

@@ -53,7 +53,7 @@ def line_chart(
     spoken = escape(f"{title}{f' in {unit}' if unit else ''} by {across}; last: {last}", quote=True)
     note = "logarithmic" if scale.is_log else ""
     return (
-        f'<figure class="chart"><figcaption><h3>{escape(title)}{_unit(unit)}</h3>{_legend(drawn)}</figcaption>'
+        f'<figure class="chart"><figcaption><h3>{escape(title)}{unit_text(unit)}</h3>{_legend(drawn)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{spoken}">'
         f"{scale.axes(across, note)}{lines}</svg></figure>"
     )
@@ -193,7 +193,8 @@ def _running_mean(points: Sequence[tuple[Number, Number]]) -> list[tuple[Number,
     return smooth
 
 
-def _unit(unit: str) -> str:
+def unit_text(unit: str) -> str:
+    """A unit as it stands beside a heading."""
     return f' <span class="unit">{escape(unit)}</span>' if unit else ""
 
 

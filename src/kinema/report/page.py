@@ -146,6 +146,15 @@ def steps(pictures: Sequence[tuple[str, Path]], caption: str, *, group: str = "s
     return f'<div class="steps">{inputs}{shown}</div>'
 
 
+def duration_text(seconds: int | float) -> str:
+    """Hours and minutes, or minutes, or under ten of them minutes and seconds."""
+    whole = round(seconds)
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
 def _breakable(text: str) -> str:
     """Escaped text that a browser may break inside paths and names."""
     return escape(text).replace("/", "/<wbr>").replace("_", "_<wbr>")

@@ -1,5 +1,7 @@
 """What a study found: every run's numbers, a table and a sentence for each question, as JSON, Markdown and a plot."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kinema.benchmark.result import versions
 from kinema.files import replacing, write_json
 from kinema.studies.dials import EASY_MEASURE, FACTOR_MEASURES, change_sentence
+from kinema.studies.page import study_page
 from kinema.studies.plot import draw
 from kinema.studies.study import Question, Study
 from kinema.studies.verdict import Verdict, verdict
@@ -80,8 +83,8 @@ class QuestionResult:
             verdicts=verdicts,
         )
 
-    def table(self) -> str:
-        """Markdown: an arm a row, mean ± spread over seeds of every measure, and what was published."""
+    def cells(self) -> list[list[str]]:
+        """A header, and an arm a row: mean ± spread over seeds of every measure, and what was published."""
         measures, has_published = list(self.verdicts), any(arm.published is not None for arm in self.arms)
         header = ["", *measures, "CPU minutes", *([f"published: {self.published_measure}"] if has_published else [])]
         rows = [
@@ -93,13 +96,18 @@ class QuestionResult:
             ]
             for arm in self.arms
         ]
+        return [header, *rows]
+
+    def table(self) -> str:
+        """The cells as Markdown."""
+        header, *rows = self.cells()
         widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
         lines = [header, ["-" * width for width in widths], *rows]
         padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
         return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
-    def text(self) -> str:
-        """A section of Markdown."""
+    def sentences(self) -> list[str]:
+        """What the numbers say, measure by measure, what failed, and what the source says."""
         factors = [measure for measure in self.verdicts if measure in FACTOR_MEASURES and EASY_MEASURE in self.verdicts]
         sentences = [
             *(f"{name}: {each.sentence}" for name, each in self.verdicts.items() if self.ranks or name not in factors),
@@ -110,7 +118,11 @@ class QuestionResult:
         ]
         order = " > ".join(" = ".join(rank) for rank in self.ranks)
         source = f"Published order: {order} ({self.source})." if order else f"Published order: none ({self.source})."
-        return "\n\n".join([f"## {self.asks}", self.table(), *sentences, *failed, source])
+        return [*sentences, *failed, source]
+
+    def text(self) -> str:
+        """A section of Markdown."""
+        return "\n\n".join([f"## {self.asks}", self.table(), *self.sentences()])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +136,8 @@ class StudyResult:
     evaluations: list[dict[str, Any]]
     missing: list[str]
     """What was asked for and could not be measured."""
+    command: str
+    """What was typed."""
 
     @classmethod
     def of(
@@ -143,13 +157,19 @@ class StudyResult:
             questions=tuple(questions),
             evaluations=[each.described() for each in evaluations],
             missing=list(missing),
+            command=shlex.join(["kinema", *sys.argv[1:]]),
         )
+
+    @property
+    def runs(self) -> list[RunResult]:
+        """Every run once."""
+        runs = (run for question in self.questions for arm in question.arms for run in arm.runs)
+        return list({run.folder: run for run in runs}.values())
 
     @property
     def failed(self) -> list[str]:
         """Why runs have no numbers."""
-        runs = (run for question in self.questions for arm in question.arms for run in arm.runs)
-        return list(dict.fromkeys(run.failed for run in runs if run.failed))
+        return list(dict.fromkeys(run.failed for run in self.runs if run.failed))
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -159,14 +179,16 @@ class StudyResult:
         """The study as Markdown."""
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
         intro = f"{seeds}; ± is the standard deviation over seeds; numbers in percent."
-        parts = [f"# {self.about}", intro, *self.missing, *(question.text() for question in self.questions)]
-        return "\n\n".join(parts) + "\n"
+        picture = f"![a dot for each seed, a bar at the mean]({self.study}.png)"
+        parts = [f"# {self.about}", intro, *self.missing, picture, *(question.text() for question in self.questions)]
+        return "\n\n".join([*parts, "## How it was started", f"```\n{self.command}\n```"]) + "\n"
 
     def write(self, out: Path) -> None:
-        """STUDY.json, STUDY.md and STUDY.png, each whole or not at all."""
+        """STUDY.json, STUDY.md, STUDY.html and STUDY.png, each whole or not at all."""
         write_json(out / f"{self.study}.json", self.as_json())
-        with replacing(out / f"{self.study}.md") as beside:
-            beside.write_text(self.text(), encoding="utf-8")
+        for suffix, content in ((".md", self.text()), (".html", study_page(self))):
+            with replacing(out / f"{self.study}{suffix}") as beside:
+                beside.write_text(content, encoding="utf-8")
         with replacing(out / f"{self.study}.png") as beside:
             draw(self.questions, beside)
 

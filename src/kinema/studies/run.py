@@ -56,7 +56,7 @@ def costs(request: StudyRequest) -> list[RunCost]:
 def run_study(
     request: StudyRequest, *, missing: Sequence[str] = (), say: Callable[[str], None], report: Report
 ) -> tuple[StudyResult, bool]:
-    """Trains and measures whatever is not there yet, and writes STUDY.json, STUDY.md and STUDY.png after each question.
+    """Trains and measures whatever is not there yet, and writes STUDY.json, .md, .html and .png after each question.
 
     missing: what could not be measured, for the record. A run whose training fails is named, and the rest goes on.
     The second value says whether it was interrupted; the same request then goes on. Raises ConfigError where another

@@ -1,0 +1,66 @@
+"""`STUDY.html`: what a study found, on one page in one file, as a run's `report.html`."""
+
+import json
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from kinema.report import page
+from kinema.report.dots import dot_chart
+from kinema.report.page import Fact, duration_text
+
+if TYPE_CHECKING:
+    from kinema.studies.result import QuestionResult, StudyResult
+
+
+def study_page(study: "StudyResult") -> str:
+    """The page of a study as far as it has come."""
+    body = [
+        page.facts(_facts(study)),
+        *(page.paragraph(line) for line in study.missing),
+        *(_question(question) for question in study.questions),
+        page.section("Runs", _runs(study)),
+        page.section("What was measured", *(_measured(each) for each in study.evaluations)),
+        page.section("How it was started", page.command(study.command)),
+    ]
+    foot = "Written by kinema. Everything is in this file; it loads nothing and runs nothing."
+    return page.page(f"Study {study.study}", study.about, body, foot=foot)
+
+
+def _facts(study: "StudyResult") -> list[Fact]:
+    runs = study.runs
+    spent = sum(run.cpu_s for run in runs)
+    return [
+        Fact(name="Questions", value=str(len(study.questions))),
+        Fact(name="Networks", value=str(len(runs)), more=f"{sum(run.cpu_s > 0 for run in runs)} of them trained"),
+        Fact(name="Seeds", value=", ".join(map(str, study.seeds))),
+        Fact(name="Processor time", value=duration_text(spent), more="of training"),
+        Fact(name="Failed runs", value=str(len(study.failed))),
+    ]
+
+
+def _question(question: "QuestionResult") -> str:
+    header, *rows = question.cells()
+    measures = list(question.verdicts)
+    drawn = (dot_chart(name, [(arm.name, arm.values(name)) for arm in question.arms], unit="%") for name in measures)
+    return page.section(
+        question.asks,
+        page.charts(drawn),
+        page.table(header, rows, numbers=range(1, len(header))),
+        *(page.paragraph(line) for line in question.sentences()),
+    )
+
+
+def _runs(study: "StudyResult") -> str:
+    rows = [
+        [run.folder, str(run.seed), duration_text(run.cpu_s) if run.cpu_s else "", run.failed or ""]
+        for run in study.runs
+    ]
+    trained = [run.cpu_s for run in study.runs if run.cpu_s]
+    mean = f"{duration_text(fmean(trained))} of processor time a trained network in the mean." if trained else ""
+    return page.folded("Every network", page.table(("folder", "seed", "processor time", "failed"), rows)) + (
+        page.paragraph(mean)
+    )
+
+
+def _measured(evaluation: dict) -> str:
+    return page.folded(evaluation["measure"], page.command(json.dumps(evaluation, indent=2)))
