@@ -74,6 +74,7 @@ def test_reconstruct_and_masks(kinema: Command, inputs: Path, trained: Path, tmp
         ("visualize masks video.mp4", 2, "not exactly one method"),
         ("visualize masks video.mp4 --recipe videomae_smok", 2, "did you mean 'videomae_smoke'?"),
         ("visualize masks video.mp4 --recipe siammae_smoke --region 0 0 49", 2, "--region"),
+        ("report", 2, "no run named"),
         ("report weights", 3, "no recipe.json there"),
     ],
 )
