@@ -110,7 +110,8 @@ def _kept(name: str, kind: str) -> bool:
 def _named(name: str, pairs: tuple[tuple[str, str], ...]) -> str:
     theirs = to_theirs(name, pairs)
     if theirs is None:
-        raise WeightsError(f"tensor {name} has no name there", where="encoder", fix="choose another --model-type")
+        fix = "choose another --model-type"
+        raise WeightsError(f"tensor {name} has no name there", where="--to huggingface", fix=fix)
     return theirs
 
 
@@ -170,7 +171,8 @@ def _require_fit(encoder: ViTConfig, kind: str) -> None:
     ]
     if differing:
         what = f"transformers' {kind} has another {', '.join(differing)}"
-        raise WeightsError(what, where="encoder", fix="choose another --model-type, or write --to kinema")
+        fix = "choose another --model-type, or write --to kinema"
+        raise WeightsError(what, where="--to huggingface", fix=fix)
 
 
 def _described(weights: NetworkWeights, kind: str, decoder: MaskedDecoderConfig | None) -> dict[str, Any]:
@@ -214,7 +216,7 @@ def _dinov2_described(encoder: ViTConfig) -> dict[str, Any]:
         if (int(encoder.width * ratio * 2 / 3) + 7) // 8 * 8 == encoder.mlp_width:
             return {"mlp_ratio": ratio, "use_swiglu_ffn": True}
     what = f"transformers' dinov2 makes no SwiGLU of {encoder.mlp_width} channels"
-    raise WeightsError(what, where="encoder", fix="write --to kinema")
+    raise WeightsError(what, where="--to huggingface", fix="write --to kinema")
 
 
 def _whole(ratio: float) -> int | float:
