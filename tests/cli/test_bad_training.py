@@ -15,7 +15,7 @@ from tests.realdata import real_data
         ("empty", ["no video found, saw nothing", "give folders"]),
         ("texts", ["saw 2 other files"]),
         ("texts/a.md", ["a.md: not a readable video"]),
-        ("mask.png", ["saw 1 single images"]),
+        ("mask.png", ["saw 1 single image"]),
         ("one.mp4", ["one.mp4: 1 frame in the video, a pair needs 2", "--exclude"]),
         ("absent", ["no such file or folder"]),
     ],

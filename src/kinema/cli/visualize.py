@@ -9,7 +9,7 @@ import tyro
 
 from kinema.cli.settings import protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run, say
-from kinema.errors import ConfigError, KinemaError, nearest
+from kinema.errors import ConfigError, KinemaError, counted, nearest
 from kinema.settings import FeatureSettings
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _answer(
     sizes = {"frame": list(frame), "read": list(read), "shown": list(drawn.shown)}
     result = {"out": str(given.out), "files": list(drawn.files), "frames": drawn.frames, "sizes": sizes, **about}
     lines = [
-        f"{given.out}: {', '.join(drawn.files)} ({drawn.frames} frames)",
+        f"{given.out}: {', '.join(drawn.files)} ({counted(drawn.frames, 'frame')})",
         sizes_sentence((frame[0], frame[1]), read, drawn.shown, square=square),
     ]
     if "asked" in about:

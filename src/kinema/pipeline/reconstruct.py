@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from kinema.errors import ConfigError, DatasetError, WeightsError
+from kinema.errors import ConfigError, DatasetError, WeightsError, counted
 from kinema.methods.method import Method, Reconstruction
 from kinema.pipeline.visualize import Drawn, Report, Sheets, Stretch, picture_files, spread, write_picture
 from kinema.report.reconstructions import HIDDEN, pixels
@@ -117,7 +117,7 @@ class Reconstructor:
             films = drawn()
             first = next(films, None)
             if first is None:
-                what = f"{len(numbers)} frames, of which the method predicts none"
+                what = f"{counted(len(numbers), 'frame')}, of which the method predicts none"
                 raise DatasetError(what, where=video.name, fix="show more of it, or lower --gap")
             sheets = Sheets(len(first.tiles))
             shown = sheets.size_of(first.tiles)
