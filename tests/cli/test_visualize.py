@@ -49,7 +49,12 @@ def test_reconstruct_and_masks(kinema: Command, inputs: Path, trained: Path, tmp
     masks = kinema("visualize", "masks", *given, "--recipe", "videomae_smoke", "--json", "--film", "False")
     assert masks.code == 0, masks.err
     assert masks.answer["files"] == ["masks.png"]
-    assert masks.answer["method"] == "VideoMAE"
+    assert (masks.answer["method"], masks.answer["gap"]) == ("VideoMAE", 2)
+    some = kinema("visualize", "masks", *given, "--recipe", "ino_smoke", "--frames", 2, "--out", tmp_path / "ino")
+    assert some.code == 0, some.err
+    assert "masks.png, masks.mp4 (1 frame)" in some.out
+    assert "a clip's frames are 2 apart, those between passed over: --gap 1 shows every one" in some.out
+    shutil.rmtree(tmp_path / "ino")
     assert files_in(tmp_path) == ["masks.png", "reconstruct.mp4", "reconstruct.png"]
     with Image.open(tmp_path / "reconstruct.png") as sheet:
         assert sheet.width == 8 + 3 * 200
