@@ -44,6 +44,17 @@ def test_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert said in table
 
 
+def test_pixels_of_own_runs_are_known(inputs: Path, tmp_path: Path, kinema: Command) -> None:
+    own = kinema("weights", "inspect", inputs / "weights", "--json").answer
+    assert own["facts"]["pixels_known_from"] == "Kinema's own training"
+    kinema("weights", "convert", inputs / "weights", "--to", "kinema", "--out", tmp_path / "again")
+    again = kinema("weights", "inspect", tmp_path / "again", "--json").answer
+    assert (again["format"], again["facts"]) == ("kinema", own["facts"])
+    kinema("weights", "convert", dino_file(tmp_path), "--to", "kinema", "--out", tmp_path / "dino")
+    other = kinema("weights", "inspect", tmp_path / "dino", "--json").answer
+    assert other["facts"]["pixels_known_from"] == "the format: ImageNet's"
+
+
 def test_convert_and_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = dino_file(tmp_path)
     for to in ("kinema", "huggingface", "timm"):

@@ -79,8 +79,8 @@ def write_onnx(file: Path, program: torch.export.ExportedProgram) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A context in which PyTorch's exporters keep what they warn of to themselves: packages that are not needed here, and
-    their own old calls. What fails still raises."""
+    """A context in which PyTorch's exporters keep what they warn of to themselves: packages that are not needed here,
+    and their own old calls. What fails still raises."""
     logger = logging.getLogger("torch.onnx")
     former = logger.level
     logger.setLevel(logging.ERROR)
