@@ -71,3 +71,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The words "did you mean 'x'? ", for the known name that is most like `name`; empty where none is like it."""
     alike = get_close_matches(name, list(known), n=1)
     return f"did you mean '{alike[0]}'? " if alike else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """The number and the noun, as in "1 frame" and "8 frames", for a message."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,11 +1,14 @@
 """What a sceptical user tries on any command: one clear line, the right exit code, nothing half-written."""
 
 import errno
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 from kinema.cli.terminal import run
+from kinema.errors import ConfigError
 from tests.cli.conftest import TINY, Command, files_in
 
 
@@ -52,7 +55,32 @@ def test_names_that_do_not_exist(kinema: Command, words: list[str], said: str) -
     ],
 )
 def test_misspelt_options(kinema: Command, words: list[str], meant: str) -> None:
-    kinema(*words).require_usage_error("nrecognized options", meant)
+    kinema(*words).require_error(2, "nrecognized options", meant)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("synth --out o --clip 3", "unrecognized options: --clip, 3 (kinema synth): did you mean '--clips'? `kinema"),
+        ("synth --clip 3", "missing --out PATH; unrecognized options: --clip, 3 (kinema synth): `kinema synth --help`"),
+        ("score davis", "missing --root PATH, --results PATH (kinema score)"),
+        ("synth --out", "missing value for argument '--out'"),
+        ("synth --out o --clips many", "--clips: invalid literal for int() with base 10: 'many' (kinema synth)"),
+        (f"synth --out o --clips {'a' * 150}", f"'{'a' * 150}' (kinema synth)"),
+        ("pretrain siammae_smoke --data x --out y --train.steps abc", "from ['abc'] (kinema pretrain siammae_smoke)"),
+        ("probe 3nn", "invalid choice '3nn' for argument 'kind'. Expected one of ('knn', 'linear', 'attentive') ("),
+        ("synth --out o --clps 3 --sed 4", "did you mean '--clips', '--seed'?"),
+    ],
+)
+def test_wrong_options_are_one_line(kinema: Command, words: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    done = kinema(*words.split())
+    done.require_error(2, said)
+    assert len(done.err.splitlines()) == 1
+    assert os.environ["COLUMNS"] == "60"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        kinema(*words.split(), "--debug")
 
 
 @pytest.mark.parametrize("out", ["file", "file/run", "file/deeper/run"])

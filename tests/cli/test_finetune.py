@@ -117,7 +117,7 @@ def test_testing_what_is_no_classifier(kinema: Command, coloured: Path) -> None:
     test = ["--evaluate-only", "--dataset", "folders", "--root", coloured / "data"]
     kinema("finetune", *test, "--weights", coloured / "weights").require_error(4, "an encoder without a classifier")
     kinema("finetune", *test, "--weights", coloured / "none").require_error(4, "no readable config.json")
-    kinema("finetune", *test).require_usage_error("--weights")
+    kinema("finetune", *test).require_error(2, "missing", "--weights")
 
 
 def test_names(kinema: Command) -> None:

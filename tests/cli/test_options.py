@@ -77,6 +77,7 @@ def test_help_names_the_choices(kinema: Command) -> None:
 def test_help_names_every_command_and_recipe(kinema: Command) -> None:
     said = kinema("--help").out
     assert all(f"  {name} " in said for name in COMMANDS)
+    assert "1 a difference (`weights compare`) or a fault of ours" in said
     assert kinema().code == 2
     said = kinema("pretrain", "--help").out
     assert all(f"  {name} " in said for name in RECIPES)

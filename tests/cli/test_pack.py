@@ -25,7 +25,7 @@ def test_a_pack_is_announced_made_and_summed_up(kinema: Command, tree: Path, tmp
     assert "4 videos and images, 30 frames in 1 shard" in done.out
     assert "3 of 7 could not be read (skipped.jsonl)" in done.out
     assert "run/text.avi: not a readable video" in done.out
-    assert "lists/train.txt, 2 lines, 1 lines left out" in done.out
+    assert "lists/train.txt, 2 lines, 1 line left out" in done.out
 
 
 @pytest.mark.usefixtures("in_process")

@@ -46,7 +46,7 @@ def test_the_table_names_unreadable_files(data: Path, tmp_path: Path, capsys: py
     assert main(_arguments("knn", data, tmp_path / "out", "--knn.k", "3")) == 0
     printed = capsys.readouterr().out
     assert "12 training and 3 test files" in printed
-    assert "1 files unreadable and in no number" in printed
+    assert "1 file unreadable and in no number: " in printed
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,12 @@ def test_reconstruct_and_masks(kinema: Command, inputs: Path, trained: Path, tmp
     masks = kinema("visualize", "masks", *given, "--recipe", "videomae_smoke", "--json", "--film", "False")
     assert masks.code == 0, masks.err
     assert masks.answer["files"] == ["masks.png"]
-    assert masks.answer["method"] == "VideoMAE"
+    assert (masks.answer["method"], masks.answer["gap"]) == ("VideoMAE", 2)
+    some = kinema("visualize", "masks", *given, "--recipe", "ino_smoke", "--frames", 2, "--out", tmp_path / "ino")
+    assert some.code == 0, some.err
+    assert "masks.png, masks.mp4 (1 frame)" in some.out
+    assert "a clip's frames are 2 apart, those between passed over: --gap 1 shows every one" in some.out
+    shutil.rmtree(tmp_path / "ino")
     assert files_in(tmp_path) == ["masks.png", "reconstruct.mp4", "reconstruct.png"]
     with Image.open(tmp_path / "reconstruct.png") as sheet:
         assert sheet.width == 8 + 3 * 200
@@ -61,19 +66,21 @@ def test_reconstruct_and_masks(kinema: Command, inputs: Path, trained: Path, tmp
         ("visualize", 2, "no view named"),
         ("visualize atention v", 2, "did you mean 'attention'?"),
         ("visualize attention video.mp4 --weights pixels:16", 4, "without attention"),
-        ("visualize attention video.mp4 --weights weights --point 80 3", 2, "choose one inside"),
+        ("visualize attention video.mp4 --weights weights --point 80 3", 2, "(--point): choose one inside"),
         ("visualize pca video.mp4 --weights weights --start 6", 2, "frame 6 of 6"),
+        ("visualize pca video.mp4 --weights weights --features.layer 3", 2, "2 blocks (--features.layer): use 1 to 2"),
         ("visualize pca nowhere.mp4 --weights weights", 3, "no such video"),
         ("visualize pca video.mp4 --weights empty", 4, "encoder.safetensors"),
         ("visualize pca video.mp4 --weights weights --samples 0", 2, "give at least 1"),
-        ("visualize correspond video.mp4 --weights weights --points 1 99", 2, "choose one inside"),
+        ("visualize correspond video.mp4 --weights weights --points 1 99", 2, "(--points): choose one inside"),
         ("visualize correspond video.mp4 --weights weights --points 1 9 --point-frame 9", 3, "frame 9 does not exist"),
         ("visualize reconstruct video.mp4 --weights weights", 4, "no checkpoint there"),
         ("visualize reconstruct one.mp4 --weights trained", 3, "a pair needs 2"),
-        ("visualize reconstruct video.mp4 --weights trained --mask-ratio 1", 2, "mask ratio 1.0"),
+        ("visualize reconstruct video.mp4 --weights trained --mask-ratio 1", 2, "[0, 1) (--mask-ratio)"),
         ("visualize masks video.mp4", 2, "not exactly one method"),
         ("visualize masks video.mp4 --recipe videomae_smok", 2, "did you mean 'videomae_smoke'?"),
         ("visualize masks video.mp4 --recipe siammae_smoke --region 0 0 49", 2, "--region"),
+        ("report", 2, "no run named"),
         ("report weights", 3, "no recipe.json there"),
     ],
 )

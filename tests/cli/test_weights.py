@@ -10,6 +10,7 @@ import torch
 from kinema.cli.main import main
 from kinema.models.configs import ViTConfig
 from kinema.weights.read import read_weights
+from tests.cli.conftest import Command
 from tests.pipeline.small import write_inputs
 from tests.weights.layouts import FRAMES, dino_head, random_vit, saved, state, training, under
 
@@ -43,6 +44,17 @@ def test_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert said in table
 
 
+def test_pixels_of_own_runs_are_known(inputs: Path, tmp_path: Path, kinema: Command) -> None:
+    own = kinema("weights", "inspect", inputs / "weights", "--json").answer
+    assert own["facts"]["pixels_known_from"] == "Kinema's own training"
+    kinema("weights", "convert", inputs / "weights", "--to", "kinema", "--out", tmp_path / "again")
+    again = kinema("weights", "inspect", tmp_path / "again", "--json").answer
+    assert (again["format"], again["facts"]) == ("kinema", own["facts"])
+    kinema("weights", "convert", dino_file(tmp_path), "--to", "kinema", "--out", tmp_path / "dino")
+    other = kinema("weights", "inspect", tmp_path / "dino", "--json").answer
+    assert other["facts"]["pixels_known_from"] == "the format: ImageNet's"
+
+
 def test_convert_and_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = dino_file(tmp_path)
     for to in ("kinema", "huggingface", "timm"):
@@ -61,6 +73,16 @@ def test_convert_and_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "features: up to" in said
     assert "apart" in said
+    assert f"and {len(state()) - 4} more such tensors; --json names all" in said
+
+
+def test_what_cannot_be_converted_or_read(inputs: Path, tmp_path: Path, kinema: Command) -> None:
+    convert = ("weights", "convert", inputs / "weights", "--to", "huggingface", "--out", tmp_path / "out")
+    kinema(*convert, "--model-type", "vit_mea").require_error(2, "no model type 'vit_mea'", "did you mean 'vit_mae'?")
+    kinema(*convert, "--model-type", "nonsense").require_error(2, "(--model-type)", "there are videomae, vit_mae")
+    for option in ("heads=3", "teacher"):
+        own = f"{inputs / 'weights'}#{option}"
+        kinema("weights", "inspect", own).require_error(4, "options for a network whose config.json", f"({own})")
 
 
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:

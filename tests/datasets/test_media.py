@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kinema.datasets.config import DataConfig
-from kinema.datasets.media import MAX_ATTEMPTS, MediaDataset, Sample
+from kinema.datasets.media import MediaDataset, Sample
 from kinema.datasets.scan import MediaItem, scan
 from kinema.errors import ConfigError, DatasetError
 from kinema.types import ClipSpec
@@ -109,8 +109,11 @@ def test_nothing_readable_ends_in_an_error(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_text("no video")
     clips = MediaDataset(scan([tmp_path]), data=AS_THEY_ARE, clip=CLIP, seed=0)
-    with pytest.raises(DatasetError, match=rf"{MAX_ATTEMPTS} files in a row"):
+    with pytest.raises(DatasetError, match=r"^2 files in a row could not be read \(the last, .*mp4: not a readable"):
         clips.sample(0, 0)
+    only = MediaDataset(scan([tmp_path / "a.mp4"]), data=AS_THEY_ARE, clip=CLIP, seed=0)
+    with pytest.raises(DatasetError, match=r"^1 file could not be read \(/.*/a\.mp4: not a .*\): repair it, or give"):
+        only.sample(0, 0)
 
 
 def test_each_frame_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

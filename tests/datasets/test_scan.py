@@ -84,7 +84,7 @@ def test_nothing_found_says_what_was_seen(tree: Path, tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
     (tmp_path / "empty" / "a.text").touch()
     Image.new("RGB", (8, 8)).save(tmp_path / "empty" / "one.png")
-    with pytest.raises(DatasetError, match="saw 1 single images, 1 other files"):
+    with pytest.raises(DatasetError, match="saw 1 single image, 1 other file"):
         scan([tmp_path / "empty"])
 
 
@@ -149,11 +149,11 @@ def test_a_manifest_leaves_out_what_is_unusable_or_double(tree: Path, caplog: py
     write_manifest(tree / "manifest.jsonl", records)
     with caplog.at_level("INFO"):
         assert found(scan([tree / "manifest.jsonl"]), tree) == [("a.mp4", "video"), ("f", "frames")]
-    assert "2 files passed over: the manifest calls them unusable or double" in caplog.text
+    assert "2 files passed over, which the manifest calls unusable or double" in caplog.text
     assert len(scan([tree / "manifest.jsonl"], images=True)) == 3
     assert found(scan([tree / "manifest.jsonl"], exclude=[tree / "f"]), tree) == [("a.mp4", "video")]
     write_manifest(tree / "manifest.jsonl", records[1:3])
-    with pytest.raises(DatasetError, match="saw 2 unusable or double"):
+    with pytest.raises(DatasetError, match="saw 2 files unusable or double"):
         scan([tree / "manifest.jsonl"])
 
 
@@ -193,6 +193,6 @@ def test_masks_beside_frames_are_no_clips(tmp_path: Path, caplog: pytest.LogCapt
     caplog.set_level("INFO")
     (item,) = scan([tmp_path])
     assert item.path == tmp_path / "davis" / "JPEGImages" / "480p" / "bear"
-    assert "1 folders of masks passed over" in caplog.text
+    assert "1 folder of masks passed over" in caplog.text
     (named,) = scan([tmp_path / "davis" / "Annotations"])  # asked for by name, they are meant
     assert named.path.parent.parent.name == "Annotations"

@@ -11,6 +11,7 @@ from PIL import Image
 
 from kinema.errors import ConfigError, DatasetError, WeightsError
 from kinema.methods.configs import MethodConfig, SiamMAEConfig, VideoMAEConfig
+from kinema.methods.ino_config import INOConfig
 from kinema.methods.method import Method, Reconstruction
 from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.pipeline.reconstruct import Reconstructor, Windows
@@ -129,6 +130,32 @@ def test_a_method_of_two_views_is_shown_each_frame_by_itself(tmp_path: Path, mon
     assert drawn.frames == 5
     with Image.open(tmp_path / "look.png") as sheet:
         assert sheet.width == 8 + 3 * 200
+
+
+def test_masks_of_a_method_that_predicts_no_pixels(tmp_path: Path) -> None:
+    """INO: the tokens that the student does not see, the same in all frames of the clip; nothing else is changed."""
+    config = RECIPES["ino_smoke"]().method
+    assert isinstance(config, INOConfig)
+    config = replace(config, mask_probability=1.0, mask_ratio=(0.5, 0.5))
+    method = build_method(config, seed=0)
+    painter = Reconstructor(method, Windows(gap=1, seed=3), masks_only=True, device=CPU)
+    side = config.crop_size
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, side, side), dtype=np.uint8))
+    shown = painter._of_window([0, 1, 2, 3], frames, 0)
+    tokens = method.hidden(torch.tensor([3]))[0].unflatten(1, config.crop_grid).numpy()  # pyright: ignore
+    assert 0 < tokens.mean() < 1
+    for each, hidden in zip(shown, tokens, strict=True):
+        frame, seen = each.tiles
+        pixels = np.kron(hidden, np.ones((config.encoder.patch_size,) * 2, bool)).astype(bool)
+        assert np.array_equal(seen.picture[~pixels], frame.picture[~pixels])
+        assert (seen.picture[pixels] == 128).all()
+        assert seen.caption == "seen, 50 % hidden"
+    assert draw(method, counted(8), tmp_path, masks_only=True, gap=2, frames=2).frames == 4
+    with pytest.raises(WeightsError, match="INO predicts no pixels"):
+        draw(method, counted(8), tmp_path / "out")
+    sees_all = replace(config, mask_probability=0.0, masked_tokens=0.0, consistency=0.0)
+    with pytest.raises(WeightsError, match="INO hides nothing"):
+        draw(build_method(sees_all, seed=0), counted(8), tmp_path / "out", masks_only=True)
 
 
 def tiles_of(config: MethodConfig, *, masks_only: bool) -> list[Tile]:

@@ -3,7 +3,7 @@
 import errno
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from kinema.train import checkpoint
 from kinema.train.checkpoint import finished_steps
 from kinema.train.loop import FitResult, Hook
 from kinema.train.stop import StopRequest
+from kinema.weights.read import read_weights
+from kinema.weights.write import write_as
 from tests.pipeline.small import write_davis
 
 Run = Callable[..., FitResult]
@@ -124,6 +126,36 @@ def test_a_run_that_starts_from_an_encoder(davis: DavisLayout, tmp_path: Path) -
     pretrain(_request(davis, tmp_path / "second", train=slow, init_from=str(tmp_path / "first")))
     before, after = (load_file(tmp_path / name / "encoder.safetensors") for name in ("first", "second"))
     assert all((before[name] - after[name]).abs().max() < 1e-6 for name in before)
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"), [("videomae_smoke", "VideoMAEForPreTraining"), ("vicmae_smoke", "ViTMAEForPreTraining")]
+)
+def test_a_masked_decoder_is_left_converted_and_started_from(
+    davis: DavisLayout, tmp_path: Path, name: str, architecture: str
+) -> None:
+    recipe = recipe_named(name)
+    few = {"steps": 1, "warmup_steps": 0, "pictures_every_steps": None}
+    recipe = replace(recipe, data=replace(recipe.data, num_workers=0), train=replace(recipe.train, **few))
+    run = tmp_path / "run"
+    pretrain(_request(davis, run, name=name, recipe=recipe))
+    trained = load_file(run / "checkpoints" / "latest" / "method.safetensors")
+    decoder = {key.removeprefix("decoder."): value for key, value in trained.items() if key.startswith("decoder.")}
+    _require_equal(load_file(run / "decoder.safetensors"), decoder)
+    weights, _ = read_weights(run, with_decoder=True)
+    write_as(tmp_path / "theirs", weights, "huggingface")
+    assert json.loads((tmp_path / "theirs" / "config.json").read_text())["architectures"] == [architecture]
+    again, _ = read_weights(tmp_path / "theirs")
+    _require_equal(again.decoder_tensors or {}, decoder)
+    for source in (run, tmp_path / "theirs"):
+        method = module.build_method(recipe.method, seed=7)
+        module._start_from(method, str(source))
+        _require_equal(method.get_submodule("decoder").state_dict(), decoder)
+
+
+def _require_equal(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_the_encoder_is_as_new_as_a_checkpoint_made_by_time(

@@ -75,6 +75,14 @@ def test_a_run_that_was_begun_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.jsonl").exists()
 
 
+def test_another_recipe_is_all_that_is_said_of_it(tmp_path: Path) -> None:
+    _open(tmp_path)
+    other = described("videomae_smoke", recipe_named("videomae_smoke"), ITEMS, [Path("clips")], None)
+    with pytest.raises(ConfigError) as caught:
+        _open(tmp_path, other)
+    assert caught.value.what == "a run of another recipe is there: siammae_smoke, not videomae_smoke"
+
+
 def test_data_that_were_moved_are_the_same(tmp_path: Path) -> None:
     def moved(root: Path, names: list[str]) -> dict:
         items = [MediaItem(path=root / name, kind="video") for name in names]

@@ -60,6 +60,8 @@ def test_pairs_are_shown_with_nine_tenths_hidden_unless_told(tmp_path: Path) -> 
     assert load_method(run).method.config.mask_ratio == 0.9  # pyright: ignore
     assert load_method(run, mask_ratio=0.5).method.config.mask_ratio == 0.5  # pyright: ignore
     assert chosen_method(None, "videomae_smoke", mask_ratio=None).method.config.mask_ratio == 0.75  # pyright: ignore
+    shares = chosen_method(None, "ino_smoke", mask_ratio=0.4).method.config.mask_ratio  # pyright: ignore
+    assert shares == (0.4, 0.4)
     with pytest.raises(ConfigError, match=r"mask ratio 1\.5"):
         load_method(run, mask_ratio=1.5)
     with pytest.raises(ConfigError, match="not exactly one"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,13 @@ def test_what_is_saved_is_read_again(saved: Path) -> None:
     clips = torch.randn(2, 4, 3, 32, 32)
     assert torch.equal(read.classifier(clips), expected(clips))
     assert read.at(READING) is read.classifier
+
+
+def test_its_encoder_is_read_with_the_pixels_that_it_was_tuned_on(tmp_path: Path) -> None:
+    halves = (0.5, 0.5, 0.5)
+    facts = ClassifierFacts(class_names=("a", "b", "c"), reading=replace(READING, mean=halves, std=halves))
+    save_classifier(tmp_path, Classifier(ViT(ENCODER), 3), facts, step=7)
+    assert (load(tmp_path).source.mean, load(tmp_path).source.std) == (halves, halves)
 
 
 def test_it_reads_clips_of_another_length_and_size(saved: Path) -> None:

@@ -4,9 +4,7 @@ python -m tests.weights.graph_check KIND FOLDER: writes a small network there, a
 torch.export's file and of ONNX under onnxruntime, at three sizes.
 """
 
-import logging
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +47,4 @@ def main(kind: str, folder: Path) -> list[float]:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
     sys.stdout.write(" ".join(map(str, main(sys.argv[1], Path(sys.argv[2])))) + "\n")

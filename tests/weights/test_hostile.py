@@ -178,6 +178,12 @@ def empty(folder: Path) -> Path:
     return folder / "weights.pth"
 
 
+def cut_in_a_reference(folder: Path) -> Path:
+    """It refers to a value that was never read: PyTorch raises a KeyError of a number and nothing else."""
+    (folder / "weights.pth").write_bytes(b"\x80\x02}q\x00h\x05.")
+    return folder / "weights.pth"
+
+
 def words(folder: Path) -> Path:
     (folder / "weights.pth").write_text("words " * 99)
     return folder / "weights.pth"
@@ -215,6 +221,7 @@ def words(folder: Path) -> Path:
         (no_network, "no network in it: it holds optimizer, epoch"),
         (index_leads_out, "which is no file of this folder"),
         (empty, "not a readable PyTorch file"),
+        (cut_in_a_reference, "not a readable PyTorch file: it ends too early, or is of another kind"),
         (words, "refused|not a readable PyTorch file"),
     ],
 )

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 from kinema.errors import ConfigError, WeightsError
-from kinema.models.configs import MaskedDecoderConfig, ViTConfig
+from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.masked_decoder import MaskedDecoder
 from kinema.weights.comparison import compared
 from kinema.weights.formats.timm import timm_architecture, to_timm
@@ -54,6 +55,9 @@ def test_own_files_keep_everything_and_the_card_says_it(tmp_path: Path) -> None:
     card = (tmp_path / "own" / "README.md").read_text()
     for said in ("siammae_smoke", "clips/", "davis: J&F-Mean 0.5; protocol `crw` version 1", "0.5 0.5 0.5", "`abc`"):
         assert said in card
+    assert card.index("## How to use it") < card.index("| fact |") < card.index("<details>") < card.index('"clips/"')
+    assert card.rstrip().endswith("</details>")
+    assert "| decoder | MaskedDecoderConfig |" in card
     (tmp_path / "own" / "decoder.safetensors").write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"decoder.safetensors is not the one of config.json"):
         read_weights(tmp_path / "own")
@@ -64,6 +68,19 @@ def test_a_card_claims_nothing_that_nobody_measured(tmp_path: Path) -> None:
     card = (tmp_path / "README.md").read_text()
     assert "no number is claimed" in card
     assert "The files do not say" in card
+
+
+@pytest.mark.parametrize("to", ["huggingface", "timm"])
+def test_a_decoder_that_is_not_written_is_not_mentioned(tmp_path: Path, to: Literal["huggingface", "timm"]) -> None:
+    """SiamMAE's, for which no other library has a place; a masked autoencoder's goes to transformers alone."""
+    cross = CrossDecoderConfig(width=16, depth=1, num_heads=2)
+    write_as(tmp_path / "cross", network(decoder=cross, decoder_tensors={}), to)
+    for file in (tmp_path / "cross").glob("*.[jm][sd]*"):
+        assert "ecoder" not in file.read_text().replace("vit_mae", ""), file
+    config = MaskedDecoderConfig(width=16, depth=1, num_heads=2)
+    tensors = dict(MaskedDecoder(config, SMALL, patch_values=192).state_dict())
+    write_as(tmp_path / "masked", network(decoder=config, decoder_tensors=tensors), to)
+    assert ("| decoder |" in (tmp_path / "masked" / "README.md").read_text()) == (to == "huggingface")
 
 
 @pytest.mark.parametrize("config", [replace(SMALL, positions="learned"), REGISTERS], ids=["plain", "registers"])
@@ -116,6 +133,7 @@ def test_graphs_give_equal_features_at_every_size(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.weights.graph_check", "registers", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stderr == ""  # nothing that PyTorch says to itself
     assert max(map(float, ran.stdout.splitlines()[-1].split())) < 1e-5
 
 

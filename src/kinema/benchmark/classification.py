@@ -14,7 +14,6 @@ from kinema.benchmark.result import versions
 from kinema.datasets.actions import LabelledSet
 from kinema.datasets.labelled import labelled_items
 from kinema.datasets.scan import MediaItem
-from kinema.errors import DatasetError
 from kinema.features import WeightsSource
 from kinema.files import write_json
 from kinema.metrics.classification import merge_views
@@ -22,7 +21,7 @@ from kinema.ops.collectives import gather_objects, rank, world_size
 from kinema.ops.pixels import standardize
 from kinema.ops.precision import autocast, resolve_precision
 from kinema.transfer.classifier import Classifier
-from kinema.transfer.clips import Report, each_views
+from kinema.transfer.clips import Report, each_views, none_readable
 from kinema.transfer.settings import ClipReading
 
 RESULT = "result.json"
@@ -85,8 +84,7 @@ def _scores(labelled: LabelledSet, rows: Sequence[np.ndarray | str]) -> Classifi
     read = [(file.label, row) for file, row in zip(labelled.files, rows, strict=True) if not isinstance(row, str)]
     unreadable = [(str(file.path), row) for file, row in zip(labelled.files, rows, strict=True) if isinstance(row, str)]
     if not read:
-        what = f"none of {len(labelled)} files can be read: {unreadable[0][1]}"
-        raise DatasetError(what, where=unreadable[0][0], fix="repair them")
+        raise none_readable(unreadable)
     labels, probabilities = np.array([label for label, _ in read]), np.stack([row for _, row in read])
     return ClassifierScores(summary=scored(probabilities, labels), test_files=len(read), unreadable=unreadable)
 

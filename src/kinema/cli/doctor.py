@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from kinema.cli.terminal import Common, answer, parse, progress, run
-from kinema.errors import ConfigError, DatasetError
+from kinema.errors import ConfigError, DatasetError, counted
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.registry import recipe_named
 
@@ -108,7 +108,7 @@ def _findings_text(findings: "Sequence[Finding]") -> str:
         lines += [_colored(status, _COLORS[finding.status]) + first.removeprefix(status), *rest]
         lines += _indented(finding.fix, _COLUMN + 3, first=f"{'':{_COLUMN}}->")
     counts = Counter(finding.status for finding in findings)
-    told = [_count(counts[status], status) for status in ("problem", "note") if counts[status]]
+    told = [counted(counts[status], status) for status in ("problem", "note") if counts[status]]
     return "\n".join([*lines, "", f"installation: {', '.join(told) or 'all good'}"])
 
 
@@ -122,8 +122,8 @@ def _summary_text(summary: "Summary", *, is_quick: bool, manifest: str | None) -
     from kinema.doctor.machine import readable_size
 
     size = f", {readable_size(summary.size_bytes)}" if summary.size_bytes else ""  # packs are not weighed
-    amount = f"{_count(summary.frames, 'frame')}, {timedelta(seconds=round(summary.duration_s))} of video"
-    lines = [f"{_count(summary.files, 'file')}{size}: {amount}, {'a few of each' if is_quick else 'all'} decoded"]
+    amount = f"{counted(summary.frames, 'frame')}, {timedelta(seconds=round(summary.duration_s))} of video"
+    lines = [f"{counted(summary.files, 'file')}{size}: {amount}, {'a few of each' if is_quick else 'all'} decoded"]
     if summary.sizes:
         lines.append(" to ".join(f"{width} × {height}" for width, height in dict.fromkeys(summary.sizes)) + " pixels")
     if summary.keyframe_interval is not None:
@@ -160,7 +160,3 @@ def _indented(text: str, width: int, *, first: str = "") -> list[str]:
     return textwrap.wrap(
         text, _WIDTH, initial_indent=first.ljust(width), subsequent_indent=" " * width, break_on_hyphens=False
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

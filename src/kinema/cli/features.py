@@ -9,6 +9,7 @@ import tyro
 
 from kinema.cli.settings import typed
 from kinema.cli.terminal import Common, Device, answer, parse, progress, run, say
+from kinema.errors import counted
 from kinema.transfer.settings import ClipReading
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def _features(given: Arguments, *, own_size: bool, own_frames: bool) -> None:
             num_workers=given.num_workers,
             report=report,
         )
-    for name, reason in extracted.unreadable:
-        say(f"unreadable: {name}: {reason}")
+    for _name, reason in extracted.unreadable:  # which says the name
+        say(f"unreadable: {reason}")
     answer({**extracted.as_json(), "out": str(given.out)}, _table(extracted, given.out), as_json=given.json)
 
 
@@ -90,7 +91,7 @@ def _table(extracted: "Extracted", out: Path) -> str:
     reading, shape = extracted.reading, " x ".join(map(str, extracted.shape))
     left_out = f"\n{len(extracted.unreadable)} unreadable and without an entry" if extracted.unreadable else ""
     return (
-        f"{out}: {extracted.videos} videos, {extracted.kind} features of {shape} {extracted.dtype} each, from "
-        f"{reading.num_views} view{'s' if reading.num_views > 1 else ''} of {reading.sampling.num_frames} frames of "
+        f"{out}: {counted(extracted.videos, 'video')}, {extracted.kind} features of {shape} {extracted.dtype} each, "
+        f"from {counted(reading.num_views, 'view')} of {counted(reading.sampling.num_frames, 'frame')} of "
         f"{reading.size} pixels{left_out}"
     )

@@ -12,7 +12,7 @@ from kinema.cli.tables import accuracy_line, unreadable_lines
 from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, progress, run
 from kinema.cli.training import ending, explain, in_typed_units, show_estimate, with_warmup_share_of
 from kinema.datasets.config import DataConfig
-from kinema.errors import KinemaError
+from kinema.errors import KinemaError, counted
 from kinema.recipes.recipe import FineTuneRecipe, Views
 from kinema.recipes.registry import FINETUNE_RECIPES, finetune_recipe_named
 from kinema.train.config import TrainConfig
@@ -177,7 +177,8 @@ def _table(result: "ClassifierResult") -> str:
     learned = "" if result.train_files is None else f"{result.train_files} training and "
     lines = [
         f"fine-tuned on {result.data['dataset']}: {result.classes} classes, {learned}{result.test_files} test files, "
-        f"{reading.views}x{reading.crops} views of {reading.sampling.num_frames} frames of {reading.size} pixels",
+        f"{reading.views}x{reading.crops} views of {counted(reading.sampling.num_frames, 'frame')} of {reading.size} "
+        "pixels",
         accuracy_line(result.summary),
     ]
     return "\n".join([*lines, *unreadable_lines(result.unreadable)])

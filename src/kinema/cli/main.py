@@ -88,7 +88,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "exit codes: 0 done, 1 a fault of ours, 2 wrong usage, 3 unusable data, 4 unusable weights,",
-            "            5 training stopped, 130 interrupted (state saved)",
+            "exit codes: 0 done, 1 a difference (`weights compare`) or a fault of ours, 2 wrong usage,",
+            "            3 unusable data, 4 unusable weights, 5 training stopped, 130 interrupted (state saved)",
         ]
     )

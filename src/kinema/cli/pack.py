@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.terminal import Common, answer, parse, progress, run, say
-from kinema.errors import ConfigError
+from kinema.errors import ConfigError, counted
 from kinema.packing.pack import PackResult, pack, require_usable
 from kinema.packing.prepare import Plan, plan_pack
 from kinema.packing.settings import PackSettings
@@ -90,7 +90,7 @@ def _check(given: Arguments) -> None:
 
 
 def _outlook(plan: Plan) -> str:
-    found = f"{plan.source}: {len(plan.collection.entries)} files"
+    found = f"{plan.source}: {counted(len(plan.collection.entries), 'file')}"
     if plan.estimate is None:
         return f"{found}; {plan.folder} is complete, checking it"
     to_write = f"about {_size(plan.bytes_to_write)} to write"
@@ -102,7 +102,7 @@ def _outlook(plan: Plan) -> str:
 
 
 def _summary(plan: Plan, result: PackResult) -> str:
-    form = f"{result.files} {'shard' if plan.settings.form == 'shards' else 'file'}{'s' * (result.files != 1)}"
+    form = counted(result.files, "shard" if plan.settings.form == "shards" else "file")
     kept = f", {result.kept} of them from before" if result.kept else ""
     lines = [f"{plan.folder}: {result.videos} videos and images, {result.frames:,} frames in {form}{kept}"]
     lines.append(f"disk: {_size(result.bytes)}")
@@ -112,8 +112,8 @@ def _summary(plan: Plan, result: PackResult) -> str:
         lines += [f"  {name}: {reason}" for name, reason in list(result.skipped.items())[:_SHOWN]]
     for carried in result.lists:
         if carried.renamed or carried.left_out:
-            dropped = f", {carried.left_out} lines left out" if carried.left_out else ""
-            lines.append(f"list: {carried.name}, {carried.renamed} lines{dropped}")
+            dropped = f", {counted(carried.left_out, 'line')} left out" if carried.left_out else ""
+            lines.append(f"list: {carried.name}, {counted(carried.renamed, 'line')}{dropped}")
     if result.videos:
         lines.append(f"train on it: kinema pretrain RECIPE --data {plan.folder} --out RUN")
     return "\n".join(lines).encode(errors="backslashreplace").decode()  # a file's name may be any bytes

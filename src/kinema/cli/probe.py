@@ -9,7 +9,7 @@ import tyro
 
 from kinema.cli.tables import accuracy_line, unreadable_lines
 from kinema.cli.terminal import Common, Device, answer, parse, progress, run
-from kinema.errors import ConfigError
+from kinema.errors import ConfigError, counted
 from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _table(result: "ProbeResult") -> str:
     views, summary = result.reading.num_views, result.summary
     lines = [
         f"{result.probe} on {result.data['dataset']}: {result.classes} classes, {result.train_files} training and "
-        f"{result.test_files} test files, {views} view{'s' if views > 1 else ''} each"
+        f"{result.test_files} test files, {counted(views, 'view')} each"
     ]
     for row in result.rows if len(result.rows) > 1 else ():
         lines.append(f"seed {row['seed']}: top-1 {100 * row['top1']:.1f}  (learning rate {row['learning_rate']:g})")

@@ -8,7 +8,7 @@ import tyro
 
 from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
-from kinema.errors import KinemaError
+from kinema.errors import KinemaError, counted
 from kinema.propagation.config import PropagationConfig
 from kinema.propagation.protocol import changed
 from kinema.propagation.protocols import protocol_named
@@ -80,7 +80,10 @@ def _propagate(given: Arguments) -> None:
         "neediest_frame": written.neediest,
         "protocol": protocol.name,
     }
-    lines = [f"{given.out}: {', '.join(written.files)} ({written.frames} frames)", f"protocol: {protocol.name}"]
+    lines = [
+        f"{given.out}: {', '.join(written.files)} ({counted(written.frames, 'frame')})",
+        f"protocol: {protocol.name}",
+    ]
     if written.neediest is not None:
         lines.append(f"frame {written.neediest} most needs a second label")
     answer(result, "\n".join(lines), as_json=given.json)

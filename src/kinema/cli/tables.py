@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kinema.errors import counted
+
 _FEW = 12
 """Settings of a sweep that are printed."""
 
@@ -53,8 +55,8 @@ def unreadable_lines(unreadable: Sequence[tuple[str, str]]) -> list[str]:
     """One line that counts files that are in no number, and names the first; none where there are none."""
     if not unreadable:
         return []
-    path, reason = unreadable[0]
-    return [f"{len(unreadable)} files unreadable and in no number, the first {path}: {reason}"]
+    first = "" if len(unreadable) == 1 else "the first "
+    return [f"{counted(len(unreadable), 'file')} unreadable and in no number: {first}{unreadable[0][1]}"]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, plain: int = 0) -> str:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -13,11 +14,14 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import tyro
 from rich.console import Console
 
+from kinema.cli.usage import boxes_as_errors, with_option
 from kinema.errors import ConfigError, DatasetError, KinemaError
 
 INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _Args = TypeVar("_Args")
+_typed: ContextVar[tuple[str, ...]] = ContextVar("typed", default=())
+"""The words of the command that runs, for errors that come long after they were parsed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,7 @@ Device = Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda[:N]")]
 
 
 def parse(kind: type[_Args], arguments: Sequence[str], *, command: str, **defaults: Any) -> _Args:
-    """The command's arguments; explains itself and exits with 2 where they are wrong.
+    """The command's arguments; says in one line what is wrong with them and exits with 2.
 
     Settings are printed and read by their dotted names, e.g. `--train.steps 200`. defaults: of fields of `kind` whose
     values are known only now.
@@ -45,11 +49,14 @@ def parse(kind: type[_Args], arguments: Sequence[str], *, command: str, **defaul
     ]
     space = {"__doc__": kind.__doc__}
     chosen = make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True, namespace=space)
+    debug = "--debug" in arguments
+    _typed.set(tuple(arguments))
     try:
-        config = (tyro.conf.FlagCreatePairsOff,)
-        return tyro.cli(chosen, args=list(arguments), prog=f"kinema {command}", config=config)
-    except KinemaError as error:  # a value that a configuration refuses when it is made
-        raise SystemExit(fail(error, debug="--debug" in arguments)) from error
+        with boxes_as_errors(f"kinema {command}", arguments):
+            config = (tyro.conf.FlagCreatePairsOff,)
+            return tyro.cli(chosen, args=list(arguments), prog=f"kinema {command}", config=config)
+    except KinemaError as error:  # also a value that a configuration refuses when it is made
+        raise SystemExit(fail(error, debug=debug)) from error
 
 
 def say(text: str) -> None:
@@ -102,7 +109,7 @@ def fail(error: KinemaError, *, debug: bool) -> int:
     """Says what is wrong and gives the exit code of that kind of error."""
     if debug:
         raise error
-    say(f"kinema: error: {error}")
+    say(f"kinema: error: {with_option(error, _typed.get())}")
     return error.exit_code
 
 

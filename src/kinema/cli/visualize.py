@@ -9,7 +9,7 @@ import tyro
 
 from kinema.cli.settings import protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run, say
-from kinema.errors import ConfigError, KinemaError, nearest
+from kinema.errors import ConfigError, KinemaError, counted, nearest
 from kinema.settings import FeatureSettings
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ class Masked(OfVideo):
     """Options of the views of masked autoencoders."""
 
     gap: int = 4
-    """Frames from one to the next: on the sheet of a method of frame pairs, or within the clip of a method of clips."""
+    """Frames from one to the next: on the sheet of a method of frame pairs, or within the clip of a method of clips,
+    which passes those between over."""
     pictures: int = 8
     """Frames on the sheet; of a method of frame pairs the first is the past, the others its futures."""
     mask_ratio: float | None = None
@@ -207,6 +208,7 @@ def _masked(given: Reconstruct | Masks, what: Literal["reconstruct", "masks"]) -
         frame, crop = (video.height, video.width), windows.crop(video.height, video.width)
     clip = method.method.clip
     about = {"method": method.name, "weights": method.source, "region": [crop.top, crop.left, crop.height]}
+    about["gap"] = painter.stride
     _answer(given, drawn, frame=frame, read=(clip.height, clip.width), about=about, square=crop.height)
 
 
@@ -230,9 +232,11 @@ def _answer(
     sizes = {"frame": list(frame), "read": list(read), "shown": list(drawn.shown)}
     result = {"out": str(given.out), "files": list(drawn.files), "frames": drawn.frames, "sizes": sizes, **about}
     lines = [
-        f"{given.out}: {', '.join(drawn.files)} ({drawn.frames} frames)",
+        f"{given.out}: {', '.join(drawn.files)} ({counted(drawn.frames, 'frame')})",
         sizes_sentence((frame[0], frame[1]), read, drawn.shown, square=square),
     ]
+    if about.get("gap", 1) > 1:
+        lines.append(f"a clip's frames are {about['gap']} apart, those between passed over: --gap 1 shows every one")
     if "asked" in about:
         lines.append(f"attention of: {about['asked']}; 2x is twice what even attention would be")
     answer(result, "\n".join(lines), as_json=given.json)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.datasets.sequences import chosen, numbered_files, require_split
-from kinema.errors import DatasetError
+from kinema.errors import DatasetError, counted
 from kinema.layouts import DavisLayout, require_root
 
 
@@ -48,6 +48,6 @@ def _read_sequence(layout: DavisLayout, name: str, *, masks_only: bool) -> Davis
     unpaired = sorted({path.stem for path in frames} ^ {path.stem for path in masks})
     is_withheld = [path.stem for path in masks] == [frames[0].stem]
     if unpaired and not is_withheld:
-        what = f"{len(frames)} frames but {len(masks)} masks: {unpaired[0]} has not both"
+        what = f"{counted(len(frames), 'frame')} but {counted(len(masks), 'mask')}: {unpaired[0]} has not both"
         raise DatasetError(what, where=f"sequence {name}", fix="every frame needs its mask; unpack the dataset again")
     return DavisSequence(name, frames, masks)

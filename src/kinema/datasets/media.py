@@ -15,7 +15,7 @@ from kinema import draws
 from kinema.datasets.config import DataConfig
 from kinema.datasets.scan import MediaItem, open_item
 from kinema.datasets.views import ClipViews, draw_clip_views, show_frames, show_local
-from kinema.errors import ConfigError, DatasetError, DecodeError
+from kinema.errors import ConfigError, DatasetError, DecodeError, counted
 from kinema.types import ClipSpec
 from kinema.video.base import VideoReader
 
@@ -83,18 +83,19 @@ class MediaDataset:
         `skipped`; DatasetError after `MAX_ATTEMPTS` of them.
         """
         skipped: list[SkippedFile] = []
-        what = ""
+        last = ""
         for attempt in range(MAX_ATTEMPTS):
             item = self.items[self._redrawn(epoch, index, attempt)]
             try:
                 return self._read(item, (epoch, index), attempt, tuple(skipped))
             except DecodeError as fault:
                 skipped.append(SkippedFile(path=item.name, reason=str(fault), attempt=attempt))
-                what = fault.what
+                last = f"{item.name}: {fault.what}"
+        found = len({file.path for file in skipped})
         raise DatasetError(
-            f"{MAX_ATTEMPTS} files in a row could not be read",
-            where=f"{len({file.path for file in skipped})} different ones; the last, {skipped[-1].path}: {what}",
-            fix="repair them, or leave them out with --exclude",
+            f"{counted(found, 'file')}{' in a row' if found > 1 else ''} could not be read",
+            where=f"the last, {last}" if found > 1 else last,
+            fix=f"repair {'them' if found > 1 else 'it'}, or give others; --exclude leaves files out",
         )
 
     def _redrawn(self, epoch: int, index: int, attempt: int) -> int:

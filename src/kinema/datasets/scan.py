@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from kinema.datasets import manifest, shards, tars
-from kinema.errors import DatasetError
+from kinema.errors import DatasetError, counted
 from kinema.layouts import FRAMES, MASKS
 from kinema.video.base import Decoder, VideoReader
 from kinema.video.images import IMAGE_SUFFIXES
@@ -75,13 +75,13 @@ def scan(sources: Sequence[str | Path], *, exclude: Sequence[str | Path] = (), i
     kept = [item for place, item in found.items() if not _is_under(place, banned)]
     walk.report()
     if not kept:
-        counts = {
-            "videos excluded": len(found),
-            "single images": walk.seen["image"],
-            "unusable or double": walk.seen["unusable"],
-            "other files": walk.seen["other"],
-        }
-        saw = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing"
+        counts = (
+            (len(found), "video", " excluded"),
+            (walk.seen["image"], "single image", ""),
+            (walk.seen["unusable"], "file", " unusable or double"),
+            (walk.seen["other"], "other file", ""),
+        )
+        saw = ", ".join(counted(count, what) + more for count, what, more in counts if count) or "nothing"
         raise DatasetError(
             f"no video found, saw {saw}",
             where=", ".join(map(str, sources)),
@@ -108,11 +108,13 @@ class _Walk:
 
     def report(self) -> None:
         if self.seen["image"]:
-            _log.info("%d single images passed over; --data.images True learns from them too", self.seen["image"])
+            images = counted(self.seen["image"], "single image")
+            _log.info("%s passed over; --data.images True learns from them too", images)
         if self.seen["masks"]:
-            _log.info("%d folders of masks passed over: %s beside frames", self.seen["masks"], MASKS)
+            _log.info("%s of masks passed over: %s beside frames", counted(self.seen["masks"], "folder"), MASKS)
         if self.seen["unusable"]:
-            _log.info("%d files passed over: the manifest calls them unusable or double", self.seen["unusable"])
+            files = counted(self.seen["unusable"], "file")
+            _log.info("%s passed over, which the manifest calls unusable or double", files)
 
     def source(self, source: str | Path) -> Iterator[tuple[str, MediaItem]]:
         for path in _listed(source):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.datasets.sequences import chosen, numbered_files, require_split
-from kinema.errors import DatasetError
+from kinema.errors import DatasetError, counted
 from kinema.layouts import VipLayout, require_root
 
 NUM_CLASSES = 20
@@ -43,6 +43,6 @@ def _read_video(layout: VipLayout, name: str, *, masks_only: bool) -> VipVideo:
     frames = numbered_files(layout.frames_dir(name), ".jpg", what="frames", gaps=True)
     unpaired = sorted({path.stem for path in frames} ^ {path.stem for path in masks})
     if unpaired:
-        what = f"{len(frames)} frames but {len(masks)} masks: {unpaired[0]} has not both"
+        what = f"{counted(len(frames), 'frame')} but {counted(len(masks), 'mask')}: {unpaired[0]} has not both"
         raise DatasetError(what, where=f"video {name}", fix="every frame needs its mask; unpack the data set again")
     return VipVideo(name, frames, masks)

@@ -13,7 +13,7 @@ from kinema.datasets.manifest import FileRecord
 from kinema.datasets.scan import Kind, MediaItem, open_item
 from kinema.doctor.children import Beat
 from kinema.doctor.ends import missing_bytes
-from kinema.errors import DatasetError
+from kinema.errors import DatasetError, counted
 from kinema.video.base import VideoReader
 from kinema.video.container import ContainerReader
 from kinema.video.facts import StreamFacts, stream_facts
@@ -63,7 +63,8 @@ def examine(task: Examination, beat: Beat) -> FileRecord:
         return _refused(record, fault, missing)
     stated_frames = facts.stated_frames if facts else None
     if missing and (stated_frames is None or video.num_frames < stated_frames):
-        reason = f"{missing} bytes are missing at its end; {video.num_frames} frames are left"
+        left = counted(video.num_frames, "frame")
+        reason = f"{missing} bytes are missing at its end; what is left is {left}"
         return replace(record, problem="truncated", reason=reason)
     return record
 

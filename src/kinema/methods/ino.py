@@ -95,6 +95,13 @@ class INO(Method):
             return torch.stack([draw()] * len(frames), dim=1)
         return torch.stack([draw(purpose=frame) for frame in frames], dim=1)
 
+    def hidden_pixels(self, batch: ClipBatch) -> Bool[Tensor, "B T H W"] | None:
+        """What the student's global views hide; the teacher sees them whole."""
+        if not self.config.masks:
+            return None
+        hidden, side = self.hidden(batch.seeds).unflatten(2, self.config.crop_grid), self.config.encoder.patch_size
+        return hidden.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
+
     def outputs(
         self, network: HeadedViT, batch: ClipBatch, masked: MaskedTokens, hidden: Bool[Tensor, "F N"] | None = None
     ) -> Outputs:

@@ -85,6 +85,11 @@ class Method(nn.Module, ABC):
         """What the method predicts, in pixels, for pictures; None for methods that predict none."""
         return None
 
+    def hidden_pixels(self, batch: ClipBatch) -> Bool[Tensor, "B T H W"] | None:
+        """True where a pixel is hidden from a method that predicts none, for pictures; None where nothing is hidden,
+        and for methods of which `reconstruct` says it."""
+        return None
+
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step, e.g. to move a teacher."""
 

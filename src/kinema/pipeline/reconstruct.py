@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from kinema.errors import ConfigError, DatasetError, WeightsError
+from kinema.errors import ConfigError, DatasetError, WeightsError, counted
 from kinema.methods.method import Method, Reconstruction
 from kinema.pipeline.visualize import Drawn, Report, Sheets, Stretch, picture_files, spread, write_picture
 from kinema.report.reconstructions import HIDDEN, pixels
@@ -62,7 +62,7 @@ class _Shown:
 class Reconstructor:
     """Draws a method's predictions, or with `masks_only` what it sees of a frame and nothing more.
 
-    WeightsError for a method that predicts no pixels.
+    WeightsError for a method that predicts no pixels, with `masks_only` for one that hides none.
     """
 
     def __init__(self, method: Method, windows: Windows, *, masks_only: bool, device: torch.device) -> None:
@@ -76,7 +76,8 @@ class Reconstructor:
     def _asked(self) -> tuple[list[int], bool]:
         """Which frames of a clip are predicted, and whether from a past: found out from frames of one brightness each.
 
-        SiamMAE predicts the second of two, VideoMAE all or some of its clip, ViC-MAE the first of two views.
+        SiamMAE predicts the second of two, VideoMAE all or some of its clip, ViC-MAE the first of two views; INO, which
+        predicts none, hides patches of all.
         """
         clip = self.method.clip
         levels = torch.linspace(0, 255, clip.num_frames + 1)[1:].round().byte()
@@ -117,7 +118,7 @@ class Reconstructor:
             films = drawn()
             first = next(films, None)
             if first is None:
-                what = f"{len(numbers)} frames, of which the method predicts none"
+                what = f"{counted(len(numbers), 'frame')}, of which the method predicts none"
                 raise DatasetError(what, where=video.name, fix="show more of it, or lower --gap")
             sheets = Sheets(len(first.tiles))
             shown = sheets.size_of(first.tiles)
@@ -132,10 +133,11 @@ class Reconstructor:
     @property
     def _share(self) -> float:
         """Of the video's frames that are predicted."""
-        return 1.0 if self._is_of_pairs else len(self._places) / self._num_frames / self._stride
+        return 1.0 if self._is_of_pairs else len(self._places) / self._num_frames / self.stride
 
     @property
-    def _stride(self) -> int:
+    def stride(self) -> int:
+        """Frames from one that is shown to the next: those between are passed over."""
         return 1 if self._is_of_pairs or self._num_frames == 1 else self.windows.gap
 
     def _cut(
@@ -145,7 +147,7 @@ class Reconstructor:
         clip, overlap = self.method.clip, 1 if self._is_of_pairs else 0
         kept: list[tuple[int, np.ndarray]] = []
         for number, frame in zip(numbers, islice(video, numbers.start, numbers.stop), strict=True):
-            if (number - numbers.start) % self._stride:
+            if (number - numbers.start) % self.stride:
                 continue
             kept.append((number, apply_view(frame[None], crop, height=clip.height, width=clip.width)[0]))
             if len(kept) == self._length:
@@ -193,10 +195,18 @@ class Reconstructor:
         seeds = torch.full((len(clips),), self.windows.seed + place, dtype=torch.int64)
         batch = ClipBatch(frames=clips.contiguous(), seeds=seeds, ids=("shown",) * len(clips))
         with torch.inference_mode():
-            found = self.method.reconstruct(batch.to(self.device))
+            batch = batch.to(self.device)
+            found = self.method.reconstruct(batch)
+            hidden = self.method.hidden_pixels(batch) if found is None and self._masks_only else None
+        if hidden is not None:
+            truth = batch.frames.float() / 255
+            return Reconstruction(
+                context=truth[:, :0], truth=truth, hidden=hidden, predicted=truth, predicted_with_truth=truth
+            )
         if found is None:
-            name = type(self.method).__name__
-            raise WeightsError(f"{name} predicts no pixels", where="--weights", fix="give a masked autoencoder's run")
+            lacks = "hides nothing" if self._masks_only else "predicts no pixels"
+            fix = f"give {'a method that masks' if self._masks_only else 'the run of a masked autoencoder'}"
+            raise WeightsError(f"{type(self.method).__name__} {lacks}", where="--weights or --recipe", fix=fix)
         return found
 
     def _tiles(self, found: Reconstruction, row: int, frame: int, number: int) -> _Shown:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kinema.datasets.loader import clips_per_epoch
+from kinema.errors import counted
 from kinema.ops.precision import allow_tf32, autocast, resolve_device, resolve_precision
 from kinema.recipes.finetuning import FineTuneRequest
 from kinema.recipes.pretrain import PretrainRequest
@@ -40,8 +41,9 @@ class Estimate:
 
     def __str__(self) -> str:
         return (
-            f"{self.files} files; {self.steps} steps, {self.warmup_steps} of them warm-up, to a learning rate of "
-            f"{self.peak_lr:.3g}\n{self.parameters / 1e6:.1f} M parameters; about {self.memory_gib:.1f} GiB; about "
+            f"{counted(self.files, 'file')}; {counted(self.steps, 'step')}, {self.warmup_steps} of them warm-up, "
+            f"to a learning rate of {self.peak_lr:.3g}\n"
+            f"{self.parameters / 1e6:.1f} M parameters; about {self.memory_gib:.1f} GiB; about "
             f"{timedelta(seconds=round(self.seconds))} at {self.clips_per_s:.1f} clips/s (measured on {_PROBED_CLIPS} "
             "clips, one process, without reading files)"
         )

@@ -135,6 +135,9 @@ def _read(out: Path) -> dict[str, Any]:
 
 
 def _require_same(earlier: dict[str, Any], description: dict[str, Any], out: Path) -> None:
+    if earlier.get("recipe") != description["recipe"]:  # everything else differs as well, and says nothing more
+        what = f"a run of another recipe is there: {earlier.get('recipe')}, not {description['recipe']}"
+        raise ConfigError(what, where=f"--out {out}", fix="name another folder, or start over with --fresh")
     before, now = flat({name: earlier.get(name) for name in description}), flat(description)
     differing = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     changed = [

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from kinema.errors import ConfigError, DatasetError, WeightsError
 from kinema.methods.configs import MethodConfig, SiamMAEConfig, VideoMAEConfig
+from kinema.methods.ino_config import INOConfig
 from kinema.methods.method import Method
 from kinema.models.configs import MaskedDecoderConfig
 from kinema.recipes.build import METHODS, build_method
@@ -82,6 +83,8 @@ def with_mask_ratio(config: MethodConfig, mask_ratio: float | None) -> MethodCon
         return config
     if "mask_ratio" not in {field.name for field in dataclasses.fields(config)}:
         raise ConfigError(f"{type(config).__name__} has no mask ratio", where="--mask-ratio", fix="leave it out")
+    if isinstance(config, INOConfig):  # which draws a share from a range
+        return dataclasses.replace(config, mask_ratio=(mask_ratio, mask_ratio))
     return dataclasses.replace(config, mask_ratio=mask_ratio)
 
 

@@ -40,11 +40,16 @@ def attention_of(
     return maps.cpu().numpy(), asked
 
 
-def patch_at(point: tuple[float, float], size: tuple[int, ...], grid: tuple[int, int]) -> tuple[int, int]:
-    """(row, column) of the patch that covers x and y of a frame of (height, width); ConfigError outside the frame."""
+def patch_at(
+    point: tuple[float, float], size: tuple[int, ...], grid: tuple[int, int], *, where: str = "point"
+) -> tuple[int, int]:
+    """(row, column) of the patch that covers x and y of a frame of (height, width); ConfigError outside the frame.
+
+    where: what the point was given as, for the error.
+    """
     (x, y), (height, width) = point, size
     if not (0 <= x < width and 0 <= y < height):
-        raise ConfigError(f"point {x:g}, {y:g} in frames of {width} × {height}", where="point", fix="choose one inside")
+        raise ConfigError(f"point {x:g}, {y:g} in frames of {width} × {height}", where=where, fix="choose one inside")
     return int(y * grid[0] / height), int(x * grid[1] / width)
 
 

@@ -30,7 +30,7 @@ def features_at(
     ConfigError for a point outside the frame.
     """
     grid = (features.shape[0], features.shape[1])
-    places = [patch_at(point, size, grid) for point in points]
+    places = [patch_at(point, size, grid, where="points") for point in points]
     rows, columns = ([place[axis] for place in places] for axis in (0, 1))
     return F.normalize(features[rows, columns].float(), dim=-1)
 

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from kinema.errors import counted
 from kinema.methods.method import Method
 from kinema.ops.collectives import alone, any_over_ranks, gather_objects, mean_over_ranks
 from kinema.train.alarms import Alarms
@@ -109,7 +110,7 @@ def fit(
                 run.save(step)
             if stopping:
                 break
-    log.say(f"{run.state.step} of {schedule.steps} steps done in {log.elapsed}; {skips}")
+    log.say(f"{run.state.step} of {counted(schedule.steps, 'step')} done in {log.elapsed}; {skips}")
     return FitResult(state=run.state, interrupted=run.state.step < schedule.steps)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from kinema.errors import DatasetError
+from kinema.errors import DatasetError, counted
 from kinema.ops.collectives import gather_objects, rank
 
 
@@ -42,7 +42,8 @@ class SkippedFiles:
         """How many files there are, and the first of them by name."""
         first, others = list(self._files)[:3], max(len(self) - 3, 0)
         named = f": {', '.join(first)}" if first else ""
-        return f"{len(self)} of {self._num_files} files unreadable{named}{f' and {others} more' if others else ''}"
+        more = f" and {others} more" if others else ""
+        return f"{len(self)} of {counted(self._num_files, 'file')} unreadable{named}{more}"
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -119,7 +119,8 @@ def save_classifier(folder: Path, classifier: Classifier, facts: ClassifierFacts
         partial.unlink(missing_ok=True)
     encoder = classifier.encoder
     described = {**asdict(facts), "sha256": sha256}
-    config = {"encoder": asdict(encoder.config), "classifier": described, "step": step}
+    network = {"pixels": {"mean": facts.reading.mean, "std": facts.reading.std}}
+    config = {"encoder": asdict(encoder.config), "network": network, "classifier": described, "step": step}
     save_encoder(folder, encoder.state_dict(), config)
 
 

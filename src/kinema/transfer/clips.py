@@ -98,8 +98,7 @@ def extract(
             kept.append(number)
         report(Path(path).name, number + 1, len(labelled))
     if table is None:
-        first = unreadable[0]
-        raise DatasetError(f"none of {len(labelled)} files can be read: {first[1]}", where=first[0], fix="repair them")
+        raise none_readable(unreadable)
     table.flush()
     return ClipFeatures(
         tokens=torch.from_numpy(table[: len(kept)]),
@@ -124,6 +123,13 @@ def each_views(
     """The views of each item in turn, or why it cannot be read."""
     views = _Views(items, reading)
     yield from DataLoader(views, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker)
+
+
+def none_readable(unreadable: Sequence[tuple[str, str]]) -> DatasetError:
+    """The error of a set of which no file can be read, given (name, reason) of each: a reason says where and what to
+    do."""
+    reason = unreadable[0][1]
+    return DatasetError(reason if len(unreadable) == 1 else f"none of {len(unreadable)} files can be read: {reason}")
 
 
 def _tokens(network: FeatureExtractor, view: np.ndarray, reading: ClipReading, keep_all: bool) -> Tensor:

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from kinema.datasets.scan import MediaItem
-from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, WeightsSource
-from kinema.transfer.clips import Report, each_views, network_for
+from kinema.transfer.clips import Report, each_views, network_for, none_readable
 from kinema.transfer.feature_files import feature_file
 from kinema.transfer.settings import ClipReading
 
@@ -72,8 +71,7 @@ def extract_features(
                 shape = shape or features.shape
             report(names[number], number + 1, len(items))
         if shape is None:
-            what = f"none of {len(items)} files can be read: {unreadable[0][1]}"
-            raise DatasetError(what, where=unreadable[0][0], fix="repair them")
+            raise none_readable(unreadable)
         extracted = Extracted(
             kind=kind,
             root=root,

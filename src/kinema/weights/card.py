@@ -33,15 +33,15 @@ def card(name: str, weights: NetworkWeights, to: str, *, source: Mapping[str, An
         "---\nlibrary_name: kinema\ntags: [video, self-supervised, feature-extraction]\n---",
         f"# {name}\n",
         f"Read from {weights.format}; source `{source.get('source', 'memory')}`, SHA-256 `{source.get('sha256')}`.\n",
-        "## The network\n\n| fact | value |\n|---|---|",
-        *(f"| {fact.replace('_', ' ')} | {value} |" for fact, value in weights.facts().items() if value is not None),
-        "\n## How it was made\n",
-        _recipe_lines(recipe) if recipe else "The files do not say: they are not from a run folder.",
-        "\n## What was measured\n",
-        *([_result_line(result) for result in results] or ["Nothing beside these weights; no number is claimed."]),
-        f"\n## How to use it\n\n```python\n{_HOW[to].format(folder=name)}\n```",
+        f"## How to use it\n\n```python\n{_HOW[to].format(folder=name)}\n```",
         "\nPixels in [0, 1] are standardised by mean "
         f"{' '.join(map(str, weights.pixels.mean))} and deviation {' '.join(map(str, weights.pixels.std))}.",
+        "\n## The network\n\n| fact | value |\n|---|---|",
+        *(f"| {fact.replace('_', ' ')} | {value} |" for fact, value in weights.facts().items() if value is not None),
+        "\n## What was measured\n",
+        *([_result_line(result) for result in results] or ["Nothing beside these weights; no number is claimed."]),
+        "\n## How it was made\n",
+        _recipe_lines(recipe) if recipe else "The files do not say: they are not from a run folder.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -67,7 +67,9 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _recipe_lines(recipe: Mapping[str, Any]) -> str:
     kept = {name: value for name, value in recipe.items() if name not in ("versions", "skipped")}
-    return f"The run's own description:\n\n```json\n{json.dumps(kept, indent=2)}\n```"
+    title = f"The run's own description: recipe {recipe.get('recipe')} and every setting"
+    text = json.dumps(kept, indent=2)
+    return f"<details><summary>{title}</summary>\n\n```json\n{text}\n```\n\n</details>"
 
 
 def _result_line(result: Mapping[str, Any]) -> str:

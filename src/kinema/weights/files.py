@@ -110,8 +110,10 @@ def _require_finite(tensors: dict[str, Tensor], file: Path) -> None:
 
 def _facts(facts: dict[str, Any]) -> dict[str, Any]:
     kept = {name: facts[name] for name in ("pooling", "resampling", "normalized_target", "sources") if name in facts}
-    if "origin" in facts:
+    if facts.get("origin", "kinema") != "kinema":
         kept["format"] = f"kinema, from {facts['origin']}"
+    if "origin" not in facts:  # a run's own
+        kept["sources"] = {"pixels": "Kinema's own training", **kept.get("sources", {})}
     if "pixels" in facts:
         kept["pixels"] = Pixels.of(facts["pixels"]["mean"], facts["pixels"]["std"])
     return kept

@@ -1,5 +1,9 @@
 """Encoders as graphs without Python, ONNX and `torch.export`'s own files: of any size that divides into patches."""
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,13 +51,14 @@ def exported(weights: NetworkWeights) -> torch.export.ExportedProgram:
     antialiased = weights.resampling == "interpolated_antialiased"
     how = "interpolated_antialiased" if antialiased else "interpolated"  # DINO's offset has no place in a graph
     network = DenseFeatures(weights.network(), resampling=how).eval()
-    with torch.no_grad():
+    with torch.no_grad(), _quiet():
         return torch.export.export(network, (sample,), dynamic_shapes=(dynamic,))
 
 
 def write_export(file: Path, program: torch.export.ExportedProgram) -> None:
     """Writes a `.pt2` for `torch.export.load`."""
-    torch.export.save(program, file)
+    with _quiet():
+        torch.export.save(program, file)
 
 
 def write_onnx(file: Path, program: torch.export.ExportedProgram) -> None:
@@ -64,8 +69,24 @@ def write_onnx(file: Path, program: torch.export.ExportedProgram) -> None:
     if not all(find_spec(name) for name in ("onnx", "onnxscript")):
         fix = "pip install 'kinema[onnx]'"
         raise WeightsError("writing ONNX needs onnx and onnxscript", where=str(file), fix=fix)
-    graph = torch.onnx.export(
-        program, input_names=["pixels"], output_names=["features"], dynamo=True, external_data=False, verbose=False
-    )
-    assert graph is not None
-    graph.save(str(file), external_data=False)
+    with _quiet():
+        graph = torch.onnx.export(
+            program, input_names=["pixels"], output_names=["features"], dynamo=True, external_data=False, verbose=False
+        )
+        assert graph is not None
+        graph.save(str(file), external_data=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A context in which PyTorch's exporters keep what they warn of to themselves: packages that are not needed here,
+    and their own old calls. What fails still raises."""
+    logger = logging.getLogger("torch.onnx")
+    former = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(former)

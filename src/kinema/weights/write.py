@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from kinema.errors import WeightsError
 from kinema.weights.card import write_card
 from kinema.weights.decoders import save_decoder
 from kinema.weights.files import save_encoder
-from kinema.weights.formats.huggingface_writing import write_huggingface
+from kinema.weights.formats.huggingface_writing import decoder_written, write_huggingface
 from kinema.weights.formats.timm import timm_architecture, to_timm
 from kinema.weights.graphs import exported, write_export, write_onnx
 from kinema.weights.network import NetworkWeights
@@ -47,7 +47,9 @@ def write_as(
         write_onnx(folder / "model.onnx", exported(weights))
     else:
         write_export(folder / "model.pt2", exported(weights))
-    write_card(folder, weights, to, source=source or {})
+    has_decoder = to == "kinema" or (to == "huggingface" and decoder_written(weights, model_type) is not None)
+    written = weights if has_decoder else replace(weights, decoder=None, decoder_tensors=None)
+    write_card(folder, written, to, source=source or {})
     return sorted(path.name for path in folder.iterdir())
 
 

@@ -59,8 +59,8 @@ def to_huggingface(
         fix = f"{nearest(kind, _CLASSES)}there are {', '.join(_CLASSES)}"
         raise ConfigError(f"no model type '{kind}'", where="--model-type", fix=fix)
     _require_fit(weights.encoder, kind)
-    decoder = weights.decoder if isinstance(weights.decoder, MaskedDecoderConfig) else None
-    has_decoder = decoder is not None and kind in ("vit_mae", "videomae")
+    decoder = decoder_written(weights, kind)
+    has_decoder = decoder is not None
     layout = layout_to_write(kind, version, decoder=has_decoder, gated=weights.encoder.mlp == "swiglu")
     prefix = layout.prefix if has_decoder else ""
     tensors = {
@@ -71,7 +71,14 @@ def to_huggingface(
         stored = split({name: tensor for name, tensor in (weights.decoder_tensors or {}).items() if _kept(name, kind)})
         tensors |= {_named(name, layout.decoder): tensor for name, tensor in stored.items()}
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return whole, _described(weights, kind, decoder if has_decoder else None)
+    return whole, _described(weights, kind, decoder)
+
+
+def decoder_written(weights: NetworkWeights, model_type: str | None) -> MaskedDecoderConfig | None:
+    """The decoder that the class of that type, or the one that fits, has a place for; None where it has none."""
+    if not isinstance(weights.decoder, MaskedDecoderConfig):
+        return None
+    return weights.decoder if (model_type or fitting_type(weights)) in ("vit_mae", "videomae") else None
 
 
 def fitting_type(weights: NetworkWeights) -> str:
@@ -110,7 +117,8 @@ def _kept(name: str, kind: str) -> bool:
 def _named(name: str, pairs: tuple[tuple[str, str], ...]) -> str:
     theirs = to_theirs(name, pairs)
     if theirs is None:
-        raise WeightsError(f"tensor {name} has no name there", where="encoder", fix="choose another --model-type")
+        fix = "choose another --model-type"
+        raise WeightsError(f"tensor {name} has no name there", where="--to huggingface", fix=fix)
     return theirs
 
 
@@ -170,7 +178,8 @@ def _require_fit(encoder: ViTConfig, kind: str) -> None:
     ]
     if differing:
         what = f"transformers' {kind} has another {', '.join(differing)}"
-        raise WeightsError(what, where="encoder", fix="choose another --model-type, or write --to kinema")
+        fix = "choose another --model-type, or write --to kinema"
+        raise WeightsError(what, where="--to huggingface", fix=fix)
 
 
 def _described(weights: NetworkWeights, kind: str, decoder: MaskedDecoderConfig | None) -> dict[str, Any]:
@@ -190,19 +199,18 @@ def _described(weights: NetworkWeights, kind: str, decoder: MaskedDecoderConfig 
         **_OTHERS[kind](encoder),
     }
     if kind in ("vit_mae", "videomae"):
-        config |= _decoder_described(decoder or MaskedDecoderConfig(), weights)
+        config |= {"norm_pix_loss": weights.normalized_target, **(_decoder_described(decoder) if decoder else {})}
     if weights.mask_ratio is not None and kind == "vit_mae":
         config["mask_ratio"] = weights.mask_ratio
     return config
 
 
-def _decoder_described(decoder: MaskedDecoderConfig, weights: NetworkWeights) -> dict[str, Any]:
+def _decoder_described(decoder: MaskedDecoderConfig) -> dict[str, Any]:
     return {
         "decoder_hidden_size": decoder.width,
         "decoder_num_hidden_layers": decoder.depth,
         "decoder_num_attention_heads": decoder.num_heads,
         "decoder_intermediate_size": decoder.mlp_width or 4 * decoder.width,
-        "norm_pix_loss": weights.normalized_target,
     }
 
 
@@ -214,7 +222,7 @@ def _dinov2_described(encoder: ViTConfig) -> dict[str, Any]:
         if (int(encoder.width * ratio * 2 / 3) + 7) // 8 * 8 == encoder.mlp_width:
             return {"mlp_ratio": ratio, "use_swiglu_ffn": True}
     what = f"transformers' dinov2 makes no SwiGLU of {encoder.mlp_width} channels"
-    raise WeightsError(what, where="encoder", fix="write --to kinema")
+    raise WeightsError(what, where="--to huggingface", fix="write --to kinema")
 
 
 def _whole(ratio: float) -> int | float:

@@ -66,10 +66,10 @@ def to_timm(weights: NetworkWeights) -> dict[str, Tensor]:
     if encoder.tubelet_size > 1 or not positions or encoder.qkv_bias == "query_value":
         what = f"{encoder.positions} positions, tubelets of {encoder.tubelet_size}, {encoder.qkv_bias} biases"
         fix = "only encoders of frames with added positions and whole biases can be written for timm"
-        raise WeightsError(f"timm's ViT has other than {what}", where="encoder", fix=fix)
+        raise WeightsError(f"timm's ViT has other than {what}", where="--to timm", fix=fix)
     named = {to_theirs(name, TIMM): tensor for name, tensor in weights.encoder_tensors.items()}
     if None in named:
-        raise WeightsError("a tensor without a name in timm", where="encoder", fix="write another format")
+        raise WeightsError("a tensor without a name in timm", where="--to timm", fix="write another format")
     tensors = {str(name): tensor.contiguous() for name, tensor in named.items()}
     if encoder.register_tokens:  # timm adds the class token's position to the token itself beside registers
         position = tensors["pos_embed"]
