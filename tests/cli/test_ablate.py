@@ -28,7 +28,7 @@ def test_a_study_prints_its_table_and_its_sentence(kinema: Command, davis: Path,
     assert "No published order" in done.out
     again = kinema("ablate", *asked(davis, tmp_path), "--json")
     assert again.answer["questions"][0]["name"] == "target"
-    assert "2 runs, 2 of them done" in again.err
+    assert "2 networks, 2 of them trained; 0 trainings left" in again.err
 
 
 def test_bad_requests_are_one_line(kinema: Command, davis: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import tyro
 
 from kinema.cli.tables import table
 from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, progress, run, say
-from kinema.errors import KinemaError, TrainingError
+from kinema.errors import KinemaError, TrainingError, counted
 from kinema.studies.registry import STUDIES, study_named
 from kinema.studies.settings import Evaluations
 
@@ -126,13 +126,16 @@ def _listed(planned: "Sequence[RunCost]") -> str:
 
 
 def _left(cost: "RunCost") -> tuple[str, str]:
+    if not cost.steps:
+        return "none to do", ""
     return f"{cost.finished_steps} of {cost.steps}", str(timedelta(seconds=round(cost.seconds)))
 
 
 def _total(planned: "Sequence[RunCost]") -> str:
-    left = [cost for cost in planned if cost.finished_steps < cost.steps]
+    trained = [cost for cost in planned if cost.steps]
+    left = [cost for cost in trained if cost.finished_steps < cost.steps]
     whole = timedelta(seconds=round(sum(cost.seconds for cost in left)))
     return (
-        f"{len(planned)} runs, {len(planned) - len(left)} of them done; about {whole} of training are left, "
-        "without reading files and measuring"
+        f"{counted(len(planned), 'network')}, {len(trained)} of them trained; {counted(len(left), 'training')} left, "
+        f"about {whole}, without reading files and measuring"
     )
