@@ -80,7 +80,9 @@ def test_a_decoder_that_is_not_written_is_not_mentioned(tmp_path: Path, to: Lite
     config = MaskedDecoderConfig(width=16, depth=1, num_heads=2)
     tensors = dict(MaskedDecoder(config, SMALL, patch_values=192).state_dict())
     write_as(tmp_path / "masked", network(decoder=config, decoder_tensors=tensors), to)
-    assert ("| decoder |" in (tmp_path / "masked" / "README.md").read_text()) == (to == "huggingface")
+    card = (tmp_path / "masked" / "README.md").read_text()
+    assert ("| decoder |" in card) == (to == "huggingface")
+    assert ("library_name: transformers" in card) == (to == "huggingface")
 
 
 @pytest.mark.parametrize("config", [replace(SMALL, positions="learned"), REGISTERS], ids=["plain", "registers"])

@@ -18,6 +18,8 @@ _HOW = {
     'features = session.run(None, {{"pixels": standardised}})[0]  # (B, h, w, D), or (B, t, h, w, D) of clips',
     "export": 'import torch\n\nmodel = torch.export.load("model.pt2").module()\nfeatures = model(standardised)',
 }
+_LIBRARIES = {"huggingface": "transformers"}
+"""Hugging Face's name for what loads the files, where it is not us."""
 
 
 def write_card(folder: Path, weights: NetworkWeights, to: str, *, source: Mapping[str, Any]) -> None:
@@ -30,7 +32,7 @@ def card(name: str, weights: NetworkWeights, to: str, *, source: Mapping[str, An
     origin = _origin(source)
     recipe, results = origin.get("recipe"), origin.get("results", [])
     lines = [
-        "---\nlibrary_name: kinema\ntags: [video, self-supervised, feature-extraction]\n---",
+        f"---\nlibrary_name: {_LIBRARIES.get(to, 'kinema')}\ntags: [video, self-supervised, feature-extraction]\n---",
         f"# {name}\n",
         f"Read from {weights.format}; source `{source.get('source', 'memory')}`, SHA-256 `{source.get('sha256')}`.\n",
         f"## How to use it\n\n```python\n{_HOW[to].format(folder=name)}\n```",
