@@ -149,6 +149,24 @@ def test_a_run_that_fails_is_named_and_the_rest_goes_on(davis: Path, tmp_path: P
     assert "Failed: wild, seed 0" in result.text()
 
 
+def test_a_run_whose_files_cannot_be_read_is_named_and_the_rest_goes_on(
+    davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = studies.pretrain
+
+    def unreadable(wanted: PretrainRequest) -> object:
+        if wanted.recipe.method.mask_ratio == 0.5:
+            raise DatasetError("1 of 2 files unreadable", where="clips")
+        return original(wanted)
+
+    monkeypatch.setattr(studies, "pretrain", unreadable)
+    result, said = carry_out(request(davis, tmp_path, study=STUDY.only(["masking"])))
+    half, most = result.questions[0].arms
+    assert (half.values("J&F"), len(most.values("J&F"))) == ([], 1)
+    assert "failed: 1 of 2 files unreadable (clips)" in said
+    assert result.failed
+
+
 def test_shares_of_the_files_are_trained_on(davis: Path, tmp_path: Path) -> None:
     asked = request(davis, tmp_path)
     (_, run) = next(asked.runs(Question(name="q", asks="?", arms=(Arm(name="half", share=0.5),), source="nobody")))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.benchmark.run import Report
-from kinema.errors import TrainingError, WeightsError
+from kinema.errors import DatasetError, TrainingError, WeightsError
 from kinema.pipeline.load import load
 from kinema.recipes.build import build_method
 from kinema.recipes.estimate import estimate
@@ -108,7 +108,7 @@ class _Worker:
         folder, seed = self._request.folder(run), run.recipe.train.seed
         try:
             cpu_s = self._made(run, folder)
-        except TrainingError as error:
+        except (TrainingError, DatasetError) as error:
             self._say(f"failed: {error}")
             return RunResult(seed=seed, folder=str(folder), values={}, cpu_s=0.0, failed=str(error))
         if cpu_s is None:

@@ -72,6 +72,11 @@ def _augmentation() -> Question:
         "data.image_transform.photometric.grey": 0.0,
         "data.image_transform.photometric.blur": 0.0,
     }
+    colours_of_videos = {
+        "data.transform.photometric.jitter": (0.4, 0.4, 0.2, 0.1),
+        "data.transform.photometric.grey": 0.2,
+        "data.transform.photometric.blur": 0.5,
+    }
     no_crops = {"data.transform.scale": (1.0, 1.0), "data.image_transform.scale": (1.0, 1.0)}
     return Question(
         name="augmentation",
@@ -80,7 +85,7 @@ def _augmentation() -> Question:
             Arm(name="colours alone", changes=no_crops, published=65.40),
             Arm(name="crops alone", changes=no_colours, published=66.03),
             Arm(name="both", published=67.66),
-            Arm(name="images as videos are", changes={"data.images_apart": False}),
+            Arm(name="both, and colours of videos", changes=colours_of_videos),
         ),
         source=_SOURCE.format("augmentation"),
         measure=_MEASURE,
@@ -100,7 +105,7 @@ def _images() -> Question:
         asks="Are images learned from beside videos, and how?",
         arms=(
             Arm(name="videos and images"),
-            Arm(name="videos alone", changes={"data.images": False, "data.image_share": None}),
+            Arm(name="videos alone", changes={"data.image_share": 0.0}),
             Arm(name="images alone", changes={"data.image_share": 1.0}),
             Arm(name="images as still videos", changes=still),
         ),
