@@ -48,6 +48,8 @@ def write_run(folder: Path, *, last: int = STEPS) -> Path:
     for step in range(100, last + 1, 100):
         sheet = draw.integers(0, 256, (10, 43, 3), dtype=np.uint8).repeat(20, axis=0).repeat(20, axis=1)
         Image.fromarray(sheet).save(folder / "pictures" / f"step-{step:08d}.png")
+        film = draw.integers(0, 256, (5, 40, 60, 3), dtype=np.uint8)
+        write_video(folder / "pictures" / f"davis-step-{step:08d}.mp4", film, 5)
     Image.fromarray(draw.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / "pictures" / "pca.png")
     write_video(folder / "pictures" / "pca.mp4", draw.integers(0, 256, (5, 40, 60, 3), dtype=np.uint8), 5)
     return folder

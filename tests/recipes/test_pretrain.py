@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from kinema.datasets.davis import read_sequences
 from kinema.errors import ConfigError, DatasetError, TrainingError, WeightsError
 from kinema.layouts import DavisLayout
 from kinema.pipeline.load import load
@@ -22,10 +23,15 @@ from kinema.recipes import pretrain as module
 from kinema.recipes.estimate import estimate
 from kinema.recipes.pretrain import PretrainRequest, pretrain
 from kinema.recipes.registry import recipe_named
+from kinema.report.overlays import overlay
+from kinema.report.tiles import at_size
 from kinema.train import checkpoint
 from kinema.train.checkpoint import finished_steps
 from kinema.train.loop import FitResult, Hook
 from kinema.train.stop import StopRequest
+from kinema.video.images import read_image
+from kinema.video.masks import read_mask
+from kinema.video.reader import open_video
 from kinema.weights.read import read_weights
 from kinema.weights.write import write_as
 from tests.pipeline.small import write_davis
@@ -85,6 +91,14 @@ def test_held_out_clips_and_davis_are_measured(davis: DavisLayout, tmp_path: Pat
     scores = [row for row in rows if "davis/J&F-Mean" in row]
     assert [row["step"] for row in scores] == [2, 4]
     assert all(0 <= row["davis/J&F-Mean"] <= 1 for row in scores)
+    sequence = read_sequences(davis.root)[0]
+    films = sorted((tmp_path / "run" / "pictures").glob("davis-step-*.mp4"))
+    assert [path.stem for path in films] == ["davis-step-00000002", "davis-step-00000004"]
+    film = open_video(films[1])
+    first = overlay(read_image(sequence.frame_paths[0]), read_mask(sequence.mask_paths[0]))
+    assert film.num_frames == len(sequence.frame_paths)
+    assert np.abs(film.frames([0])[0].astype(int) - at_size(first, (film.height, film.width))).mean() < 8
+    assert (tmp_path / "run" / "report.html").read_text().count("<video") == 2
     written = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert written["files"]["count"] == 3  # nothing held out is trained on
 
@@ -227,7 +241,7 @@ def test_davis_is_measured_in_full_precision(
 ) -> None:
     seen = []
 
-    def scores(*_: object) -> dict[str, float]:
+    def scores(*_: object, **__: object) -> dict[str, float]:
         seen.append(torch.get_float32_matmul_precision())
         return {"J&F-Mean": 0.0, "J-Mean": 0.0, "F-Mean": 0.0}
 

@@ -76,11 +76,14 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_films_are_bounded_and_what_is_left_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_run(tmp_path / "run")
-    assert "<video" in run_page(read_run(run))
+    page = run_page(read_run(run))
+    assert page.count("<video") == 5
+    assert page.count('name="film"') == 4  # those of steps: one is seen, touching a step shows another
+    assert "carried through a sequence of DAVIS, step 400" in page
     monkeypatch.setattr(module, "MOST_FILM_BYTES", 100)
     page = run_page(read_run(run))
     assert "<video" not in page
-    assert re.search(r"left in pictures/: pca\.mp4 \(0\.\d MB\)", page)
+    assert re.search(r"left in pictures/: davis-step-00000100\.mp4 \(0\.\d MB\), .*, pca\.mp4 \(0\.\d MB\)", page)
 
 
 def test_many_skipped_files_are_counted(tmp_path: Path) -> None:

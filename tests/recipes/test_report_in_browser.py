@@ -76,8 +76,8 @@ def test_a_page_as_it_is_laid_out(browser: str, report: Path, tmp_path: Path, wi
     assert facts["columns"] == (1 if width == PHONE else 3)
     assert len(facts["images"]) == 5
     assert min(facts["images"]) > 0
-    assert facts["shown"] == 1  # of the pictures over the steps, the last
-    assert facts["videos"] == [[60, None]]
+    assert facts["shown"] == 2  # of the pictures over the steps, the last, and so of the films
+    assert facts["videos"] == 5 * [[60, None]]  # of four steps, and one of its own
     assert min(facts["labels"]) >= 10  # pixels: axes can be read
     ink, paper = (sum(map(int, re.findall(r"\d+", facts[name])[:3])) for name in ("ink", "paper"))
     assert (ink > 600 and paper < 100) if dark else (ink < 120 and paper > 720)

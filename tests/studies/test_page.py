@@ -41,7 +41,7 @@ def result() -> StudyResult:
 @pytest.mark.parametrize(("width", "dark"), [(PHONE, False), (DESKTOP, True)])
 def test_a_page_as_it_is_laid_out(browser: str, tmp_path: Path, width: int, dark: bool) -> None:
     page = tmp_path / "siammae.html"
-    page.write_text(study_page(result()))
+    page.write_text(study_page(result(), tmp_path))
     facts = laid_out(browser, page, tmp_path, width=width, dark=dark)
     assert facts["wide"] <= 0
     assert facts["cut"] == 0
@@ -49,7 +49,7 @@ def test_a_page_as_it_is_laid_out(browser: str, tmp_path: Path, width: int, dark
     assert min(facts["labels"]) > 8
 
 
-def test_what_the_page_tells() -> None:
-    page = study_page(result())
+def test_what_the_page_tells(tmp_path: Path) -> None:
+    page = study_page(result(), tmp_path)
     for words in ("12 of them trained", "20 min", "not measured: x", "No published order", *ARMS):
         assert words in page

@@ -6,11 +6,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from kinema.datasets.davis import read_sequences
 from kinema.errors import ConfigError, DatasetError
 from kinema.recipes.pretrain import PretrainRequest
+from kinema.report.overlays import overlay
+from kinema.report.tiles import GAP, at_size
 from kinema.studies import run as studies
 from kinema.studies.evaluate import evaluations
 from kinema.studies.pace import PACES, paced
@@ -19,6 +23,8 @@ from kinema.studies.result import StudyResult
 from kinema.studies.run import costs, run_study
 from kinema.studies.settings import Evaluations
 from kinema.studies.study import Arm, Question, Study
+from kinema.video.images import read_image
+from kinema.video.masks import read_mask
 from tests.pipeline.small import write_davis
 
 STUDY = Study(
@@ -85,9 +91,29 @@ def test_a_study_is_trained_measured_and_written(davis: Path, tmp_path: Path) ->
     page = (tmp_path / "toy.html").read_text()
     assert all(words in page for words in ("How much is hidden?", "half", "J&amp;F", "Published order: most &gt; half"))
     assert page.count("<svg") == 2
+    assert page.count("<img") == 2
+    assert "(toy-masking.png)" in text
     assert len(result.runs) == 3
     with Image.open(tmp_path / "toy.png") as picture:
         assert picture.width > 400
+
+
+def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> None:
+    asked = request(davis, tmp_path, study=STUDY.only(["masking"]))
+    result, _ = carry_out(asked)
+    with Image.open(tmp_path / "toy-masking.png") as picture:
+        three = np.asarray(picture)
+    sequence = read_sequences(davis)[0]
+    late = round(0.75 * (len(sequence.frame_paths) - 1))
+    truth = overlay(read_image(sequence.frame_paths[late]), read_mask(sequence.mask_paths[late]))
+    height, width = three.shape[0], (three.shape[1] - GAP) // 3 - GAP
+    shown = three[GAP : GAP + round(width * truth.shape[0] / truth.shape[1]), GAP : GAP + width]
+    assert np.array_equal(shown, at_size(truth, (shown.shape[0], shown.shape[1])))
+    predicted = next(Path(result.questions[0].arms[0].runs[0].folder).glob("evaluations/davis-*/" + sequence.name))
+    shutil.rmtree(predicted)
+    result, _ = carry_out(asked)  # what is measured stays measured, and a picture lacks a tile
+    with Image.open(tmp_path / "toy-masking.png") as picture:
+        assert picture.size == (three.shape[1] - width - GAP, height)
 
 
 def test_what_is_there_is_not_done_again(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """DAVIS-2017, semi-supervised: the first frame's masks carried through each sequence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -66,11 +66,16 @@ class DavisTask(Task[DavisSequence]):
 
 
 def davis_scores(
-    sequences: Sequence[DavisSequence], extractor: FeatureExtractor, protocol: Protocol
+    sequences: Sequence[DavisSequence],
+    extractor: FeatureExtractor,
+    protocol: Protocol,
+    *,
+    watch: Callable[[DavisSequence, UInt8[np.ndarray, "F H W"]], None] = lambda *_: None,
 ) -> dict[str, float]:
     """The summary alone, with nothing written, at the frames' own size: for evaluation while a network trains.
 
-    DatasetError for a sequence without objects, or without a frame that counts.
+    watch: gets each sequence with the masks that were carried through it. DatasetError for a sequence without objects,
+    or without a frame that counts.
     """
     task = DavisTask(Path(), "", sequences, replace(protocol, scoring_size=None))
     objects = []
@@ -78,5 +83,6 @@ def davis_scores(
         num_objects = count_objects(sequence)
         truth = np.stack([read_mask(path) for path in sequence.mask_paths])
         predicted = np.stack(list(task.carried(sequence, extractor)))
+        watch(sequence, predicted)
         objects += score_sequence(truth[1:-1], predicted[1:-1], range(1, num_objects + 1))
     return summarize(objects)

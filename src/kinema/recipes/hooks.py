@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import Image
 
 from kinema.benchmark.davis import davis_scores
-from kinema.datasets.davis import read_sequences
+from kinema.datasets.davis import DavisSequence, read_sequences
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
 from kinema.errors import DatasetError
@@ -21,17 +22,25 @@ from kinema.models.vit import ViT
 from kinema.ops.precision import autocast, resolve_precision, without_tf32
 from kinema.propagation.protocols import protocol_named
 from kinema.recipes.report import write_report
+from kinema.report.overlays import overlay
 from kinema.report.reconstructions import reconstruction_sheet
+from kinema.report.tiles import at_size, tile_size
 from kinema.train.checkpoint import full_disk_stops
 from kinema.train.config import TrainConfig
 from kinema.train.log import RunLog
 from kinema.train.loop import Hook
 from kinema.types import ClipBatch
+from kinema.video.images import read_image
+from kinema.video.writer import write_video
 from kinema.weights.decoders import save_decoder
 from kinema.weights.files import save_encoder
 
 _PICTURED_CLIPS = 6
 _HELD_OUT_BATCHES = 4
+_FILM_WIDTH = 640
+"""Pixels, at most."""
+_FILM_FPS = 24
+"""Of DAVIS."""
 
 _log = logging.getLogger(__name__)
 
@@ -133,8 +142,11 @@ def held_out_hook(dataset: MediaDataset, config: TrainConfig, every_steps: int) 
     return Hook(every_steps=every_steps, function=measure)
 
 
-def davis_hook(root: Path, every_steps: int) -> Hook:
-    """J&F of the encoder on a DAVIS-2017 root under `dino_480p`, as `davis/J&F-Mean` and its parts."""
+def davis_hook(out: Path, root: Path, every_steps: int) -> Hook:
+    """J&F of the encoder on a DAVIS-2017 root under `dino_480p`, as `davis/J&F-Mean` and its parts.
+
+    What it carried through the first sequence is kept as a film, `pictures/davis-step-00000500.mp4`.
+    """
     sequences = read_sequences(root)
     protocol = protocol_named("dino_480p")
 
@@ -144,11 +156,27 @@ def davis_hook(root: Path, every_steps: int) -> Hook:
         encoder = ViT(ViTConfig(**export.config["encoder"])).to(device).eval()
         encoder.load_state_dict(export.tensors)
         extractor = FeatureExtractor(encoder, source=WeightsSource(source=f"step {step}", sha256=None), device=device)
+
+        def film(sequence: DavisSequence, masks: np.ndarray) -> None:
+            if sequence is sequences[0]:
+                with full_disk_stops(step, out):
+                    _write_film(out / "pictures" / f"davis-step-{step:08d}.mp4", sequence, masks)
+
         with without_tf32():  # as `kinema benchmark` computes it
-            scores = davis_scores(sequences, extractor, protocol)
+            scores = davis_scores(sequences, extractor, protocol, watch=film)
         log.record(step, {f"davis/{name}": scores[name] for name in ("J&F-Mean", "J-Mean", "F-Mean")})
 
     return Hook(every_steps=every_steps, function=measure)
+
+
+def _write_film(path: Path, sequence: DavisSequence, masks: UInt8[np.ndarray, "F H W"]) -> None:
+    """The masks over their frames, small enough for a page that has several."""
+    size = tile_size(*masks.shape[1:], columns=1, most_width=_FILM_WIDTH)
+    shown = (
+        at_size(overlay(read_image(frame), mask), size) for frame, mask in zip(sequence.frame_paths, masks, strict=True)
+    )
+    path.parent.mkdir(exist_ok=True)
+    write_video(path, shown, _FILM_FPS)
 
 
 def _spread_clips(dataset: MediaDataset, count: int) -> ClipBatch:

@@ -7,11 +7,10 @@ from kinema.methods.ino_config import INOConfig, Temperature
 from kinema.models.configs import PrototypeHeadConfig, ViTConfig, vit
 from kinema.recipes.recipe import Recipe
 from kinema.train.config import TrainConfig
-from kinema.video.photometric import Photometric
+from kinema.video.photometric import COLORS
 from kinema.video.sampling import Clips
 from kinema.video.transforms import ClipTransform
 
-_COLORS = Photometric(jitter=(0.4, 0.4, 0.2, 0.1), jitter_probability=0.8, grey=0.2)
 _EIGHT_FPS = Clips(num_frames=4, stride=0.125, unit="seconds")
 _ONE_FRAME_TWICE = Clips(num_frames=2, stride=1)
 """Of images a clip repeats the one frame; of videos it has two that follow each other."""
@@ -32,7 +31,7 @@ def ino_vits8_charades() -> Recipe:
             transform=ClipTransform(scale=(0.8, 0.95), flip=0.0),
             frame_views=True,
             local_crops=LocalCrops(
-                count=8, size=64, transform=ClipTransform(scale=(0.05, 0.8), photometric=replace(_COLORS, blur=0.5))
+                count=8, size=64, transform=ClipTransform(scale=(0.05, 0.8), photometric=replace(COLORS, blur=0.5))
             ),
             repeats=1,
         ),
@@ -94,9 +93,7 @@ def dino_vits16() -> Recipe:
     Cost: the authors took about 1.75 days on 8 GPUs.
     Published result: 69.3 k-NN, 74.0 linear on ImageNet after 100 epochs; DAVIS-2017 J&F 61.8 after 800.
     """
-    views = ClipTransform(
-        scale=(0.4, 1.0), photometric=replace(_COLORS, blur=1.0, second_blur=0.1, second_solarize=0.2)
-    )
+    views = ClipTransform(scale=(0.4, 1.0), photometric=replace(COLORS, blur=1.0, second_blur=0.1, second_solarize=0.2))
     return Recipe(
         method=INOConfig(
             encoder=replace(vit("small"), positions="learned"),
@@ -114,7 +111,7 @@ def dino_vits16() -> Recipe:
             frame_views=True,
             images=True,
             local_crops=LocalCrops(
-                count=4, size=96, transform=ClipTransform(scale=(0.05, 0.4), photometric=replace(_COLORS, blur=0.5))
+                count=4, size=96, transform=ClipTransform(scale=(0.05, 0.4), photometric=replace(COLORS, blur=0.5))
             ),
             repeats=1,
         ),
@@ -190,7 +187,7 @@ def ino_vitt16_cpu() -> Recipe:
             transform=ClipTransform(scale=(0.15, 0.5), flip=0.0),
             frame_views=True,
             local_crops=LocalCrops(
-                count=4, size=48, transform=ClipTransform(scale=(0.03, 0.2), photometric=replace(_COLORS, blur=0.2))
+                count=4, size=48, transform=ClipTransform(scale=(0.03, 0.2), photometric=replace(COLORS, blur=0.2))
             ),
             repeats=1,
         ),

@@ -109,5 +109,5 @@ def _hooks(request: PretrainRequest, dataset: MediaDataset) -> list[Hook]:
     if train.evaluate_every_steps is not None and held_out is not None:
         hooks.append(held_out_hook(held_out, train, train.evaluate_every_steps))
     if train.evaluate_every_steps is not None and request.davis is not None:
-        hooks.append(davis_hook(request.davis, train.evaluate_every_steps))
+        hooks.append(davis_hook(request.out, request.davis, train.evaluate_every_steps))
     return hooks

@@ -1,7 +1,6 @@
 """`report.html` of a run: its settings, curves, pictures, cost and skipped files on one page, in one file."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ def run_page(run: RunFiles) -> str:
         page.section("Curves", page.charts(curves(run))),
         page.section("Result", _result(run)),
         page.section("Pictures", _pictures(run)),
-        page.section("Films", _films(run.films)),
+        page.section("Films", _films(run)),
         page.section("Settings", _settings(run)),
         page.section("Cost", page.table(("", ""), _cost(run), numbers=(1,))),
         page.section("Skipped files", _skipped(run)),
@@ -135,17 +134,21 @@ def _pictures(run: RunFiles) -> str:
     return seen + "".join(others) + page.paragraph(told)
 
 
-def _films(films: Sequence[Path]) -> str:
-    shown, left_out, room = [], [], MOST_FILMS_BYTES
-    for path in films:
+def _films(run: RunFiles) -> str:
+    of_steps = page.spread([(f"step {step:,}", path) for step, path in run.films])
+    kept, left_out, room = set[Path](), [], MOST_FILMS_BYTES
+    for path in [*(path for _, path in of_steps), *run.other_films]:
         size = path.stat().st_size
         if size > min(MOST_FILM_BYTES, room):
             left_out.append(f"{path.name} ({size / 2**20:.1f} MB)")
             continue
         room -= size
-        shown.append(page.film(path, path.stem))
+        kept.add(path)
+    carried = [(name, path) for name, path in of_steps if path in kept]
+    shown = page.steps(carried, "The first mask carried through a sequence of DAVIS", group="film", show=page.film)
+    others = "".join(page.film(path, path.stem) for path in run.other_films if path in kept)
     told = f"Too large for this page, and left in pictures/: {', '.join(left_out)}." if left_out else ""
-    return "".join(shown) + page.paragraph(told)
+    return shown + others + page.paragraph(told)
 
 
 # ---------------------------------------------------------------------------------------------- settings, cost, files

@@ -8,19 +8,18 @@ from kinema.methods.vicmae_config import ViCMAEConfig
 from kinema.models.configs import MaskedDecoderConfig, ProjectorConfig, ViTConfig, vit
 from kinema.recipes.recipe import Recipe
 from kinema.train.config import TrainConfig
-from kinema.video.photometric import Photometric
+from kinema.video.photometric import COLORS
 from kinema.video.sampling import FramePairs
 from kinema.video.transforms import ClipTransform
 
 DISTANT = FramePairs(gap_min=1.06, gap_max=1.06, unit="seconds")
 """Two frames 1.06 s apart, the paper's best gap, drawn afresh each epoch."""
-_COLORS = Photometric(jitter=(0.4, 0.4, 0.2, 0.1), jitter_probability=0.8, grey=0.2)
 BY_KIND = DataConfig(
     sampling=DISTANT,
     transform=ClipTransform(scale=(0.5, 1.0)),
     frame_views=True,
     images_apart=True,
-    image_transform=ClipTransform(scale=(0.5, 1.0), photometric=replace(_COLORS, blur=0.5)),
+    image_transform=ClipTransform(scale=(0.5, 1.0), photometric=replace(COLORS, blur=0.5)),
     images=True,
     repeats=1,
 )
@@ -177,7 +176,7 @@ def _two_views(*, scale: tuple[float, float], blur: float, **second: float) -> D
     """Two augmentations of an image; of a video, of one frame."""
     return DataConfig(
         sampling=FramePairs(gap_min=0, gap_max=0),
-        transform=ClipTransform(scale=scale, photometric=replace(_COLORS, blur=blur, **second)),
+        transform=ClipTransform(scale=scale, photometric=replace(COLORS, blur=blur, **second)),
         frame_views=True,
         images=True,
         repeats=1,

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -125,24 +125,34 @@ def film(path: Path, caption: str) -> str:
     )
 
 
-def steps(pictures: Sequence[tuple[str, Path]], caption: str, *, group: str = "step") -> str:
-    """Pictures of one thing at several times, of which one is seen and touching a name shows another; the last first.
+def spread(named: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """As many of the files as `steps` shows: of more than six the first, the last, and some between."""
+    count = min(len(named), _STEPS)
+    return [named[round(number * (len(named) - 1) / max(count - 1, 1))] for number in range(count)]
 
-    Of more than six the first, the last, and some between. group: a word that no other such part of the page has.
+
+def steps(
+    named: Sequence[tuple[str, Path]],
+    caption: str,
+    *,
+    group: str = "step",
+    show: Callable[[Path, str], str] = picture,
+) -> str:
+    """Files of one thing at several times, of which one is seen and touching a name shows another; the last first.
+
+    group: a word that no other such part of the page has. show: what makes markup of a file and its caption.
     """
-    if not pictures:
+    chosen = spread(named)
+    if not chosen:
         return ""
-    count = min(len(pictures), _STEPS)
-    places = [round(number * (len(pictures) - 1) / max(count - 1, 1)) for number in range(count)]
-    chosen = [pictures[place] for place in places]
     if len(chosen) == 1:
-        return picture(chosen[0][1], f"{caption}, {chosen[0][0]}")
+        return show(chosen[0][1], f"{caption}, {chosen[0][0]}")
     inputs = "".join(
-        f'<input type="radio" name="{group}" id="{group}{number}"{" checked" if number == count - 1 else ""}>'
+        f'<input type="radio" name="{group}" id="{group}{number}"{" checked" if number == len(chosen) - 1 else ""}>'
         f'<label for="{group}{number}">{escape(name)}</label>'
         for number, (name, _) in enumerate(chosen)
     )
-    shown = "".join(picture(path, f"{caption}, {name}") for name, path in chosen)
+    shown = "".join(show(path, f"{caption}, {name}") for name, path in chosen)
     return f'<div class="steps">{inputs}{shown}</div>'
 
 

@@ -27,7 +27,9 @@ class RunFiles:
     pictures: list[tuple[int, Path]] = field(default_factory=list)
     """Pictures of a step, by step."""
     other_pictures: list[Path] = field(default_factory=list)
-    films: list[Path] = field(default_factory=list)
+    films: list[tuple[int, Path]] = field(default_factory=list)
+    """Films of a step, by step."""
+    other_films: list[Path] = field(default_factory=list)
 
     @property
     def last_step(self) -> int:
@@ -48,18 +50,28 @@ def read_run(folder: Path) -> RunFiles:
     """What a run's folder holds; DatasetError where it holds no run, or a file in it is damaged."""
     recipe = read_recipe(folder)
     result = folder / "result.json"
-    drawn = sorted((folder / "pictures").glob("*.png"))
-    of_steps = [path for path in drawn if path.stem.removeprefix("step-").isdecimal()]
+    pictures, other_pictures = _by_step(folder / "pictures", "step-*.png")
+    films, other_films = _by_step(folder / "pictures", "davis-step-*.mp4")
     return RunFiles(
         folder=folder,
         recipe=recipe,
         rows=[row for row in _lines(folder / "metrics.jsonl") if isinstance(row.get("step"), int)],
         skipped=_lines(folder / "skipped.jsonl"),
         result=_json(result) if result.is_file() else None,
-        pictures=[(int(path.stem.removeprefix("step-")), path) for path in of_steps],
-        other_pictures=[path for path in drawn if path not in of_steps],
-        films=sorted((folder / "pictures").glob("*.mp4")),
+        pictures=pictures,
+        other_pictures=other_pictures,
+        films=films,
+        other_films=other_films,
     )
+
+
+def _by_step(folder: Path, pattern: str) -> tuple[list[tuple[int, Path]], list[Path]]:
+    """Files whose name is the pattern with a step's number, with that number, and all others of their kind."""
+    prefix, _, suffix = pattern.partition("*")
+    files = sorted(folder.glob(f"*{suffix}"))
+    numbers = {path: path.name.removeprefix(prefix).removesuffix(suffix) for path in files}
+    of_steps = [path for path in files if path.name.startswith(prefix) and numbers[path].isdecimal()]
+    return [(int(numbers[path]), path) for path in of_steps], [path for path in files if path not in of_steps]
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:

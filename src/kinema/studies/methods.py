@@ -1,6 +1,7 @@
 """All methods on the same clips with the same ViT, for the same time with `--minutes`."""
 
 from kinema.studies.study import Arm, Question, Study
+from kinema.video.photometric import COLORS
 
 _FRAMES_ALONE: dict[str, object] = {"data.images": False, "data.image_share": None}
 _MAE = {**_FRAMES_ALONE, "method.contrast": 0.0}
@@ -9,8 +10,8 @@ _CONTRAST_ALONE = {
     "method.reconstruction": 0.0,
     "method.contrast": 1.0,
     "method.mask_ratio": 0.0,
-    "data.transform.photometric.jitter": (0.4, 0.4, 0.2, 0.1),
-    "data.transform.photometric.grey": 0.2,
+    "data.transform.photometric.jitter": COLORS.jitter,
+    "data.transform.photometric.grey": COLORS.grey,
 }
 _DINO = {
     "method.masked_tokens": 0.0,

@@ -1,6 +1,7 @@
 """`STUDY.html`: what a study found, on one page in one file, as a run's `report.html`."""
 
 import json
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,15 @@ from kinema.report.page import Fact, duration_text
 if TYPE_CHECKING:
     from kinema.studies.result import QuestionResult, StudyResult
 
+CARRIED = "What each arm's first seed carried to one frame, beside the truth"
 
-def study_page(study: "StudyResult") -> str:
-    """The page of a study as far as it has come."""
+
+def study_page(study: "StudyResult", folder: Path) -> str:
+    """The page of a study as far as it has come. folder: that of its pictures."""
     body = [
         page.facts(_facts(study)),
         *(page.paragraph(line) for line in study.missing),
-        *(_question(question) for question in study.questions),
+        *(_question(question, folder) for question in study.questions),
         page.section("Runs", _runs(study)),
         page.section("What was measured", *(_measured(each) for each in study.evaluations)),
         page.section("How it was started", page.command(study.command)),
@@ -38,7 +41,7 @@ def _facts(study: "StudyResult") -> list[Fact]:
     ]
 
 
-def _question(question: "QuestionResult") -> str:
+def _question(question: "QuestionResult", folder: Path) -> str:
     header, *rows = question.cells()
     measures = list(question.verdicts)
     drawn = (dot_chart(name, [(arm.name, arm.values(name)) for arm in question.arms], unit="%") for name in measures)
@@ -47,6 +50,7 @@ def _question(question: "QuestionResult") -> str:
         page.charts(drawn),
         page.table(header, rows, numbers=range(1, len(header))),
         *(page.paragraph(line) for line in question.sentences()),
+        page.picture(folder / question.picture, CARRIED) if question.picture else "",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kinema.benchmark.run import Report, finished_summary, open_task
 from kinema.benchmark.run import run as run_benchmark
+from kinema.benchmark.task import Frame
 from kinema.datasets.youtube_vos import YouTubeVosVideo, seen_categories
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor
@@ -30,6 +31,8 @@ MEASURES: dict[Benchmark, dict[str, str]] = {
     },
 }
 """What is measured on each data set: a name in tables, and that of the benchmark's summary."""
+_LATE = 0.75
+"""Where in a sequence a frame is late enough to tell networks apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +59,24 @@ class Propagated:
     def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
         """The number, in percent; measured once, then read from `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        task, place = self._task(), folder / f"{self.benchmark}-{digest(self._depends_on())}"
+        task, place = self._task(), self._place(folder)
         summary = finished_summary(task, extractor, place)
         summary = summary or run_benchmark(task, extractor, place, report=report).summary
         return 100 * summary[self.of_summary]
+
+    def picture(self, folder: Path | None) -> tuple[str, int, Frame]:
+        """(sequence, position, picture): a late frame of the first sequence with the labels that were carried to it.
+
+        folder: that of a network whose number was measured; None for the true labels.
+        """
+        task = self._task()
+        item = task.items[0]
+        position = round(_LATE * (len(task.frame_paths(item)) - 1))
+        results = None if folder is None else self._place(folder) / task.predictions
+        return item.name, position, task.picture(item, position, results)
+
+    def _place(self, folder: Path) -> Path:
+        return folder / f"{self.benchmark}-{digest(self._depends_on())}"
 
     def described(self) -> dict[str, Any]:
         """All that the number depends on beside the network, in plain values."""

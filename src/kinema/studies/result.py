@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kinema.benchmark.result import versions
 from kinema.files import replacing, write_json
 from kinema.studies.dials import EASY_MEASURE, FACTOR_MEASURES, change_sentence
-from kinema.studies.page import study_page
+from kinema.studies.page import CARRIED, study_page
 from kinema.studies.plot import draw
 from kinema.studies.study import Question, Study
 from kinema.studies.verdict import Verdict, verdict
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kinema.studies.evaluate import Evaluation
 
 UNIT = "points"
+EVALUATIONS = "evaluations"
+"""The folder, in that of a run, of what was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ class QuestionResult:
     ranks: tuple[tuple[str, ...], ...]
     arms: tuple[ArmResult, ...]
     verdicts: dict[str, Verdict]
+    picture: str | None = None
+    """Of what the arms carried: a file beside the study's (`carried`)."""
 
     @classmethod
     def of(cls, question: Question, arms: Sequence[ArmResult], measures: Sequence[str]) -> "QuestionResult":
@@ -122,7 +126,8 @@ class QuestionResult:
 
     def text(self) -> str:
         """A section of Markdown."""
-        return "\n\n".join([f"## {self.asks}", self.table(), *self.sentences()])
+        pictures = [f"![{CARRIED}]({self.picture})"] if self.picture else []
+        return "\n\n".join([f"## {self.asks}", self.table(), *self.sentences(), *pictures])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +191,7 @@ class StudyResult:
     def write(self, out: Path) -> None:
         """STUDY.json, STUDY.md, STUDY.html and STUDY.png, each whole or not at all."""
         write_json(out / f"{self.study}.json", self.as_json())
-        for suffix, content in ((".md", self.text()), (".html", study_page(self))):
+        for suffix, content in ((".md", self.text()), (".html", study_page(self, out))):
             with replacing(out / f"{self.study}{suffix}") as beside:
                 beside.write_text(content, encoding="utf-8")
         with replacing(out / f"{self.study}.png") as beside:

@@ -1,7 +1,7 @@
 """A study carried out: each run trained once, each number measured once, both kept for the next study to find."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kinema.benchmark.run import Report
@@ -10,9 +10,10 @@ from kinema.pipeline.load import load
 from kinema.recipes.build import build_method
 from kinema.recipes.estimate import estimate
 from kinema.recipes.pretrain import pretrain
+from kinema.studies.carried import draw_carried
 from kinema.studies.plan import PlannedRun
 from kinema.studies.request import StudyRequest, alone
-from kinema.studies.result import ArmResult, QuestionResult, RunResult, StudyResult
+from kinema.studies.result import EVALUATIONS, ArmResult, QuestionResult, RunResult, StudyResult
 from kinema.studies.study import Question
 from kinema.train.checkpoint import finished_steps
 from kinema.weights.files import TENSORS, save_encoder
@@ -43,7 +44,9 @@ def costs(request: StudyRequest) -> list[RunCost]:
     found = []
     for folder, run in planned.items():
         kind = folder.rpartition("-seed")[0]
-        if run.is_trained and kind not in seconds:
+        if run.pace_name in request.paces:
+            seconds[kind] = request.paces[run.pace_name]
+        elif run.is_trained and kind not in seconds:
             estimated = estimate(request.training(run))
             seconds[kind] = estimated.seconds / estimated.steps
         steps, done = run.steps, finished_steps(request.folder(run)) if run.is_trained else 0
@@ -101,7 +104,10 @@ class _Worker:
         published = {arm.name: arm.published for arm in question.arms}
         results = [ArmResult(name=name, published=published[name], runs=tuple(runs)) for name, runs in arms.items()]
         measures = [evaluation.measure for evaluation in self._request.measured]
-        return QuestionResult.of(question, results, measures)
+        answered = QuestionResult.of(question, results, measures)
+        picture = self._request.out / f"{self._request.study.name}-{question.name}.png"
+        is_drawn = draw_carried(answered, self._request.measured, picture)
+        return replace(answered, picture=picture.name if is_drawn else None)
 
     def _carry_out(self, run: PlannedRun) -> RunResult | None:
         """The numbers of a run; None where it was interrupted."""
@@ -115,7 +121,7 @@ class _Worker:
             self.interrupted = True
             return None
         extractor = load(run.weights or folder, device=self._request.device)
-        place = folder / "evaluations"
+        place = folder / EVALUATIONS
         values = {}
         for each in self._request.measured:
             try:

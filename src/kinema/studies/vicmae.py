@@ -4,6 +4,7 @@ The paper's numbers are known to us at second hand: linear probes of a ViT-B/16 
 """
 
 from kinema.studies.study import Arm, Question, Study
+from kinema.video.photometric import COLORS
 from kinema.video.sampling import Clips
 
 _MEASURE = "ImageNet linear top-1, ViT-B/16"
@@ -73,8 +74,8 @@ def _augmentation() -> Question:
         "data.image_transform.photometric.blur": 0.0,
     }
     colours_of_videos = {
-        "data.transform.photometric.jitter": (0.4, 0.4, 0.2, 0.1),
-        "data.transform.photometric.grey": 0.2,
+        "data.transform.photometric.jitter": COLORS.jitter,
+        "data.transform.photometric.grey": COLORS.grey,
         "data.transform.photometric.blur": 0.5,
     }
     no_crops = {"data.transform.scale": (1.0, 1.0), "data.image_transform.scale": (1.0, 1.0)}

@@ -18,11 +18,7 @@ _SOLARIZED_FROM = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Photometric:
-    """Random changes in this order: jitter, grey, blur, solarising; all off by default.
-
-    SimCLR (Chen et al. 2020, arXiv:2002.05709, appendix A), BYOL and DINO have them at a jitter of (0.4, 0.4, 0.2, 0.1)
-    with probability 0.8, grey 0.2.
-    """
+    """Random changes in this order: jitter, grey, blur, solarising; all off by default."""
 
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     """Strengths of brightness, contrast, saturation and hue: the first three are multiplied by factors drawn from
@@ -77,6 +73,10 @@ class Photometric:
         return ColorChange(
             jitter=jitter, is_grey=is_grey, blur_sigma=blur_sigma, is_solarized=_happens(rng, self.solarize)
         )
+
+
+COLORS = Photometric(jitter=(0.4, 0.4, 0.2, 0.1), jitter_probability=0.8, grey=0.2)
+"""Those of SimCLR (Chen et al. 2020, arXiv:2002.05709, appendix A) at the strength that BYOL, MoCo v3 and DINO took."""
 
 
 @dataclass(frozen=True, kw_only=True)
