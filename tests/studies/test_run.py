@@ -12,6 +12,7 @@ from PIL import Image
 
 from kinema.datasets.davis import read_sequences
 from kinema.errors import ConfigError, DatasetError
+from kinema.pipeline.load import load
 from kinema.recipes.pretrain import PretrainRequest
 from kinema.report.overlays import overlay
 from kinema.report.tiles import GAP, at_size
@@ -114,6 +115,38 @@ def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> Non
     result, _ = carry_out(asked)  # what is measured stays measured, and a picture lacks a tile
     with Image.open(tmp_path / "toy-masking.png") as picture:
         assert picture.size == (three.shape[1] - width - GAP, height)
+
+
+def test_arms_can_read_other_blocks_and_other_networks_of_one_run(davis: Path, tmp_path: Path) -> None:
+    arms = (
+        Arm(name="teacher"),
+        Arm(name="teacher, block 1", layer=1),
+        Arm(name="student, block 1", layer=1, part="student"),
+        Arm(name="untrained, block 1", layer=1, is_trained=False),
+    )
+    study = Study(
+        name="toy",
+        about="A toy",
+        recipe="ino_smoke",
+        questions=(Question(name="reading", asks="Which?", arms=arms, source="nobody"),),
+    )
+    large = Evaluations(
+        davis=davis, short_side=192, precision="fp32"
+    )  # patches of four pixels: objects can be followed
+    result, said = carry_out(request(davis, tmp_path, study=study, steps=4, measured=evaluations(large)[0]))
+    (question,) = result.questions
+    last, *first = (arm.values("J&F")[0] for arm in question.arms)
+    assert last != first[0]
+    assert len(said) == 4
+    assert len(result.runs) == 2  # of which one is trained
+    (trained,) = {arm.runs[0].folder for arm in question.arms[:3]}
+    assert len(list(Path(trained, "evaluations").iterdir())) == 2
+    (of_student,) = Path(trained, "student", "evaluations").iterdir()
+    extractor = load(Path(trained, "student"), device="cpu")
+    (alone,), _ = evaluations(replace(large, layer=1))
+    assert alone.of(extractor, tmp_path / "alone", lambda *_: None) == first[1]
+    assert json.loads((of_student / "request.json").read_text())["weights"] == extractor.source.sha256
+    assert extractor.source.sha256 != load(trained, device="cpu").source.sha256
 
 
 def test_what_is_there_is_not_done_again(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

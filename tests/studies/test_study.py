@@ -17,7 +17,8 @@ def test_every_arm_of_every_study_is_a_recipe_that_can_be_built(name: str) -> No
     study = study_named(name)
     for question in study.questions:
         runs = [planned_run(study, arm, seed=0, steps=100) for arm in question.arms]
-        assert len({run.folder for run in runs}) == len(runs), f"two arms of {question.name} are one run"
+        measured = {(run.folder, run.part, run.layer) for run in runs}
+        assert len(measured) == len(runs), f"two arms of {question.name} measure one network"
         assert all(len(rank) for rank in question.ranks())
 
 

@@ -12,7 +12,7 @@ from kinema.report.overlays import contact_sheet
 from kinema.report.tiles import at_size, tile_size
 from kinema.studies.evaluate import Evaluation
 from kinema.studies.propagation import Propagated
-from kinema.studies.result import EVALUATIONS, ArmResult, QuestionResult
+from kinema.studies.result import ArmResult, QuestionResult
 
 _COLUMNS = 4
 _WIDTH = 1440
@@ -44,6 +44,9 @@ def _of_arm(arm: ArmResult, shown: Propagated) -> Frame | None:
     """None where no seed has a number, or somebody removed what was carried: no study may end because of a picture."""
     run = next((run for run in arm.runs if shown.measure in run.values), None)
     try:
-        return None if run is None else shown.picture(Path(run.folder) / EVALUATIONS)[2]
+        if run is None:
+            return None
+        own = shown if run.layer is None else shown.at(run.layer)
+        return own.picture(run.place)[2]
     except DatasetError:
         return None

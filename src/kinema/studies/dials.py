@@ -36,6 +36,10 @@ class Dialled:
         """Raises ConfigError where another set is in this one's place; an absent one is no fault."""
         self.sets.is_rendered(self.name)
 
+    def at(self, layer: int) -> "Dialled":
+        """The same with the output of another block."""
+        return replace(self, settings=replace(self.settings, layer=layer))
+
     def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
         """The number, in percent; measured once, then read from `folder`."""
         self.sets.render(self.name, on_clip=lambda done, clips: report(f"rendering {self.name}", done, clips))

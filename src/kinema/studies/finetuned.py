@@ -32,6 +32,9 @@ class FineTuned:
         """Raises DatasetError where its data are not there or of another kind."""
         self.data.read()
 
+    def at(self, layer: int) -> None:
+        """Nothing: fine-tuning trains all blocks and reads the last."""
+
     def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
         """The number, in percent; measured once, then read from `folder`.
 

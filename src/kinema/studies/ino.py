@@ -11,7 +11,7 @@ def ino() -> Study:
         name="ino",
         about="INO (Pan et al. 2022): what each of four losses gives to label propagation",
         recipe="ino_demo",
-        questions=(_losses(), _consistency(), _pairing(), _masks(), _targets()),
+        questions=(_losses(), _consistency(), _pairing(), _masks(), _targets(), _reading()),
     )
 
 
@@ -78,4 +78,18 @@ def _targets() -> Question:
         asks="What keeps the teacher from collapse?",
         arms=(Arm(name="centring"), Arm(name="Sinkhorn", changes={"method.targets": "sinkhorn"})),
         source="DINOv2 prefers Sinkhorn, at another scale; the paper centres",
+    )
+
+
+def _reading() -> Question:
+    blocks = {"block 2": 2, "block 4": 4, "last block": -1}
+    return Question(
+        name="reading",
+        asks="Student or teacher, and which block?",
+        arms=(
+            *(Arm(name=f"untrained, {name}", layer=layer, is_trained=False) for name, layer in blocks.items()),
+            *(Arm(name=f"teacher, {name}", layer=layer) for name, layer in blocks.items()),
+            *(Arm(name=f"student, {name}", layer=layer, part="student") for name, layer in blocks.items()),
+        ),
+        source="the public code reads block 7 of the student's 12, and says nothing of others",
     )

@@ -29,6 +29,10 @@ class PlannedRun:
     is_trained: bool
     weights: str | None
     """A network that is there already, of which neither recipe nor seed matters."""
+    part: str | None = None
+    """Folder, in that of the run, of the network to measure."""
+    layer: int | None = None
+    """Block that is read."""
 
     @property
     def folder(self) -> str:
@@ -82,6 +86,8 @@ def planned_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe:
         files=arm.files,
         is_trained=arm.is_trained and arm.weights is None,
         weights=arm.weights,
+        part=arm.part,
+        layer=arm.layer,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ class Probed:
     def check(self) -> None:
         """Raises DatasetError where its data are not there or of another kind."""
         self.data.read()
+
+    def at(self, layer: int) -> "Probed":
+        """The same with the output of another block."""
+        reading = replace(self.settings.reading, layer=layer)
+        return replace(self, settings=replace(self.settings, reading=reading))
 
     def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
         """The number, in percent; measured once, then read from `folder`."""

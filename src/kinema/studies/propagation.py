@@ -56,6 +56,10 @@ class Propagated:
         if kind in ("seen", "unseen"):
             self._check_categories(task.items, kind)
 
+    def at(self, layer: int) -> "Propagated":
+        """The same with the output of another block."""
+        return replace(self, settings=replace(self.settings, layer=layer))
+
     def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
         """The number, in percent; measured once, then read from `folder`."""
         folder.mkdir(parents=True, exist_ok=True)

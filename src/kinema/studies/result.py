@@ -36,6 +36,15 @@ class RunResult:
     """Processor time of its training."""
     failed: str | None
     """Why it has no numbers."""
+    part: str | None = None
+    """Folder, in the run's, of the network that was measured; None for the run's encoder."""
+    layer: int | None = None
+    """Block that was read in place of the one that is asked for of all."""
+
+    @property
+    def place(self) -> Path:
+        """Where its measurements are kept."""
+        return Path(self.folder, self.part or "", EVALUATIONS)
 
 
 @dataclass(frozen=True, kw_only=True)

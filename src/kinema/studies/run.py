@@ -13,7 +13,7 @@ from kinema.recipes.pretrain import pretrain
 from kinema.studies.carried import draw_carried
 from kinema.studies.plan import PlannedRun
 from kinema.studies.request import StudyRequest, alone
-from kinema.studies.result import EVALUATIONS, ArmResult, QuestionResult, RunResult, StudyResult
+from kinema.studies.result import ArmResult, QuestionResult, RunResult, StudyResult
 from kinema.studies.study import Question
 from kinema.train.checkpoint import finished_steps
 from kinema.weights.files import TENSORS, save_encoder
@@ -86,7 +86,7 @@ class _Worker:
     def __init__(self, request: StudyRequest, say: Callable[[str], None], report: Report) -> None:
         self.interrupted = False
         self._request, self._say, self._report = request, say, report
-        self._done: dict[str, RunResult] = {}
+        self._done: dict[tuple[str, str | None, int | None], RunResult] = {}
 
     def answer(self, question: Question) -> QuestionResult:
         """The runs of one question, as many as can be had."""
@@ -94,13 +94,14 @@ class _Worker:
         for arm, run in self._request.runs(question):
             if self.interrupted:
                 break
-            if run.folder not in self._done:
+            network = (run.folder, run.part, run.layer)
+            if network not in self._done:
                 self._say(f"{question.name}: {arm}, seed {run.recipe.train.seed}  ({run.folder})")
                 found = self._carry_out(run)
                 if found is None:
                     break
-                self._done[run.folder] = found
-            arms[arm].append(self._done[run.folder])
+                self._done[network] = found
+            arms[arm].append(self._done[network])
         published = {arm.name: arm.published for arm in question.arms}
         results = [ArmResult(name=name, published=published[name], runs=tuple(runs)) for name, runs in arms.items()]
         measures = [evaluation.measure for evaluation in self._request.measured]
@@ -112,23 +113,31 @@ class _Worker:
     def _carry_out(self, run: PlannedRun) -> RunResult | None:
         """The numbers of a run; None where it was interrupted."""
         folder, seed = self._request.folder(run), run.recipe.train.seed
+        found = RunResult(
+            seed=seed, folder=str(folder), values={}, cpu_s=0.0, failed=None, part=run.part, layer=run.layer
+        )
         try:
             cpu_s = self._made(run, folder)
         except (TrainingError, DatasetError) as error:
             self._say(f"failed: {error}")
-            return RunResult(seed=seed, folder=str(folder), values={}, cpu_s=0.0, failed=str(error))
+            return replace(found, failed=str(error))
         if cpu_s is None:
             self.interrupted = True
             return None
-        extractor = load(run.weights or folder, device=self._request.device)
-        place = folder / EVALUATIONS
+        return replace(found, values=self._values(run, found.place), cpu_s=cpu_s)
+
+    def _values(self, run: PlannedRun, place: Path) -> dict[str, float]:
+        """By measure, what can be measured of the run's network; kept in `place`."""
+        extractor = load(run.weights or place.parent, device=self._request.device)
         values = {}
         for each in self._request.measured:
+            own = each if run.layer is None else each.at(run.layer)
             try:
-                values[each.measure] = each.of(extractor, place, self._report)
+                if own is not None:
+                    values[each.measure] = own.of(extractor, place, self._report)
             except WeightsError as error:
                 self._say(f"no {each.measure}: {error}")
-        return RunResult(seed=seed, folder=str(folder), values=values, cpu_s=cpu_s, failed=None)
+        return values
 
     def _made(self, run: PlannedRun, folder: Path) -> float | None:
         """Processor seconds of training the network; None where it was interrupted."""

@@ -32,6 +32,10 @@ class Arm:
     """Otherwise the network as a run with that seed begins with it."""
     weights: str | None = None
     """A network of `kinema.load` in place of a run."""
+    part: str | None = None
+    """Folder, in that of the run, of the network to measure in place of the run's encoder, e.g. `student`."""
+    layer: int | None = None
+    """Block that is read, in place of the one that is asked for: 1 is the first, -1 the last."""
     published: float | None = None
     """The paper's number, in the question's `measure`."""
 
