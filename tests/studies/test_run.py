@@ -87,13 +87,16 @@ def test_a_study_is_trained_measured_and_written(davis: Path, tmp_path: Path) ->
     text = (tmp_path / "toy.md").read_text()
     assert "## How much is hidden?" in text
     assert masking.verdicts["J&F"].sentence in text
-    assert "Published order: most > half (nobody)." in text
+    assert "Published order, by J&F: most > half (nobody)." in text
     assert "![a dot for each seed, a bar at the mean](toy.png)" in text
     page = (tmp_path / "toy.html").read_text()
-    assert all(words in page for words in ("How much is hidden?", "half", "J&amp;F", "Published order: most &gt; half"))
+    assert all(
+        words in page
+        for words in ("How much is hidden?", "half", "J&amp;F", "Published order, by J&amp;F: most &gt; half")
+    )
     assert page.count("<svg") == 2
     assert page.count("<img") == 2
-    assert "(toy-masking.png)" in text
+    assert "(toy-masking-carried.png)" in text
     assert len(result.runs) == 3
     with Image.open(tmp_path / "toy.png") as picture:
         assert picture.width > 400
@@ -102,7 +105,7 @@ def test_a_study_is_trained_measured_and_written(davis: Path, tmp_path: Path) ->
 def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> None:
     asked = request(davis, tmp_path, study=STUDY.only(["masking"]))
     result, _ = carry_out(asked)
-    with Image.open(tmp_path / "toy-masking.png") as picture:
+    with Image.open(tmp_path / "toy-masking-carried.png") as picture:
         three = np.asarray(picture)
     sequence = read_sequences(davis)[0]
     late = round(0.75 * (len(sequence.frame_paths) - 1))
@@ -113,7 +116,7 @@ def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> Non
     predicted = next(Path(result.questions[0].arms[0].runs[0].folder).glob("evaluations/davis-*/" + sequence.name))
     shutil.rmtree(predicted)
     result, _ = carry_out(asked)  # what is measured stays measured, and a picture lacks a tile
-    with Image.open(tmp_path / "toy-masking.png") as picture:
+    with Image.open(tmp_path / "toy-masking-carried.png") as picture:
         assert picture.size == (three.shape[1] - width - GAP, height)
 
 
@@ -172,6 +175,7 @@ def test_a_study_goes_on_where_it_was_interrupted(davis: Path, tmp_path: Path, m
     result, interrupted = run_study(asked, say=lambda _: None, report=lambda *_: None)
     assert interrupted
     assert [len(arm.runs) for arm in result.questions[0].arms] == [1, 0]
+    assert "the same command goes on" in (asked.out / "toy-masking.html").read_text()
     resumed, _ = carry_out(asked)
     whole, _ = carry_out(request(davis, tmp_path / "whole", study=STUDY.only(["masking"])))
     values = [[arm.values("J&F") for arm in each.questions[0].arms] for each in (resumed, whole)]
@@ -206,6 +210,50 @@ def test_a_run_that_fails_is_named_and_the_rest_goes_on(davis: Path, tmp_path: P
     assert (wild.values("J&F"), len(tame.values("J&F"))) == ([], 1)
     assert result.failed
     assert "Failed: wild, seed 0" in result.text()
+
+
+def test_a_number_that_cannot_be_had_is_named_and_the_rest_goes_on(davis: Path, tmp_path: Path) -> None:
+    """A frame that is cut short is found only when it is read: after the first network is trained."""
+    broken = tmp_path / "broken"
+    shutil.copytree(davis, broken)
+    frame = read_sequences(broken)[0].frame_paths[2]
+    frame.write_bytes(frame.read_bytes()[:200])
+    good, _ = evaluations(Evaluations(davis=davis, short_side=48, precision="fp32"))
+    bad, _ = evaluations(Evaluations(davis=broken, short_side=48, precision="fp32"))
+    measured = [replace(bad[0], measure="broken"), *good]
+    result, said = carry_out(request(davis, tmp_path, study=STUDY.only(["masking"]), measured=measured))
+    for arm in result.questions[0].arms:
+        assert (len(arm.values("broken")), len(arm.values("J&F"))) == (0, 1)
+        assert str(frame) in arm.runs[0].unmeasured["broken"]
+    assert len(result.failed) == 1
+    assert sum(line.startswith("no broken: ") for line in said) == 2
+    assert f"No broken: half, seed 0: {result.failed[0]}" in (tmp_path / "toy-masking.md").read_text()
+
+
+def test_settings_that_do_not_fit_the_files_fail_one_arm(davis: Path, tmp_path: Path) -> None:
+    arms = (Arm(name="still", changes={"data.image_share": 0.0, "data.images": True}), Arm(name="moving"))
+    study = replace(STUDY, questions=(Question(name="q", asks="?", arms=arms, source="nobody"),))
+    result, _ = carry_out(request(davis, tmp_path, study=study))
+    still, moving = result.questions[0].arms
+    assert (still.values("J&F"), len(moving.values("J&F"))) == ([], 1)
+    assert "no videos" in result.failed[0]
+
+
+def test_a_part_of_a_study_leaves_the_page_of_the_whole_alone(davis: Path, tmp_path: Path) -> None:
+    carry_out(request(davis, tmp_path))
+    whole = (tmp_path / "toy.md").read_bytes()
+    carry_out(request(davis, tmp_path, study=STUDY.only(["training"])))
+    assert (tmp_path / "toy.md").read_bytes() == whole
+    part = (tmp_path / "toy-training.md").read_text()
+    assert "Is it trained?" in part
+    assert "(toy-training.png)" in part
+    assert STUDY.only(["training", "masking"]) == STUDY
+
+
+def test_recipes_of_several_lengths_need_one(davis: Path, tmp_path: Path) -> None:
+    study = replace(STUDY, questions=(question_of(Arm(name="a"), Arm(name="b", recipe="ino_smoke")),))
+    with pytest.raises(ConfigError, match="different lengths"):
+        request(davis, tmp_path, study=study, steps=None)
 
 
 def test_a_run_whose_files_cannot_be_read_is_named_and_the_rest_goes_on(
@@ -249,15 +297,17 @@ def test_a_network_that_is_there_already_is_measured_once_for_all_seeds(davis: P
 def test_target_and_others_are_told_apart(davis: Path, tmp_path: Path) -> None:
     clips = sorted((davis / "JPEGImages").glob("*/*"))
     copies = []
-    for number in range(3):
+    for number in range(6):
         copies.append(tmp_path / f"more-{number}")
         shutil.copytree(clips[0], copies[-1])
     asked = request(davis, tmp_path / "out", sources=(davis / "JPEGImages", *copies), target=(davis / "JPEGImages",))
     names = {files: {item.name for item in asked.items(files)} for files in ("target", "others", "as many others")}
     assert names["target"] == {str(clip) for clip in clips}
     assert names["others"] == {str(copy) for copy in copies}
-    assert len(names["as many others"]) == min(len(clips), 3)
-    assert names["as many others"] <= names["others"]
+    assert len(names["as many others"]) == len(clips) == 4
+    assert names["as many others"] < names["others"]
+    with pytest.raises(DatasetError, match="4 other files beside 4 of the target"):
+        replace(asked, sources=(davis / "JPEGImages", *copies[:4])).items("as many others")
     run = asked.run(Arm(name="own", files="target"), seed=0)
     assert {item.name for item in asked.training(run).items()} == names["target"]
     assert run.folder != asked.run(Arm(name="all"), seed=0).folder

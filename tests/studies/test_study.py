@@ -65,6 +65,13 @@ def test_a_recipe_of_epochs_needs_steps() -> None:
     assert planned_run(STUDY, Arm(name="x"), seed=0, steps=30, recipe="siammae_vits16").steps == 30
 
 
+def test_another_length_or_another_method_is_refused() -> None:
+    with pytest.raises(ConfigError, match="0 steps"):
+        planned_run(STUDY, Arm(name="x"), seed=0, steps=0)
+    with pytest.raises(ConfigError, match="ino_smoke is of another method"):
+        planned_run(STUDY, Arm(name="x"), seed=0, steps=1, recipe="ino_smoke")
+
+
 def test_shares_are_nested() -> None:
     names = [str(number) for number in range(40)]
     shares = [items_of_share(names, share) for share in (0.05, 0.1, 0.25, 0.5, 1.0)]

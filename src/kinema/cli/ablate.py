@@ -51,7 +51,7 @@ class Arguments(Common):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carries out the study; gives the exit code: 130 where it was interrupted, 5 where a run failed."""
+    """Carries out the study; gives the exit code: 130 where it was interrupted, 5 where something failed."""
     if not arguments or arguments[0] in ("-h", "--help"):
         return _explain(asked=bool(arguments))
     name, rest = arguments[0], arguments[1:]
@@ -113,7 +113,7 @@ def _ablate(name: str, given: Arguments) -> int:
         return INTERRUPTED
     if not result.failed:
         return 0
-    say(f"kinema: error: {len(result.failed)} runs failed; the first: {result.failed[0]}")
+    say(f"kinema: error: {counted(len(result.failed), 'fault')}; the first: {result.failed[0]}")
     return TrainingError.exit_code
 
 

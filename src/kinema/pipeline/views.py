@@ -48,15 +48,20 @@ def networks_beside(
 ) -> list[Network]:
     """The network of some weights and what is shown beside it: `untrained`, other weights, or `none`.
 
-    beside: None is `untrained` where the network is a ViT, else `none`. WeightsError for raw pixels beside untrained.
+    beside: None is `untrained` where the network is a ViT, else `none`. WeightsError for raw pixels beside untrained,
+    ConfigError for weights beside themselves.
     """
     own = load(weights, settings=settings, device=device)
     networks = [Network(name="trained", extractor=own)]
     if beside == "none" or (beside is None and not _has_twin(own, weights)):
         return [Network(name=_short(weights), extractor=own)]
     if beside not in (None, "untrained"):
+        if beside == weights:
+            raise ConfigError(f"{weights} beside itself", where="--beside", fix="name other weights, or none")
         other = load(beside, settings=settings, device=device)
-        return [Network(name=_short(weights), extractor=own), Network(name=_short(beside), extractor=other)]
+        names = [_short(weights), _short(beside)]
+        first, second = names if names[0] != names[1] else (weights, beside)
+        return [Network(name=first, extractor=own), Network(name=second, extractor=other)]
     return [*networks, Network(name="untrained", extractor=_untrained_twin(own))]
 
 

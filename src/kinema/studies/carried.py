@@ -21,15 +21,19 @@ _WIDTH = 1440
 def draw_carried(question: QuestionResult, measured: Sequence[Evaluation], file: Path) -> bool:
     """Writes a PNG: the truth, then a tile an arm, of its first seed. False where there is nothing to show.
 
-    The frame is one of the first sequence of the first benchmark of label propagation that is measured.
+    The frame is one of the first sequence of the first benchmark of label propagation that is measured. No study ends
+    because of a picture: what cannot be read is left out.
     """
     shown = next((each for each in measured if isinstance(each, Propagated)), None)
     if shown is None:
         return False
+    try:
+        sequence, position, truth = shown.picture(None)
+    except DatasetError:
+        return False
     tiles = [(arm.name, picture) for arm in question.arms if (picture := _of_arm(arm, shown)) is not None]
     if not tiles:
         return False
-    sequence, position, truth = shown.picture(None)
     named = [(f"{sequence}, frame {position}: truth", truth), *tiles]
     size = tile_size(*truth.shape[:2], columns=_COLUMNS, most_width=_WIDTH)
     sheet = contact_sheet(
@@ -41,7 +45,7 @@ def draw_carried(question: QuestionResult, measured: Sequence[Evaluation], file:
 
 
 def _of_arm(arm: ArmResult, shown: Propagated) -> Frame | None:
-    """None where no seed has a number, or somebody removed what was carried: no study may end because of a picture."""
+    """None where no seed has a number, or somebody removed what was carried."""
     run = next((run for run in arm.runs if shown.measure in run.values), None)
     try:
         if run is None:

@@ -46,7 +46,12 @@ class FineTuned:
         folder.mkdir(parents=True, exist_ok=True)
         run = place.with_suffix("")  # where one that was interrupted goes on
         request = FineTuneRequest(
-            name=_RECIPE, recipe=self._recipe(), labelled=self.data, weights=extractor.source.source, out=run
+            name=_RECIPE,
+            recipe=self._recipe(),
+            labelled=self.data,
+            weights=extractor.source.source,
+            out=run,
+            device=str(extractor.device),
         )
         _, result = finetune(request)
         if result is None:

@@ -37,7 +37,7 @@ def _facts(study: "StudyResult") -> list[Fact]:
         Fact(name="Networks", value=str(len(runs)), more=f"{sum(run.cpu_s > 0 for run in runs)} of them trained"),
         Fact(name="Seeds", value=", ".join(map(str, study.seeds))),
         Fact(name="Processor time", value=duration_text(spent), more="of training"),
-        Fact(name="Failed runs", value=str(len(study.failed))),
+        Fact(name="Faults", value=str(len(study.failed))),
     ]
 
 
@@ -56,12 +56,17 @@ def _question(question: "QuestionResult", folder: Path) -> str:
 
 def _runs(study: "StudyResult") -> str:
     rows = [
-        [run.folder, str(run.seed), duration_text(run.cpu_s) if run.cpu_s else "", run.failed or ""]
+        [
+            run.folder,
+            str(run.seed),
+            duration_text(run.cpu_s) if run.cpu_s else "",
+            "; ".join(why for _, why in run.faults()),
+        ]
         for run in study.runs
     ]
     trained = [run.cpu_s for run in study.runs if run.cpu_s]
     mean = f"{duration_text(fmean(trained))} of processor time a trained network in the mean." if trained else ""
-    return page.folded("Every network", page.table(("folder", "seed", "processor time", "failed"), rows)) + (
+    return page.folded("Every network", page.table(("folder", "seed", "processor time", "faults"), rows)) + (
         page.paragraph(mean)
     )
 

@@ -67,7 +67,12 @@ def planned_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe:
     """
     name = arm.recipe or recipe or study.recipe
     base = recipe_named(name)
-    whole = steps or base.train.steps
+    if type(base.method) is not type(recipe_named(arm.recipe or study.recipe).method):
+        where, fix = f"study {study.name}", f"give one like {study.recipe}"
+        raise ConfigError(f"recipe {name} is of another method", where=where, fix=fix)
+    if steps is not None and steps < 1:
+        raise ConfigError(f"{steps} steps", where="--steps", fix="give at least 1")
+    whole = base.train.steps if steps is None else steps
     if whole is None:
         raise ConfigError(f"recipe {name} counts epochs", where="--steps", fix="give the steps of a whole run")
     own = max(int(whole * arm.step_share), 1)
@@ -92,7 +97,11 @@ def planned_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe:
 
 
 def items_of_share(items: Sequence[Any], share: float) -> list[Any]:
-    """A share of the items, at least one, drawn once for all: a smaller share is part of a larger one."""
+    """A share of the items, at least one."""
+    return some_items(items, max(math.ceil(share * len(items)), 1))
+
+
+def some_items(items: Sequence[Any], count: int) -> list[Any]:
+    """So many of the items, drawn once for all: fewer are among more."""
     order = draws.generator(0, "share").permutation(len(items))
-    chosen: list[int] = sorted(order[: max(math.ceil(share * len(items)), 1)].tolist())
-    return [items[index] for index in chosen]
+    return [items[index] for index in sorted(order[:count].tolist())]

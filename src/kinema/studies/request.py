@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from kinema.datasets.scan import MediaItem, scan
-from kinema.errors import ConfigError
+from kinema.errors import ConfigError, DatasetError, counted
 from kinema.recipes.pretrain import PretrainRequest
 from kinema.studies.evaluate import Evaluation
-from kinema.studies.plan import PlannedRun, items_of_share, planned_run
+from kinema.studies.plan import PlannedRun, items_of_share, planned_run, some_items
 from kinema.studies.study import Arm, Files, Question, Study
 
 
@@ -47,6 +47,10 @@ class StudyRequest:
         if self.minutes is not None and (self.steps is not None or self.minutes <= 0):
             given = f"{self.minutes:g} minutes" + (f" and {self.steps} steps" if self.steps is not None else "")
             raise ConfigError(given, where="--minutes", fix="give steps or minutes, above 0")
+        recipes = {arm.recipe for question in self.study.questions for arm in question.arms if arm.is_trained}
+        if len(recipes) > 1 and self.steps is None and self.minutes is None:
+            what = f"study {self.study.name} compares recipes of different lengths"
+            raise ConfigError(what, where="kinema ablate", fix="give --minutes 15, or --steps 500, to all of them")
 
     def runs(self, question: Question) -> Iterator[tuple[str, PlannedRun]]:
         """(arm, run) for every arm and seed of a question; a network that is there already has no seeds."""
@@ -75,7 +79,10 @@ class StudyRequest:
         if files == "target":
             return target
         others = scan(self.sources, exclude=[*self.exclude, *self.target])
-        return items_of_share(others, min(len(target) / len(others), 1.0)) if files == "as many others" else others
+        if len(others) <= len(target):
+            what = f"{counted(len(others), 'other file')} beside {len(target)} of the target"
+            raise DatasetError(what, where="--data", fix="give more others than the target has, or leave domain out")
+        return some_items(others, len(target)) if files == "as many others" else others
 
     @cached_property
     def _all(self) -> list[MediaItem]:
@@ -113,9 +120,9 @@ def answerable(study: Study, *, has_target: bool) -> tuple[Study, list[str]]:
     if len(lacking) == len(study.questions):
         what = f"no files for {', '.join(lacking)}"
         raise ConfigError(what, where=f"study {study.name}", fix="give the target's own clips with --target")
-    left = [question.name for question in study.questions if question.name not in lacking]
+    left = tuple(question for question in study.questions if question.name not in lacking)
     lines = [f"not asked: {name}, which needs the target's own clips (--target)" for name in lacking]
-    return study.only(left), lines
+    return replace(study, questions=left), lines
 
 
 @contextmanager

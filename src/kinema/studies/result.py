@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -36,10 +36,18 @@ class RunResult:
     """Processor time of its training."""
     failed: str | None
     """Why it has no numbers."""
+    unmeasured: dict[str, str] = field(default_factory=dict)
+    """Why it lacks one of them, by measure."""
     part: str | None = None
     """Folder, in the run's, of the network that was measured; None for the run's encoder."""
     layer: int | None = None
     """Block that was read in place of the one that is asked for of all."""
+
+    def faults(self) -> list[tuple[str, str]]:
+        """(what, why) for the run, or for each number that could not be had."""
+        return (
+            [("Failed", self.failed)] if self.failed else [(f"No {name}", why) for name, why in self.unmeasured.items()]
+        )
 
     @property
     def place(self) -> Path:
@@ -57,7 +65,11 @@ class ArmResult:
 
     def values(self, measure: str) -> list[float]:
         """One a seed."""
-        return [run.values[measure] for run in self.runs if measure in run.values]
+        return list(self.by_seed(measure).values())
+
+    def by_seed(self, measure: str) -> dict[int, float]:
+        """Numbers of the networks that have one."""
+        return {run.seed: run.values[measure] for run in self.runs if measure in run.values}
 
     def changes(self, measure: str) -> list[float]:
         """What each network has there less what it has on the easy set, one a seed."""
@@ -83,7 +95,7 @@ class QuestionResult:
     def of(cls, question: Question, arms: Sequence[ArmResult], measures: Sequence[str]) -> "QuestionResult":
         """The verdicts are drawn from the arms' numbers."""
         verdicts = {
-            measure: verdict(question.ranks(), {arm.name: arm.values(measure) for arm in arms}, unit=UNIT)
+            measure: verdict(question.ranks(), {arm.name: arm.by_seed(measure) for arm in arms}, unit=UNIT)
             for measure in measures
         }
         return cls(
@@ -104,7 +116,7 @@ class QuestionResult:
             [
                 arm.name,
                 *(_cell(arm, measure) for measure in measures),
-                f"{fmean([run.cpu_s for run in arm.runs]) / 60:.1f}" if arm.runs else "",
+                f"{fmean(spent) / 60:.1f}" if (spent := [run.cpu_s for run in arm.runs if not run.failed]) else "",
                 *([_number(arm.published)] if has_published else []),
             ]
             for arm in self.arms
@@ -127,10 +139,14 @@ class QuestionResult:
             *(change_sentence(name, {arm.name: arm.changes(name) for arm in self.arms}, unit=UNIT) for name in factors),
         ]
         failed = [
-            f"Failed: {arm.name}, seed {run.seed}: {run.failed}" for arm in self.arms for run in arm.runs if run.failed
+            f"{what}: {arm.name}, seed {run.seed}: {why}"
+            for arm in self.arms
+            for run in arm.runs
+            for what, why in run.faults()
         ]
         order = " > ".join(" = ".join(rank) for rank in self.ranks)
-        source = f"Published order: {order} ({self.source})." if order else f"Published order: none ({self.source})."
+        by = f", by {self.published_measure}" if self.published_measure else ""
+        source = f"Published order{by if order else ''}: {order or 'none'} ({self.source})."
         return [*sentences, *failed, source]
 
     def text(self) -> str:
@@ -152,6 +168,8 @@ class StudyResult:
     """What was asked for and could not be measured."""
     command: str
     """What was typed."""
+    file: str
+    """What its files are called."""
 
     @classmethod
     def of(
@@ -172,6 +190,7 @@ class StudyResult:
             evaluations=[each.described() for each in evaluations],
             missing=list(missing),
             command=shlex.join(["kinema", *sys.argv[1:]]),
+            file=study.file or study.name,
         )
 
     @property
@@ -182,8 +201,9 @@ class StudyResult:
 
     @property
     def failed(self) -> list[str]:
-        """Why runs have no numbers."""
-        return list(dict.fromkeys(run.failed for run in self.runs if run.failed))
+        """Why runs have no numbers, or lack some."""
+        arms = (run for question in self.questions for arm in question.arms for run in arm.runs)
+        return list(dict.fromkeys(why for run in arms for _, why in run.faults()))
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -193,17 +213,17 @@ class StudyResult:
         """The study as Markdown."""
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
         intro = f"{seeds}; ± is the standard deviation over seeds; numbers in percent."
-        picture = f"![a dot for each seed, a bar at the mean]({self.study}.png)"
+        picture = f"![a dot for each seed, a bar at the mean]({self.file}.png)"
         parts = [f"# {self.about}", intro, *self.missing, picture, *(question.text() for question in self.questions)]
         return "\n\n".join([*parts, "## How it was started", f"```\n{self.command}\n```"]) + "\n"
 
     def write(self, out: Path) -> None:
         """STUDY.json, STUDY.md, STUDY.html and STUDY.png, each whole or not at all."""
-        write_json(out / f"{self.study}.json", self.as_json())
+        write_json(out / f"{self.file}.json", self.as_json())
         for suffix, content in ((".md", self.text()), (".html", study_page(self, out))):
-            with replacing(out / f"{self.study}{suffix}") as beside:
+            with replacing(out / f"{self.file}{suffix}") as beside:
                 beside.write_text(content, encoding="utf-8")
-        with replacing(out / f"{self.study}.png") as beside:
+        with replacing(out / f"{self.file}.png") as beside:
             draw(self.questions, beside)
 
 

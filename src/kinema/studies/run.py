@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 
 from kinema.benchmark.run import Report
-from kinema.errors import DatasetError, TrainingError, WeightsError
+from kinema.errors import ConfigError, DatasetError, TrainingError, WeightsError
+from kinema.features import FeatureExtractor
 from kinema.pipeline.load import load
 from kinema.recipes.build import build_method
 from kinema.recipes.estimate import estimate
@@ -68,16 +70,22 @@ def run_study(
     questions: list[QuestionResult] = []
 
     def result() -> StudyResult:
-        return StudyResult.of(request.study, questions, request.measured, missing, seeds=request.seeds)
+        lines = [*missing, *([_INTERRUPTED] if worker.interrupted else [])]
+        return StudyResult.of(request.study, questions, request.measured, lines, seeds=request.seeds)
 
+    worker = _Worker(request, say, report)
     with alone(request.out):
-        worker = _Worker(request, say, report)
         for question in request.study.questions:
             questions.append(worker.answer(question))
             result().write(request.out)
             if worker.interrupted:
                 break
     return result(), worker.interrupted
+
+
+_INTERRUPTED = "Interrupted before its end; the same command goes on."
+_FAULTS = (ConfigError, DatasetError, TrainingError, WeightsError)
+"""Of one run or of one data set: what has them is named, and the rest goes on."""
 
 
 class _Worker:
@@ -106,7 +114,7 @@ class _Worker:
         results = [ArmResult(name=name, published=published[name], runs=tuple(runs)) for name, runs in arms.items()]
         measures = [evaluation.measure for evaluation in self._request.measured]
         answered = QuestionResult.of(question, results, measures)
-        picture = self._request.out / f"{self._request.study.name}-{question.name}.png"
+        picture = self._request.out / f"{self._request.study.name}-{question.name}-carried.png"
         is_drawn = draw_carried(answered, self._request.measured, picture)
         return replace(answered, picture=picture.name if is_drawn else None)
 
@@ -118,26 +126,39 @@ class _Worker:
         )
         try:
             cpu_s = self._made(run, folder)
-        except (TrainingError, DatasetError) as error:
+            if cpu_s is None:
+                self.interrupted = True
+                return None
+            extractor = load(run.weights or found.place.parent, device=self._request.device)
+        except _FAULTS as error:
             self._say(f"failed: {error}")
             return replace(found, failed=str(error))
-        if cpu_s is None:
-            self.interrupted = True
-            return None
-        return replace(found, values=self._values(run, found.place), cpu_s=cpu_s)
+        values, unmeasured = self._measured(extractor, run, found.place)
+        return replace(found, values=values, unmeasured=unmeasured, cpu_s=cpu_s)
 
-    def _values(self, run: PlannedRun, place: Path) -> dict[str, float]:
-        """By measure, what can be measured of the run's network; kept in `place`."""
-        extractor = load(run.weights or place.parent, device=self._request.device)
-        values = {}
+    def _measured(
+        self, extractor: FeatureExtractor, run: PlannedRun, place: Path
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        """Numbers of a network, kept in `place`, and why others could not be had; by measure."""
+        values: dict[str, float] = {}
+        faults: dict[str, str] = {}
         for each in self._request.measured:
             own = each if run.layer is None else each.at(run.layer)
+            if own is None:
+                continue
             try:
-                if own is not None:
-                    values[each.measure] = own.of(extractor, place, self._report)
-            except WeightsError as error:
+                value = own.of(extractor, place, self._report)
+            except WeightsError as error:  # of this network it cannot be measured, which is no fault
                 self._say(f"no {each.measure}: {error}")
-        return values
+            except _FAULTS as error:
+                self._say(f"no {each.measure}: {error}")
+                faults[each.measure] = str(error)
+            else:
+                if isfinite(value):
+                    values[each.measure] = value
+                else:
+                    faults[each.measure] = f"a value of {value}"
+        return values, faults
 
     def _made(self, run: PlannedRun, folder: Path) -> float | None:
         """Processor seconds of training the network; None where it was interrupted."""

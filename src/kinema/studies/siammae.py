@@ -77,9 +77,9 @@ def _augmentation() -> Question:
     colored = {"data.transform.photometric.jitter": (0.4, 0.4, 0.4, 0.1)}
     return Question(
         name="augmentation",
-        asks="Crop and flip, or colours as well?",
+        asks="Whole frames, crop and flip, or colours as well?",
         arms=(
-            Arm(name="none", changes=whole),
+            Arm(name="whole frame, no flip", changes=whole),
             Arm(name="crop, flip"),
             Arm(name="crop, flip, colour", changes=colored),
         ),

@@ -80,15 +80,22 @@ class Study:
     recipe: str
     """Of `kinema pretrain`, the one that arms change."""
     questions: tuple[Question, ...]
+    file: str = ""
+    """What its files are called; empty: as itself."""
 
     def only(self, names: Sequence[str]) -> "Study":
-        """The study with these questions alone, or with all where none is named; ConfigError for an unknown one."""
+        """The study with these questions alone, or with all where none is named; ConfigError for an unknown one.
+
+        Its files are called after them: those of a whole study in the same folder stay.
+        """
         known = {question.name: question for question in self.questions}
         for name in names:
             if name not in known:
                 fix = f"{nearest(name, known)}it has {', '.join(known)}"
                 raise ConfigError(f"no question '{name}' in study {self.name}", where="--questions", fix=fix)
-        return replace(self, questions=tuple(known[name] for name in names)) if names else self
+        if not names or set(names) == set(known):
+            return self
+        return replace(self, questions=tuple(known[name] for name in names), file="-".join([self.name, *names]))
 
 
 def with_changes(settings: Any, changes: Mapping[str, Any]) -> Any:

@@ -4,7 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import sqrt
-from statistics import fmean, variance
+from statistics import fmean
+
+Seeded = Mapping[int, float]
+"""Numbers of one arm by seed; larger is better."""
+_LEVEL = 0.05
+"""Chance of calling any pair of a question different where none is (two-sided, Bonferroni over its pairs)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,61 +20,124 @@ class Verdict:
     agree: int
     """Pairs that come out the same way here."""
     agree_clearly: int | None
-    """Of these, those apart by more than two standard errors of their difference; None where no arm has two seeds."""
+    """Of these, those apart by more than chance (`Chance`); None where no arm has two seeds."""
     disagree_clearly: int | None
     """Pairs that come out the other way by more than that."""
     sentence: str
 
 
-def verdict(ranks: Sequence[Sequence[str]], values: Mapping[str, Sequence[float]], *, unit: str) -> Verdict:
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """How far two arms' means come apart by chance.
+
+    Seeds are blocks where all arms have the same ones: an initialisation or an order of clips that suits all arms alike
+    is no difference between them. Else arms are taken as independent samples of one variance.
+    """
+
+    spread: float
+    """Standard deviation of one network's number."""
+    degrees: int
+    """Degrees of freedom of that estimate."""
+    is_paired: bool
+
+    @classmethod
+    def of(cls, values: Iterable[Seeded]) -> "Chance | None":
+        """None where no arm has two seeds."""
+        arms = [each for each in values if each]
+        seeds = {frozenset(each) for each in arms}
+        if len(arms) > 1 and len(seeds) == 1 and len(arms[0]) > 1:
+            return cls._of_blocks(arms)
+        lists = [list(each.values()) for each in arms]
+        spread = pooled_spread(lists)
+        degrees = sum(len(each) - 1 for each in lists)
+        return None if spread is None else cls(spread=spread, degrees=degrees, is_paired=False)
+
+    @classmethod
+    def _of_blocks(cls, arms: Sequence[Seeded]) -> "Chance":
+        """What is left of each number when its arm's mean and its seed's are taken out."""
+        seeds = list(arms[0])
+        whole = fmean(value for arm in arms for value in arm.values())
+        of_seeds = {seed: fmean(arm[seed] for arm in arms) - whole for seed in seeds}
+        left = [arm[seed] - fmean(arm.values()) - of_seeds[seed] for arm in arms for seed in seeds]
+        degrees = (len(arms) - 1) * (len(seeds) - 1)
+        return cls(spread=sqrt(sum(each**2 for each in left) / degrees), degrees=degrees, is_paired=True)
+
+    def margin(self, first: int, second: int, *, pairs: int) -> float:
+        """What two means of so many seeds differ by, by chance, in one question of `pairs` comparisons in twenty."""
+        from scipy.stats import t
+
+        quantile = float(t.ppf(1 - _LEVEL / (2 * pairs), self.degrees))
+        return quantile * self.spread * sqrt(1 / first + 1 / second)
+
+    def words(self, unit: str) -> str:
+        """How it was judged, for a table's reader."""
+        kind = "seeds as blocks" if self.is_paired else "independent seeds"
+        degrees = f"{self.degrees} degree{'s' if self.degrees > 1 else ''} of freedom"
+        return f"95 % over all pairs, {kind}, {degrees}; a network's number varies by {self.spread:.1f} {unit}"
+
+
+def verdict(ranks: Sequence[Sequence[str]], values: Mapping[str, Seeded], *, unit: str) -> Verdict:
     """Compares means with the ranks of a source.
 
-    ranks: names of arms from the best to the worst; arms that were not measured are left out. values: of each arm, one
-    a seed, larger is better, in `unit`. The standard error is that of two means whose seeds spread as the seeds of all
-    arms do on average.
+    ranks: names of arms from the best to the worst; arms that were not measured are left out. values: of each arm, in
+    `unit`.
     """
     measured = [[name for name in rank if values.get(name)] for rank in ranks]
     pairs = [pair for better, worse in combinations(measured, 2) for pair in product(better, worse)]
-    spread = pooled_spread(values.values())
-    gaps = {pair: fmean(values[pair[0]]) - fmean(values[pair[1]]) for pair in pairs}
-    errors = {pair: spread * sqrt(sum(1 / len(values[name]) for name in pair)) if spread else 0.0 for pair in pairs}
-    agree = [pair for pair in pairs if gaps[pair] > 0]
-    clearly = [pair for pair in pairs if spread is not None and abs(gaps[pair]) > 2 * errors[pair]]
+    chance = Chance.of(values.values())
+    gaps = {pair: _mean(values[pair[0]]) - _mean(values[pair[1]]) for pair in pairs}
+    clearly = [pair for pair in pairs if chance and abs(gaps[pair]) > _margin(chance, values, pair, len(pairs))]
     agree_clearly = sum(gaps[pair] > 0 for pair in clearly)
     found = Verdict(
         pairs=len(pairs),
-        agree=len(agree),
-        agree_clearly=None if spread is None else agree_clearly,
-        disagree_clearly=None if spread is None else len(clearly) - agree_clearly,
+        agree=sum(gap > 0 for gap in gaps.values()),
+        agree_clearly=None if chance is None else agree_clearly,
+        disagree_clearly=None if chance is None else len(clearly) - agree_clearly,
         sentence="",
     )
-    sentence = _ordered_sentence(found, spread, unit) if pairs else _unordered_sentence(values, spread, unit)
+    alike = sum(gap == 0 for gap in gaps.values())
+    sentence = _ordered_sentence(found, alike, chance, unit) if pairs else _unordered_sentence(values, chance, unit)
     return Verdict(**{**vars(found), "sentence": sentence})
 
 
 def pooled_spread(values: Iterable[Sequence[float]]) -> float | None:
     """Standard deviation between seeds of one arm, over all arms with several; None where there is none."""
-    variances = [variance(each) for each in values if len(each) > 1]
-    return sqrt(fmean(variances)) if variances else None
+    several = [each for each in values if len(each) > 1]
+    squares = sum((value - fmean(each)) ** 2 for each in several for value in each)
+    return sqrt(squares / sum(len(each) - 1 for each in several)) if several else None
 
 
-def _ordered_sentence(found: Verdict, spread: float | None, unit: str) -> str:
-    same = f"{found.agree or 'None'} of {found.pairs} ordered pairs come out as published"
-    if spread is None:
-        return f"{same}; with one seed nothing says whether by more than chance."
+def _mean(values: Seeded) -> float:
+    return fmean(values.values())
+
+
+def _margin(chance: Chance, values: Mapping[str, Seeded], pair: Sequence[str], pairs: int) -> float:
+    first, second = (len(values[name]) for name in pair)
+    return chance.margin(first, second, pairs=pairs)
+
+
+def _ordered_sentence(found: Verdict, alike: int, chance: Chance | None, unit: str) -> str:
+    same = f"{found.agree or 'none'} of {found.pairs} ordered pairs come out as published"
+    same = f"{same}, {alike} alike" if alike else same
+    same = same[0].upper() + same[1:]
+    if chance is None:
+        return f"{same}; with one seed of each arm nothing says whether by more than chance."
     return (
-        f"{same}, {found.agree_clearly or 'none'} by more than two standard errors; {found.disagree_clearly or 'none'} "
-        f"comes out the other way by as much (seeds of one arm spread by {spread:.1f} {unit})."
+        f"{same}; {found.agree_clearly or 'none'} of them by more than chance, and {found.disagree_clearly or 'none'} "
+        f"the other way by more than chance ({chance.words(unit)})."
     )
 
 
-def _unordered_sentence(values: Mapping[str, Sequence[float]], spread: float | None, unit: str) -> str:
-    means = {name: fmean(each) for name, each in values.items() if each}
+def _unordered_sentence(values: Mapping[str, Seeded], chance: Chance | None, unit: str) -> str:
+    means = {name: _mean(each) for name, each in values.items() if each}
     if len(means) < 2:
         return "Too few arms were measured to compare."
     best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
     gap = means[best] - means[worst]
-    seeds = f"seeds of one arm spread by {spread:.1f}" if spread is not None else "one seed"
-    return (
-        f"No published order to compare with; here {best} is best and {worst} worst, {gap:.1f} {unit} apart ({seeds})."
-    )
+    if gap == 0:
+        return "No published order to compare with; here all arms come out alike."
+    found = f"No published order to compare with; here {best} is best and {worst} worst, {gap:.1f} {unit} apart"
+    if chance is None:
+        return f"{found} (one seed of each arm)."
+    margin = _margin(chance, values, (best, worst), len(means) * (len(means) - 1) // 2)
+    return f"{found}, {'more' if gap > margin else 'no more'} than chance ({chance.words(unit)})."
