@@ -86,6 +86,17 @@ def test_films_are_bounded_and_what_is_left_out_is_said(tmp_path: Path, monkeypa
     assert re.search(r"left in pictures/: davis-step-00000100\.mp4 \(0\.\d MB\), .*, pca\.mp4 \(0\.\d MB\)", page)
 
 
+def test_a_damaged_picture_is_named_in_its_place(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    damaged = run / "pictures" / "step-00000400.png"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    (run / "pictures" / "pca.png").write_bytes(b"")
+    page = run_page(read_run(run))
+    assert page.count("<img") == 3
+    assert "step-00000400.png cannot be read as a picture." in page
+    assert "pca.png cannot be read as a picture." in page
+
+
 def test_many_skipped_files_are_counted(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     rows = [{"path": f"clip-{number}", "reason": "x", "count": 1} for number in range(130)]

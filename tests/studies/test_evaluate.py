@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kinema.benchmark.recognition import probe
 from kinema.benchmark.run import run
 from kinema.errors import ConfigError, WeightsError
 from kinema.pipeline.load import load
@@ -99,6 +100,26 @@ def test_a_network_is_fine_tuned_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert value == 100 * json.loads(written.read_text())["top1"]
     monkeypatch.setattr("kinema.studies.finetuned.finetune", lambda _: pytest.fail("fine-tuned again"))
     assert measured.of(load(weights), tmp_path / "results", lambda *_: None) == value
+
+
+def test_other_files_or_another_network_are_probed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_coloured(tmp_path / "data")
+    reading = ClipReading(sampling=Clips(num_frames=2, stride=1), size=FRAME_ENCODER.image_size)
+    (knn, _), _ = evaluations(Evaluations(dataset="folders", root=data, reading=reading))
+    one, other = (load(write_encoder(tmp_path / f"seed{seed}", FRAME_ENCODER, seed=seed)) for seed in (0, 1))
+    probed: list[str] = []
+
+    def counted(kind, labelled, extractor, place, **settings):
+        probed.append(extractor.source.source)
+        return probe(kind, labelled, extractor, place, **settings)
+
+    monkeypatch.setattr("kinema.studies.probes.probe", counted)
+    for extractor in (one, one, other):
+        knn.of(extractor, tmp_path / "results", lambda *_: None)
+    assert len(probed) == 2
+    (data / "train" / "red" / "0.mp4").unlink()
+    knn.of(one, tmp_path / "results", lambda *_: None)
+    assert len(probed) == 3
 
 
 def test_raw_pixels_cannot_be_fine_tuned(tmp_path: Path) -> None:

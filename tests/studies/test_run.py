@@ -281,6 +281,35 @@ def test_shares_of_the_files_are_trained_on(davis: Path, tmp_path: Path) -> None
     assert len(wanted.items()) == -(-len(asked.items("all")) // 2)
 
 
+def test_other_clips_make_other_networks_beside_the_first(davis: Path, tmp_path: Path) -> None:
+    asked = request(davis, tmp_path, study=STUDY.only(["training"]))
+    carry_out(asked)
+    fewer = sorted((davis / "JPEGImages").glob("*/*"))[:2]
+    _, said = carry_out(replace(asked, sources=fewer))
+    kept = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert len(kept) == 3  # two trained, and one that was not: no clip shapes that
+    assert sum("-untrained-" in name for name in kept) == 1
+    assert len(said) == 2
+    longer = replace(asked, steps=3)
+    (untrained,) = (asked.folder(run) for _, run in asked.runs(asked.study.questions[0]) if not run.is_trained)
+    assert untrained in [longer.folder(run) for _, run in longer.runs(longer.study.questions[0])]
+
+
+def test_a_data_set_that_has_changed_is_measured_again(davis: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(davis, root)
+    measured, _ = evaluations(Evaluations(davis=root, short_side=96, precision="fp32"))
+    asked = request(davis, tmp_path / "out", study=STUDY.only(["training"]), measured=measured)
+    first, _ = carry_out(asked)
+    listed = root / "ImageSets" / "2017" / "val.txt"
+    listed.write_text(listed.read_text() + "clip-0000\n")
+    second, _ = carry_out(asked)
+    one, other = (result.questions[0].arms[0].values("J&F")[0] for result in (first, second))
+    assert one != other
+    extractor = load(Path(second.questions[0].arms[0].runs[0].folder), device="cpu")
+    assert measured[0].of(extractor, tmp_path / "anew", lambda *_: None) == other
+
+
 def question_of(*arms: Arm) -> Question:
     return Question(name="q", asks="?", arms=arms, source="nobody")
 
@@ -310,7 +339,7 @@ def test_target_and_others_are_told_apart(davis: Path, tmp_path: Path) -> None:
         replace(asked, sources=(davis / "JPEGImages", *copies[:4])).items("as many others")
     run = asked.run(Arm(name="own", files="target"), seed=0)
     assert {item.name for item in asked.training(run).items()} == names["target"]
-    assert run.folder != asked.run(Arm(name="all"), seed=0).folder
+    assert run.name != asked.run(Arm(name="all"), seed=0).name
 
 
 def test_questions_that_lack_their_files_are_named_and_the_rest_is_asked() -> None:

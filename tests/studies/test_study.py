@@ -17,7 +17,7 @@ def test_every_arm_of_every_study_is_a_recipe_that_can_be_built(name: str) -> No
     study = study_named(name)
     for question in study.questions:
         runs = [planned_run(study, arm, seed=0, steps=100) for arm in question.arms]
-        measured = {(run.folder, run.part, run.layer) for run in runs}
+        measured = {(run.name, run.part, run.layer) for run in runs}
         assert len(measured) == len(runs), f"two arms of {question.name} measure one network"
         assert all(len(rank) for rank in question.ranks())
 
@@ -43,14 +43,14 @@ def test_a_refused_value_names_study_and_arm() -> None:
 
 def test_arms_of_the_same_settings_share_a_run_and_seeds_do_not() -> None:
     plain, named = Arm(name="plain"), Arm(name="ratio", changes={"method.mask_ratio": 0.75})
-    assert planned_run(STUDY, plain, seed=0, steps=None).folder == planned_run(STUDY, named, seed=0, steps=None).folder
+    assert planned_run(STUDY, plain, seed=0, steps=None).name == planned_run(STUDY, named, seed=0, steps=None).name
     others = [
         planned_run(STUDY, plain, seed=1, steps=None),
         planned_run(STUDY, plain, seed=0, steps=7),
         planned_run(STUDY, Arm(name="half", share=0.5), seed=0, steps=None),
         planned_run(STUDY, Arm(name="untrained", is_trained=False), seed=0, steps=None),
     ]
-    assert len({run.folder for run in others} | {planned_run(STUDY, plain, seed=0, steps=None).folder}) == 5
+    assert len({run.name for run in others} | {planned_run(STUDY, plain, seed=0, steps=None).name}) == 5
 
 
 def test_steps_scale_the_warm_up_with_them() -> None:
@@ -95,7 +95,7 @@ def test_robustness_asks_for_the_runs_of_methods() -> None:
     assert [arm.name for arm in again.questions[0].arms] == [arm.name for arm in arms]
     for arm, same in zip(arms, again.questions[0].arms, strict=True):
         one, other = (planned_run(study, each, seed=0, steps=10) for study, each in ((compared, arm), (again, same)))
-        assert one.folder == other.folder
+        assert one.name == other.name
 
 
 def test_unknown_names_are_told_the_nearest() -> None:

@@ -93,10 +93,15 @@ def run(
 
 def finished_summary(task: Task[Any], extractor: FeatureExtractor, out: Path) -> dict[str, float] | None:
     """The summary of a complete benchmark of the same request in `out`; None where there is none."""
-    if not (out / RESULT).is_file() or not (out / REQUEST).is_file():
+    if not (out / RESULT).is_file() or not is_of_request(task, extractor, out):
         return None
-    is_same = (out / REQUEST).read_text(encoding="utf-8") == _request(task, extractor)
-    return json.loads((out / RESULT).read_text(encoding="utf-8"))["summary"] if is_same else None
+    return json.loads((out / RESULT).read_text(encoding="utf-8"))["summary"]
+
+
+def is_of_request(task: Task[Any], extractor: FeatureExtractor, out: Path) -> bool:
+    """Whether what is in `out` is of the same data, network and protocol, complete or not."""
+    file = out / REQUEST
+    return file.is_file() and file.read_text(encoding="utf-8") == _request(task, extractor)
 
 
 def _request(task: Task[Any], extractor: FeatureExtractor) -> str:

@@ -16,6 +16,7 @@ from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, WeightsSource
+from kinema.files import replacing
 from kinema.methods.method import Method
 from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
@@ -113,7 +114,8 @@ def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
             folder = out / "pictures"
             with full_disk_stops(step, out):
                 folder.mkdir(exist_ok=True)
-                Image.fromarray(reconstruction_sheet(reconstruction)).save(folder / f"step-{step:08d}.png")
+                with replacing(folder / f"step-{step:08d}.png") as beside:
+                    Image.fromarray(reconstruction_sheet(reconstruction)).save(beside, "PNG")
 
     return Hook(every_steps=every_steps, function=draw)
 

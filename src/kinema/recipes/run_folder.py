@@ -52,14 +52,19 @@ def described(
 
     Of the files their order, their classes and their paths below `sources` count, so that the data may be moved.
     """
-    roots = [_root(source) for source in sources]
-    listing = "\n".join(_below(item.name, roots) + _class_of(item) for item in items)
     return {
         "recipe": name,
         "settings": json.loads(json.dumps(asdict(recipe))),
-        "files": {"count": len(items), "hash": blake2b(listing.encode(), digest_size=8).hexdigest()},
+        "files": {"count": len(items), "hash": files_hash(items, sources)},
         "init_from": init_from,
     }
+
+
+def files_hash(items: Sequence[MediaItem], sources: Sequence[Path | str]) -> str:
+    """A short hash of the files' order, classes, and paths below `sources`."""
+    roots = [_root(source) for source in sources]
+    listing = "\n".join(_below(item.name, roots) + _class_of(item) for item in items)
+    return blake2b(listing.encode(), digest_size=8).hexdigest()
 
 
 def _class_of(item: MediaItem) -> str:

@@ -100,9 +100,12 @@ def folded(title: str, *parts: str) -> str:
 
 
 def picture(path: Path, caption: str) -> str:
-    """A picture of a file, reduced to what a screen shows."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+    """A picture of a file, reduced to what a screen shows; words in its place where it is damaged."""
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return _figure(f"{escape(path.name)} cannot be read as a picture.", caption)
     if image.width > _MOST_PIXELS_WIDE:
         image = image.resize((_MOST_PIXELS_WIDE, max(round(image.height * _MOST_PIXELS_WIDE / image.width), 1)))
     content = io.BytesIO()

@@ -13,6 +13,7 @@ from kinema.files import write_json
 from kinema.recipes.finetuning import FineTuneRequest, finetune
 from kinema.recipes.recipe import FineTuneRecipe
 from kinema.recipes.registry import finetune_recipe_named
+from kinema.studies.probes import of_data
 from kinema.studies.propagation import digest
 from kinema.studies.settings import Evaluations
 
@@ -40,7 +41,7 @@ class FineTuned:
 
         WeightsError for a network that cannot be fine-tuned, KeyboardInterrupt where training was interrupted.
         """
-        place = folder / f"finetune-{digest(self.described())}.json"
+        place = folder / f"finetune-{digest({**self.described(), **of_data(self.data, extractor)})}.json"
         if place.is_file():
             return 100 * json.loads(place.read_text())["top1"]
         folder.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ def paced(request: StudyRequest, say: Callable[[str], None]) -> StudyRequest:
     if request.minutes is None:
         return request
     planned = {
-        run.pace_name: run
+        request.pace_name(run): run
         for question in request.study.questions
         for _, run in request.runs(question)
         if run.is_trained
@@ -42,7 +42,7 @@ def _pace_s(request: StudyRequest, run: PlannedRun) -> float:
     """Processor seconds a step."""
     train = replace(run.recipe.train, steps=PACE_STEPS, warmup_steps=0, log_every_steps=2)
     asked = request.training(replace(run, recipe=replace(run.recipe, train=train)))
-    asked = replace(asked, out=request.out / "paces" / run.pace_name, fresh=True)
+    asked = replace(asked, out=request.out / "paces" / request.pace_name(run), fresh=True)
     asked.out.mkdir(parents=True, exist_ok=True)
     if pretrain(asked).interrupted:
         raise KeyboardInterrupt

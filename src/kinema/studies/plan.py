@@ -35,14 +35,16 @@ class PlannedRun:
     """Block that is read."""
 
     @property
-    def folder(self) -> str:
-        """Name of the run's folder: the same for the same run, whichever arm asks for it."""
+    def name(self) -> str:
+        """Name of the run: the same for the same run, whichever arm asks for it, whatever the files are."""
         if self.weights is not None:
             return f"weights-{_digest(self.weights)}"
+        if not self.is_trained:  # nothing but the network and its seed matters
+            settings = json.dumps(asdict(self.recipe)["method"], sort_keys=True)
+            return f"{self.recipe_name}-untrained-{_digest(settings)}-seed{self.recipe.train.seed}"
         which = "" if self.files == "all" else self.files
         settings = json.dumps(asdict(self.recipe), sort_keys=True)
-        digest = _digest(f"{settings}{self.share}{which}{self.is_trained}")
-        return f"{self.recipe_name}-{digest}-seed{self.recipe.train.seed}"
+        return f"{self.recipe_name}-{_digest(f'{settings}{self.share}{which}')}-seed{self.recipe.train.seed}"
 
     @property
     def steps(self) -> int:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Probed:
     def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
         """The number, in percent; measured once, then read from `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        place = folder / f"{self.kind}-{digest(self.described())}"
+        place = folder / f"{self.kind}-{digest({**self.described(), **of_data(self.data, extractor)})}"
         return 100 * self._summary(extractor, place, report)["top1"]
 
     def described(self) -> dict[str, Any]:
@@ -66,3 +67,11 @@ class Probed:
             num_workers=0,
             report=report,
         ).summary
+
+
+def of_data(data: LabelledData, extractor: FeatureExtractor) -> dict[str, str]:
+    """Which files and which network a number is of, beside what was asked for: either may change under one name."""
+    listed = blake2b(digest_size=8)
+    for split in data.read():
+        listed.update("".join(f"{file.path}\t{file.label}\n" for file in split.files).encode())
+    return {"files": listed.hexdigest(), "weights": extractor.source.sha256 or extractor.source.source}

@@ -1,13 +1,14 @@
 """Label propagation as a study measures it: numbers of a benchmark's summary."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from kinema.benchmark.run import Report, finished_summary, open_task
+from kinema.benchmark.run import Report, finished_summary, is_of_request, open_task
 from kinema.benchmark.run import run as run_benchmark
 from kinema.benchmark.task import Frame
 from kinema.datasets.youtube_vos import YouTubeVosVideo, seen_categories
@@ -64,6 +65,8 @@ class Propagated:
         """The number, in percent; measured once, then read from `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         task, place = self._task(), self._place(folder)
+        if place.exists() and not is_of_request(task, extractor, place):
+            shutil.rmtree(place)  # of a data set or a network that has changed since
         summary = finished_summary(task, extractor, place)
         summary = summary or run_benchmark(task, extractor, place, report=report).summary
         return 100 * summary[self.of_summary]

@@ -10,6 +10,7 @@ from pathlib import Path
 from kinema.datasets.scan import MediaItem, scan
 from kinema.errors import ConfigError, DatasetError, counted
 from kinema.recipes.pretrain import PretrainRequest
+from kinema.recipes.run_folder import files_hash
 from kinema.studies.evaluate import Evaluation
 from kinema.studies.plan import PlannedRun, items_of_share, planned_run, some_items
 from kinema.studies.study import Arm, Files, Question, Study
@@ -61,15 +62,37 @@ class StudyRequest:
     def run(self, arm: Arm, *, seed: int) -> PlannedRun:
         """The run of one arm; where minutes are given and its pace is not known yet, as long as the recipe's."""
         planned = planned_run(self.study, arm, seed=seed, steps=self.steps, recipe=self.recipe)
-        pace_s = self.paces.get(planned.pace_name)
-        if self.minutes is None or pace_s is None:
+        pace_s = self.paces.get(self.pace_name(planned)) if self.minutes is not None else None
+        if pace_s is None or self.minutes is None:
             return planned
         steps = max(int(60 * self.minutes / pace_s), 1)
         return planned_run(self.study, arm, seed=seed, steps=steps, recipe=self.recipe)
 
     def folder(self, run: PlannedRun) -> Path:
-        """Where the run is kept."""
-        return self.out / "runs" / run.folder
+        """Where the run is kept: a folder for every network, other files other networks."""
+        return self.out / "runs" / (f"{run.name}-{self._files_hash(run)}" if run.is_trained else run.name)
+
+    def pace_name(self, run: PlannedRun) -> str:
+        """Under which the pace of a run is known: of other files it may be another."""
+        return f"{run.pace_name}-{self._files_hash(run)}"
+
+    def _files_hash(self, run: PlannedRun) -> str:
+        known = self._hashes.get((run.files, run.share))
+        if known is None:
+            items = items_of_share(self.items(run.files), run.share)
+            known = files_hash(items, self._sources(run))[:8]
+            self._hashes[run.files, run.share] = known
+        return known
+
+    @cached_property
+    def _hashes(self) -> dict[tuple[Files, float], str]:
+        return {}
+
+    def _sources(self, run: PlannedRun) -> Sequence[Path | str]:
+        """What a run learns from, as `kinema pretrain` would be told it."""
+        if run.share == 1 and run.files == "all":
+            return self.sources
+        return [item.name for item in items_of_share(self.items(run.files), run.share)]
 
     def items(self, files: Files) -> list[MediaItem]:
         """The files that an arm learns from, a share left out. DatasetError where there are none."""
@@ -90,17 +113,14 @@ class StudyRequest:
 
     def training(self, run: PlannedRun) -> PretrainRequest:
         """The run as `kinema pretrain` would be asked for it."""
-        sources: Sequence[Path | str] = self.sources
-        if run.share < 1 or run.files != "all":
-            items = items_of_share(self.items(run.files), run.share)
-            if any(item.entry is not None for item in items):
-                fix = "give files or folders, or leave this question out with --questions"
-                raise ConfigError("a part of a pack or an archive", where="--data", fix=fix)
-            sources = [item.name for item in items]
+        is_part = run.share < 1 or run.files != "all"
+        if is_part and any(item.entry is not None for item in self.items(run.files)):
+            fix = "give files or folders, or leave this question out with --questions"
+            raise ConfigError("a part of a pack or an archive", where="--data", fix=fix)
         return PretrainRequest(
             name=run.recipe_name,
             recipe=replace(run.recipe, data=replace(run.recipe.data, num_workers=self.num_workers)),
-            sources=sources,
+            sources=self._sources(run),
             out=self.folder(run),
             exclude=self.exclude,
             device=self.device,

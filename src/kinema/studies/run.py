@@ -40,21 +40,22 @@ def costs(request: StudyRequest) -> list[RunCost]:
     planned: dict[str, PlannedRun] = {}
     for question in request.study.questions:
         for arm, run in request.runs(question):
-            planned[run.folder] = run
-            arms.setdefault(run.folder, []).append(f"{question.name}: {arm}")
+            planned[run.name] = run
+            arms.setdefault(run.name, []).append(f"{question.name}: {arm}")
     seconds: dict[str, float] = {}
     found = []
-    for folder, run in planned.items():
-        kind = folder.rpartition("-seed")[0]
-        if run.pace_name in request.paces:
-            seconds[kind] = request.paces[run.pace_name]
+    for name, run in planned.items():
+        kind = name.rpartition("-seed")[0]
+        if run.is_trained and request.pace_name(run) in request.paces:
+            seconds[kind] = request.paces[request.pace_name(run)]
         elif run.is_trained and kind not in seconds:
             estimated = estimate(request.training(run))
             seconds[kind] = estimated.seconds / estimated.steps
-        steps, done = run.steps, finished_steps(request.folder(run)) if run.is_trained else 0
+        folder = request.folder(run)
+        steps, done = run.steps, finished_steps(folder) if run.is_trained else 0
         left_s = seconds.get(kind, 0.0) * max(steps - done, 0)
-        named = tuple(dict.fromkeys(arms[folder]))
-        found.append(RunCost(run=folder, arms=named, steps=steps, seconds=left_s, finished_steps=done))
+        named = tuple(dict.fromkeys(arms[name]))
+        found.append(RunCost(run=folder.name, arms=named, steps=steps, seconds=left_s, finished_steps=done))
     return found
 
 
@@ -102,9 +103,9 @@ class _Worker:
         for arm, run in self._request.runs(question):
             if self.interrupted:
                 break
-            network = (run.folder, run.part, run.layer)
+            network = (run.name, run.part, run.layer)
             if network not in self._done:
-                self._say(f"{question.name}: {arm}, seed {run.recipe.train.seed}  ({run.folder})")
+                self._say(f"{question.name}: {arm}, seed {run.recipe.train.seed}  ({self._request.folder(run).name})")
                 found = self._carry_out(run)
                 if found is None:
                     break
