@@ -46,7 +46,7 @@ class Arguments(Common):
     num_workers: int = 2
     """Processes that read and decode; 0 reads in the training process."""
     dry_run: bool = False
-    """Print every run and what it will take, and stop."""
+    """Print every run and what it will take, and stop; with `minutes` after twelve steps of every arm."""
     device: Device = "auto"
 
 
