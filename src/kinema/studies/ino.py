@@ -1,18 +1,26 @@
 """What INO's four losses are worth (Pan et al. 2022, arXiv:2203.15312). The paper's tables are in no source we have."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from kinema.studies.study import Arm, Question, Study
 
 _NO_TABLE = "the paper varies its losses; its tables are in no source we have"
 
 
 def ino() -> Study:
-    """The four losses, the level of consistency, the pairing of class tokens, masks, and targets of INO."""
+    """The four losses, level of consistency, pairing of class tokens, masks, targets, and what is read of INO."""
     return Study(
         name="ino",
         about="INO (Pan et al. 2022): what each of four losses gives to label propagation",
         recipe="ino_demo",
         questions=(_losses(), _consistency(), _pairing(), _masks(), _targets(), _reading()),
     )
+
+
+def _student(name: str, changes: Mapping[str, Any] | None = None) -> Arm:
+    """An arm whose student is measured, as the public code does: so soon the teacher has hardly left its beginning."""
+    return Arm(name=name, changes=changes or {}, part="student")
 
 
 def _losses() -> Question:
@@ -27,8 +35,8 @@ def _losses() -> Question:
         asks="Which of the four losses can be missed?",
         arms=(
             Arm(name="untrained", is_trained=False),
-            Arm(name="all four"),
-            *(Arm(name=f"without {said}", changes={f"method.{option}": 0.0}) for said, option in names.items()),
+            _student(name="all four"),
+            *(_student(name=f"without {said}", changes={f"method.{option}": 0.0}) for said, option in names.items()),
         ),
         source=_NO_TABLE,
     )
@@ -39,9 +47,9 @@ def _consistency() -> Question:
         name="consistency",
         asks="Of what must neighbouring frames be consistent?",
         arms=(
-            Arm(name="affinities"),
-            Arm(name="features", changes={"method.consistency_of": "feature"}),
-            Arm(name="nothing", changes={"method.consistency": 0.0}),
+            _student(name="affinities"),
+            _student(name="features", changes={"method.consistency_of": "feature"}),
+            _student(name="nothing", changes={"method.consistency": 0.0}),
         ),
         source=_NO_TABLE,
     )
@@ -52,9 +60,9 @@ def _pairing() -> Question:
         name="pairing",
         asks="Are class tokens matched across frames?",
         arms=(
-            Arm(name="local views to both frames"),
-            Arm(name="to the other frame", changes={"method.pairing": "cross_frame"}),
-            Arm(
+            _student(name="local views to both frames"),
+            _student(name="to the other frame", changes={"method.pairing": "cross_frame"}),
+            _student(
                 name="to their own, and no global views",
                 changes={"method.pairing": "same_frame", "method.global_to_global": 0.0},
             ),
@@ -67,7 +75,7 @@ def _masks() -> Question:
     return Question(
         name="masks",
         asks="Single tokens or blocks?",
-        arms=(Arm(name="random"), Arm(name="blocks", changes={"method.mask": "block"})),
+        arms=(_student(name="random"), _student(name="blocks", changes={"method.mask": "block"})),
         source="iBOT finds random masks of a larger share slightly better than blocks; of this share it says nothing",
     )
 
@@ -76,7 +84,7 @@ def _targets() -> Question:
     return Question(
         name="targets",
         asks="What keeps the teacher from collapse?",
-        arms=(Arm(name="centring"), Arm(name="Sinkhorn", changes={"method.targets": "sinkhorn"})),
+        arms=(_student(name="centring"), _student(name="Sinkhorn", changes={"method.targets": "sinkhorn"})),
         source="DINOv2 prefers Sinkhorn, at another scale; the paper centres",
     )
 
