@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 
 from kinema.benchmark.davis import davis_scores
 from kinema.datasets.davis import DavisSequence, read_sequences
@@ -16,11 +15,11 @@ from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, WeightsSource
-from kinema.files import replacing
 from kinema.methods.method import Method
 from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
 from kinema.ops.precision import autocast, resolve_precision, without_tf32
+from kinema.pipeline.visualize import write_picture
 from kinema.propagation.protocols import protocol_named
 from kinema.recipes.report import write_report
 from kinema.report.overlays import overlay
@@ -114,8 +113,7 @@ def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
             folder = out / "pictures"
             with full_disk_stops(step, out):
                 folder.mkdir(exist_ok=True)
-                with replacing(folder / f"step-{step:08d}.png") as beside:
-                    Image.fromarray(reconstruction_sheet(reconstruction)).save(beside, "PNG")
+                write_picture(folder / f"step-{step:08d}.png", reconstruction_sheet(reconstruction))
 
     return Hook(every_steps=every_steps, function=draw)
 

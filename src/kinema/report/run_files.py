@@ -50,8 +50,8 @@ def read_run(folder: Path) -> RunFiles:
     """What a run's folder holds; DatasetError where it holds no run, or a file in it is damaged."""
     recipe = read_recipe(folder)
     result = folder / "result.json"
-    pictures, other_pictures = _by_step(folder / "pictures", "step-*.png")
-    films, other_films = _by_step(folder / "pictures", "davis-step-*.mp4")
+    pictures, other_pictures = _by_step(folder / "pictures", "step-", ".png")
+    films, other_films = _by_step(folder / "pictures", "davis-step-", ".mp4")
     return RunFiles(
         folder=folder,
         recipe=recipe,
@@ -65,13 +65,16 @@ def read_run(folder: Path) -> RunFiles:
     )
 
 
-def _by_step(folder: Path, pattern: str) -> tuple[list[tuple[int, Path]], list[Path]]:
-    """Files whose name is the pattern with a step's number, with that number, and all others of their kind."""
-    prefix, _, suffix = pattern.partition("*")
-    files = sorted(folder.glob(f"*{suffix}"))
-    numbers = {path: path.name.removeprefix(prefix).removesuffix(suffix) for path in files}
-    of_steps = [path for path in files if path.name.startswith(prefix) and numbers[path].isdecimal()]
-    return [(int(numbers[path]), path) for path in of_steps], [path for path in files if path not in of_steps]
+def _by_step(folder: Path, prefix: str, suffix: str) -> tuple[list[tuple[int, Path]], list[Path]]:
+    """Files called after a step, with its number, and all others of their kind."""
+    of_steps, others = [], []
+    for path in sorted(folder.glob(f"*{suffix}")):
+        number = path.stem.removeprefix(prefix)
+        if path.stem.startswith(prefix) and number.isdecimal():
+            of_steps.append((int(number), path))
+        else:
+            others.append(path)
+    return of_steps, others
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:

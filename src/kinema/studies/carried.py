@@ -1,13 +1,11 @@
 """What the arms of a question carry, side by side: one late frame with the labels that each network brought there."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from PIL import Image
-
-from kinema.benchmark.task import Frame
 from kinema.errors import DatasetError
-from kinema.files import replacing
+from kinema.pipeline.visualize import write_picture
 from kinema.report.overlays import contact_sheet
 from kinema.report.tiles import at_size, tile_size
 from kinema.studies.evaluate import Evaluation
@@ -16,6 +14,8 @@ from kinema.studies.result import ArmResult, QuestionResult
 
 _COLUMNS = 4
 _WIDTH = 1440
+_LATE = 0.75
+"""Where in a sequence a frame is late enough to tell networks apart."""
 
 
 def draw_carried(question: QuestionResult, measured: Sequence[Evaluation], file: Path) -> bool:
@@ -28,29 +28,30 @@ def draw_carried(question: QuestionResult, measured: Sequence[Evaluation], file:
     if shown is None:
         return False
     try:
-        sequence, position, truth = shown.picture(None)
+        task = shown.task()
+        item = task.items[0]
+        position = round(_LATE * (len(task.frame_paths(item)) - 1))
+        truth = task.picture(item, position, None)
     except DatasetError:
         return False
-    tiles = [(arm.name, picture) for arm in question.arms if (picture := _of_arm(arm, shown)) is not None]
-    if not tiles:
+    tiles = [(f"{item.name}, frame {position}: truth", truth)]
+    for arm in question.arms:
+        results = _results(arm, shown)
+        with suppress(DatasetError):  # somebody removed what was carried
+            if results is not None:
+                tiles.append((arm.name, task.picture(item, position, results / task.predictions)))
+    if len(tiles) == 1:
         return False
-    named = [(f"{sequence}, frame {position}: truth", truth), *tiles]
     size = tile_size(*truth.shape[:2], columns=_COLUMNS, most_width=_WIDTH)
-    sheet = contact_sheet(
-        [at_size(picture, size) for _, picture in named], columns=_COLUMNS, labels=[name for name, _ in named]
-    )
-    with replacing(file) as beside:
-        Image.fromarray(sheet).save(beside, "PNG", optimize=True)
+    pictures, names = [at_size(picture, size) for _, picture in tiles], [name for name, _ in tiles]
+    write_picture(file, contact_sheet(pictures, columns=_COLUMNS, labels=names))
     return True
 
 
-def _of_arm(arm: ArmResult, shown: Propagated) -> Frame | None:
-    """None where no seed has a number, or somebody removed what was carried."""
+def _results(arm: ArmResult, shown: Propagated) -> Path | None:
+    """Those of the arm's first seed that has the number."""
     run = next((run for run in arm.runs if shown.measure in run.values), None)
-    try:
-        if run is None:
-            return None
-        own = shown if run.layer is None else shown.at(run.layer)
-        return own.picture(run.place)[2]
-    except DatasetError:
+    if run is None:
         return None
+    own = shown if run.layer is None else shown.at(run.layer)
+    return own.place(run.place)

@@ -10,7 +10,6 @@ from typing import Any
 
 from kinema.benchmark.run import Report, finished_summary, is_of_request, open_task
 from kinema.benchmark.run import run as run_benchmark
-from kinema.benchmark.task import Frame
 from kinema.datasets.youtube_vos import YouTubeVosVideo, seen_categories
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor
@@ -32,8 +31,6 @@ MEASURES: dict[Benchmark, dict[str, str]] = {
     },
 }
 """What is measured on each data set: a name in tables, and that of the benchmark's summary."""
-_LATE = 0.75
-"""Where in a sequence a frame is late enough to tell networks apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +49,7 @@ class Propagated:
 
     def check(self) -> None:
         """Raises DatasetError where its data are not there or of another kind."""
-        task = self._task()
+        task = self.task()
         kind = self.of_summary.rpartition("-")[2].lower()
         if kind in ("seen", "unseen"):
             self._check_categories(task.items, kind)
@@ -64,25 +61,15 @@ class Propagated:
     def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
         """The number, in percent; measured once, then read from `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        task, place = self._task(), self._place(folder)
+        task, place = self.task(), self.place(folder)
         if place.exists() and not is_of_request(task, extractor, place):
             shutil.rmtree(place)  # of a data set or a network that has changed since
         summary = finished_summary(task, extractor, place)
         summary = summary or run_benchmark(task, extractor, place, report=report).summary
         return 100 * summary[self.of_summary]
 
-    def picture(self, folder: Path | None) -> tuple[str, int, Frame]:
-        """(sequence, position, picture): a late frame of the first sequence with the labels that were carried to it.
-
-        folder: that of a network whose number was measured; None for the true labels.
-        """
-        task = self._task()
-        item = task.items[0]
-        position = round(_LATE * (len(task.frame_paths(item)) - 1))
-        results = None if folder is None else self._place(folder) / task.predictions
-        return item.name, position, task.picture(item, position, results)
-
-    def _place(self, folder: Path) -> Path:
+    def place(self, folder: Path) -> Path:
+        """Where in `folder` the benchmark is kept."""
         return folder / f"{self.benchmark}-{digest(self._depends_on())}"
 
     def described(self) -> dict[str, Any]:
@@ -112,7 +99,8 @@ class Propagated:
             features = replace(features, size=size)
         return changed(protocol, features, protocol.propagation)
 
-    def _task(self) -> Any:
+    def task(self) -> Any:
+        """The benchmark's sequences under the protocol, read anew."""
         chosen = self.settings.sequences or None
         return open_task(self.benchmark, self.root, self._protocol(), sequences=chosen, unseen=self.settings.unseen)
 

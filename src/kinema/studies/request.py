@@ -33,7 +33,7 @@ class StudyRequest:
     minutes: float | None = None
     """Processor time of a whole run, in place of steps: each arm takes as many steps as fit (`pace.paced`)."""
     paces: Mapping[str, float] = field(default_factory=dict)
-    """Processor seconds a step, by `pace_of`."""
+    """Processor seconds a step, by `pace_name`."""
     recipe: str | None = None
     """In place of the study's."""
     target: Sequence[Path | str] = ()
@@ -41,6 +41,8 @@ class StudyRequest:
     num_workers: int = 2
     """Processes that read and decode; 0 reads in the training process. Changes no number."""
     device: str = "auto"
+    _hashes: dict[tuple[Files, float], str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Of the files of runs, by which and how many: hashing a long list anew for every run takes minutes."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -62,8 +64,10 @@ class StudyRequest:
     def run(self, arm: Arm, *, seed: int) -> PlannedRun:
         """The run of one arm; where minutes are given and its pace is not known yet, as long as the recipe's."""
         planned = planned_run(self.study, arm, seed=seed, steps=self.steps, recipe=self.recipe)
-        pace_s = self.paces.get(self.pace_name(planned)) if self.minutes is not None else None
-        if pace_s is None or self.minutes is None:
+        if self.minutes is None:
+            return planned
+        pace_s = self.paces.get(self.pace_name(planned))
+        if pace_s is None:
             return planned
         steps = max(int(60 * self.minutes / pace_s), 1)
         return planned_run(self.study, arm, seed=seed, steps=steps, recipe=self.recipe)
@@ -77,54 +81,59 @@ class StudyRequest:
         return f"{run.pace_name}-{self._files_hash(run)}"
 
     def _files_hash(self, run: PlannedRun) -> str:
-        known = self._hashes.get((run.files, run.share))
-        if known is None:
+        key = (run.files, run.share)
+        if key not in self._hashes:
             items = items_of_share(self.items(run.files), run.share)
-            known = files_hash(items, self._sources(run))[:8]
-            self._hashes[run.files, run.share] = known
-        return known
+            self._hashes[key] = files_hash(items, self._sources(run, items))[:8]
+        return self._hashes[key]
 
-    @cached_property
-    def _hashes(self) -> dict[tuple[Files, float], str]:
-        return {}
-
-    def _sources(self, run: PlannedRun) -> Sequence[Path | str]:
-        """What a run learns from, as `kinema pretrain` would be told it."""
-        if run.share == 1 and run.files == "all":
-            return self.sources
-        return [item.name for item in items_of_share(self.items(run.files), run.share)]
+    def _sources(self, run: PlannedRun, items: Sequence[MediaItem]) -> Sequence[Path | str]:
+        """Where `kinema pretrain` would find the items of a run."""
+        return [item.name for item in items] if _is_part(run) else self.sources
 
     def items(self, files: Files) -> list[MediaItem]:
         """The files that an arm learns from, a share left out. DatasetError where there are none."""
         if files == "all":
             return self._all
-        target = scan(self.target, exclude=self.exclude)
         if files == "target":
-            return target
-        others = scan(self.sources, exclude=[*self.exclude, *self.target])
-        if len(others) <= len(target):
-            what = f"{counted(len(others), 'other file')} beside {len(target)} of the target"
+            return self._target
+        others = self._others
+        if len(others) <= len(self._target):
+            what = f"{counted(len(others), 'other file')} beside {len(self._target)} of the target"
             raise DatasetError(what, where="--data", fix="give more others than the target has, or leave domain out")
-        return some_items(others, len(target)) if files == "as many others" else others
+        return some_items(others, len(self._target)) if files == "as many others" else others
 
     @cached_property
     def _all(self) -> list[MediaItem]:
         return scan(self.sources, exclude=self.exclude)
 
+    @cached_property
+    def _target(self) -> list[MediaItem]:
+        return scan(self.target, exclude=self.exclude)
+
+    @cached_property
+    def _others(self) -> list[MediaItem]:
+        return scan(self.sources, exclude=[*self.exclude, *self.target])
+
     def training(self, run: PlannedRun) -> PretrainRequest:
         """The run as `kinema pretrain` would be asked for it."""
-        is_part = run.share < 1 or run.files != "all"
-        if is_part and any(item.entry is not None for item in self.items(run.files)):
+        items = items_of_share(self.items(run.files), run.share)
+        if _is_part(run) and any(item.entry is not None for item in self.items(run.files)):
             fix = "give files or folders, or leave this question out with --questions"
             raise ConfigError("a part of a pack or an archive", where="--data", fix=fix)
         return PretrainRequest(
             name=run.recipe_name,
             recipe=replace(run.recipe, data=replace(run.recipe.data, num_workers=self.num_workers)),
-            sources=self._sources(run),
+            sources=self._sources(run, items),
             out=self.folder(run),
             exclude=self.exclude,
             device=self.device,
         )
+
+
+def _is_part(run: PlannedRun) -> bool:
+    """Whether a run learns from some of the files alone."""
+    return run.share < 1 or run.files != "all"
 
 
 def answerable(study: Study, *, has_target: bool) -> tuple[Study, list[str]]:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
@@ -45,14 +45,19 @@ class RunResult:
 
     def faults(self) -> list[tuple[str, str]]:
         """(what, why) for the run, or for each number that could not be had."""
-        return (
-            [("Failed", self.failed)] if self.failed else [(f"No {name}", why) for name, why in self.unmeasured.items()]
-        )
+        if self.failed:
+            return [("Failed", self.failed)]
+        return [(f"No {name}", why) for name, why in self.unmeasured.items()]
+
+    @property
+    def network(self) -> Path:
+        """The folder of the network that was measured."""
+        return Path(self.folder, self.part or "")
 
     @property
     def place(self) -> Path:
         """Where its measurements are kept."""
-        return Path(self.folder, self.part or "", EVALUATIONS)
+        return self.network / EVALUATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,14 +201,16 @@ class StudyResult:
     @property
     def runs(self) -> list[RunResult]:
         """Every run once."""
-        runs = (run for question in self.questions for arm in question.arms for run in arm.runs)
-        return list({run.folder: run for run in runs}.values())
+        return list({run.folder: run for run in self._measured()}.values())
 
     @property
     def failed(self) -> list[str]:
         """Why runs have no numbers, or lack some."""
-        arms = (run for question in self.questions for arm in question.arms for run in arm.runs)
-        return list(dict.fromkeys(why for run in arms for _, why in run.faults()))
+        return list(dict.fromkeys(why for run in self._measured() for _, why in run.faults()))
+
+    def _measured(self) -> Iterator[RunResult]:
+        """Every network that an arm has; one run may have several, and one network several arms."""
+        return (run for question in self.questions for arm in question.arms for run in arm.runs)
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values."""

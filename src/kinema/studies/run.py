@@ -20,6 +20,10 @@ from kinema.studies.study import Question
 from kinema.train.checkpoint import finished_steps
 from kinema.weights.files import TENSORS, save_encoder
 
+_INTERRUPTED = "Interrupted before its end; the same command goes on."
+_FAULTS = (ConfigError, DatasetError, TrainingError, WeightsError)
+"""Of one run or of one data set: what has them is named, and the rest goes on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunCost:
@@ -64,9 +68,9 @@ def run_study(
 ) -> tuple[StudyResult, bool]:
     """Trains and measures whatever is not there yet, and writes STUDY.json, .md, .html and .png after each question.
 
-    missing: what could not be measured, for the record. A run whose training fails is named, and the rest goes on.
-    The second value says whether it was interrupted; the same request then goes on. Raises ConfigError where another
-    study is at work in the folder, DatasetError where there is nothing to learn from.
+    missing: what could not be measured, for the record. A run or a number that cannot be had is named, and the rest
+    goes on. The second value says whether it was interrupted; the same request then goes on. Raises ConfigError where
+    another study is at work in the folder, DatasetError where there is nothing to learn from.
     """
     questions: list[QuestionResult] = []
 
@@ -82,11 +86,6 @@ def run_study(
             if worker.interrupted:
                 break
     return result(), worker.interrupted
-
-
-_INTERRUPTED = "Interrupted before its end; the same command goes on."
-_FAULTS = (ConfigError, DatasetError, TrainingError, WeightsError)
-"""Of one run or of one data set: what has them is named, and the rest goes on."""
 
 
 class _Worker:
@@ -130,7 +129,7 @@ class _Worker:
             if cpu_s is None:
                 self.interrupted = True
                 return None
-            extractor = load(run.weights or found.place.parent, device=self._request.device)
+            extractor = load(run.weights or found.network, device=self._request.device)
         except _FAULTS as error:
             self._say(f"failed: {error}")
             return replace(found, failed=str(error))
