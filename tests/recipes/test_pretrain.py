@@ -267,3 +267,6 @@ def test_an_estimate_of_the_cost(davis: DavisLayout, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     with pytest.raises(DatasetError, match="no such file"):
         estimate(replace(request, sources=[tmp_path / "absent"]))
+    mixed = replace(request.recipe, data=replace(request.recipe.data, images=True, image_share=0.4))
+    with pytest.raises(ConfigError, match="no videos among 20 files"):
+        estimate(replace(request, recipe=mixed))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,17 @@ def test_two_ranks_give_the_gradients_of_the_joined_batch(parts):
     for _, gradients in results:
         for name, gradient in gradients.items():
             torch.testing.assert_close(torch.from_numpy(gradient), joined[name], rtol=1e-5, atol=1e-7)
+
+
+def _rank_warnings():
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        _rank_gradients(1)
+    return [str(each.message) for each in heard]
+
+
+def test_ranks_are_joined_without_a_word():
+    assert run_on_ranks(_rank_warnings) == [[], []]
 
 
 def _rank_run(folder, poisoned):

@@ -1,6 +1,7 @@
 """One process, or one of several that torchrun started: who this rank is, and the method made ready to train on it."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -101,7 +102,9 @@ def place(method: Method, config: TrainConfig, ranks: Ranks) -> nn.Module:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     if ranks.world_size == 1:
         return method
-    return DistributedDataParallel(method, broadcast_buffers=False)
+    with warnings.catch_warnings():  # its successor's name, which torch 2.13 asks for, is unknown to earlier ones
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(method, broadcast_buffers=False)
 
 
 def sync_only(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
