@@ -42,6 +42,17 @@ def read_png(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
+@pytest.mark.parametrize("along_time", [True, False])
+def test_without_a_film_the_size_that_is_said_is_that_of_the_sheets_tiles(tmp_path: Path, along_time: bool) -> None:
+    video, view = ArrayReader(moving_square(12), fps=5.0), plain_view([], along_time=along_time)
+    drawn = draw_video(video, view, tmp_path / "out", stretch=Stretch(), pictures=12, film=False)
+    height, width = read_png(tmp_path / "out" / "plain.png").shape[:2]
+    columns, rows = (12, 2) if along_time else (2, 12)
+    assert width == columns * (drawn.shown[1] + 8) + 8
+    assert drawn.shown == ((48, 80) if along_time else (96, 160))
+    assert height > rows * drawn.shown[0]
+
+
 def test_film_of_all_frames_and_sheet_of_some(tmp_path: Path) -> None:
     seen: list[int] = []
     video = ArrayReader(moving_square(9), fps=5.0)

@@ -1,6 +1,7 @@
 """What a study measures of one network."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from kinema.benchmark.recognition import probe
 from kinema.benchmark.run import run
-from kinema.errors import ConfigError, WeightsError
+from kinema.errors import ConfigError, DatasetError, WeightsError
 from kinema.pipeline.load import load
 from kinema.studies.evaluate import evaluations
 from kinema.studies.propagation import digest, propagated
@@ -59,10 +60,25 @@ def test_a_kind_of_category_that_is_not_there_is_not_measured(ytvos: Path) -> No
     assert "no unseen category for J unseen" in missing[0]
 
 
+def test_a_set_whose_labels_are_withheld_is_not_measured(ytvos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "withheld"
+    shutil.copytree(ytvos, root)
+    shutil.rmtree(root / "valid_truth")
+    with pytest.raises(DatasetError, match="no true labels of the valid split for YouTube-VOS overall"):
+        evaluations(replace(SETTINGS, ytvos=root))
+
+
 def test_a_layer_is_part_of_what_a_number_depends_on(ytvos: Path) -> None:
     one, other = (propagated("ytvos", ytvos, replace(SETTINGS, layer=n))[0].described() for n in (1, 2))
     assert one["protocol"]["features"]["layer"] == 1
     assert digest(one) != digest(other)
+
+
+def test_the_arithmetic_is_part_of_what_a_number_depends_on(ytvos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for fast, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr("kinema.ops.precision._has_fast_bf16", lambda _device, fast=fast: fast)
+        measured, _ = evaluations(replace(SETTINGS, ytvos=ytvos, precision="auto"), device="cpu")
+        assert measured[0].described()["protocol"]["features"]["precision"] == expected
 
 
 def test_other_sequences_are_another_number(ytvos: Path) -> None:

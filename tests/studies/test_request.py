@@ -27,6 +27,36 @@ def test_shares_of_the_files_are_trained_on(davis: Path, tmp_path: Path) -> None
     assert len(wanted.items()) == -(-len(asked.items("all")) // 2)
 
 
+def test_networks_are_told_apart_by_what_files_hold_and_not_by_where_they_lie(davis: Path, tmp_path: Path) -> None:
+    asked = request(davis, tmp_path / "out")
+    _, run = next(asked.runs(asked.study.questions[0]))
+    shutil.copytree(davis / "JPEGImages", tmp_path / "moved")
+    moved = replace(asked, sources=(tmp_path / "moved",))
+    assert moved.folder(run) == asked.folder(run)
+    first, *_, last = sorted((tmp_path / "moved").glob("*/*/*.jpg"))
+    assert first.stat().st_size != last.stat().st_size
+    shutil.copyfile(first, last)
+    other = replace(asked, sources=(tmp_path / "moved",))
+    assert other.folder(run) != asked.folder(run)
+    assert other.pace_name(run) != asked.pace_name(run)
+
+
+def test_photographs_count_where_an_arm_learns_from_them(davis: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    frame = sorted((davis / "JPEGImages").glob("*/*/*.jpg"))[0]
+    for number in range(3):
+        shutil.copyfile(frame, photos / f"{number}.jpg")
+    arms = (Arm(name="all", recipe="vicmae_smoke"), Arm(name="half", recipe="vicmae_smoke", share=0.5))
+    asked = request(davis, tmp_path / "out", sources=(photos,), study=replace(STUDY, questions=(question_of(*arms),)))
+    runs = dict(asked.runs(asked.study.questions[0]))
+    assert [len(asked.training(runs[name]).items()) for name in ("all", "half")] == [3, 2]
+    shutil.copyfile(frame, photos / "3.jpg")
+    more = replace(asked, sources=(photos,))
+    assert more.folder(runs["all"]) != asked.folder(runs["all"])
+    assert len(more.training(runs["all"]).items()) == 4
+
+
 def test_target_and_others_are_told_apart(davis: Path, tmp_path: Path) -> None:
     clips = sorted((davis / "JPEGImages").glob("*/*"))
     copies = []

@@ -58,7 +58,7 @@ def test_a_study_is_trained_measured_and_written(davis: Path, tmp_path: Path) ->
 def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> None:
     asked = request(davis, tmp_path, study=STUDY.only(["masking"]))
     result, _ = carry_out(asked)
-    with Image.open(tmp_path / "toy-masking-carried.png") as picture:
+    with Image.open(tmp_path / "toy-masking-masking-carried.png") as picture:
         three = np.asarray(picture)
     sequence = read_sequences(davis)[0]
     late = round(0.75 * (len(sequence.frame_paths) - 1))
@@ -69,7 +69,7 @@ def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> Non
     predicted = next(Path(result.questions[0].arms[0].runs[0].folder).glob("evaluations/davis-*/" + sequence.name))
     shutil.rmtree(predicted)
     result, _ = carry_out(asked)  # what is measured stays measured, and a picture lacks a tile
-    with Image.open(tmp_path / "toy-masking-carried.png") as picture:
+    with Image.open(tmp_path / "toy-masking-masking-carried.png") as picture:
         assert picture.size == (three.shape[1] - width - GAP, height)
 
 
@@ -136,10 +136,15 @@ def test_a_study_goes_on_where_it_was_interrupted(davis: Path, tmp_path: Path, m
 
 
 def test_a_part_of_a_study_leaves_the_page_of_the_whole_alone(davis: Path, tmp_path: Path) -> None:
+    def written() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
     carry_out(request(davis, tmp_path))
-    whole = (tmp_path / "toy.md").read_bytes()
-    carry_out(request(davis, tmp_path, study=STUDY.only(["training"])))
-    assert (tmp_path / "toy.md").read_bytes() == whole
+    whole = written()
+    assert {"toy.md", "toy.png", "toy.html", "toy-training-carried.png"} <= whole.keys()
+    larger, _ = evaluations(Evaluations(davis=davis, short_side=96, precision="fp32"))
+    carry_out(request(davis, tmp_path, study=STUDY.only(["training"]), measured=larger))
+    assert whole.items() <= written().items()
     part = (tmp_path / "toy-training.md").read_text()
     assert "Is it trained?" in part
     assert "(toy-training.png)" in part
@@ -173,6 +178,10 @@ def test_a_data_set_that_has_changed_is_measured_again(davis: Path, tmp_path: Pa
     assert one != other
     extractor = load(Path(second.questions[0].arms[0].runs[0].folder), device="cpu")
     assert measured[0].of(extractor, tmp_path / "anew", lambda *_: None) == other
+    masks = sorted((root / "Annotations" / "480p" / "clip-0000").iterdir())
+    shutil.copyfile(masks[0], masks[len(masks) // 2])  # the same names, another truth
+    third, _ = carry_out(asked)
+    assert third.questions[0].arms[0].values("J&F")[0] != other
 
 
 def test_a_network_that_is_there_already_is_measured_once_for_all_seeds(davis: Path, tmp_path: Path) -> None:

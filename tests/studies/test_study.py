@@ -3,6 +3,7 @@ from itertools import pairwise
 import pytest
 
 from kinema.errors import ConfigError
+from kinema.recipes.build import build_method
 from kinema.recipes.registry import recipe_named
 from kinema.studies.methods import methods
 from kinema.studies.plan import items_of_share, planned_run
@@ -20,6 +21,8 @@ def test_every_arm_of_every_study_is_a_recipe_that_can_be_built(name: str) -> No
         measured = {(run.name, run.part, run.layer) for run in runs}
         assert len(measured) == len(runs), f"two arms of {question.name} measure one network"
         assert all(len(rank) for rank in question.ranks())
+        for run in runs:
+            build_method(run.recipe.method, seed=0)
 
 
 def test_changes_reach_nested_settings_and_several_of_one_part_at_once() -> None:

@@ -41,6 +41,33 @@ def test_arms_of_other_seeds_are_independent_samples() -> None:
     assert chance.spread == pytest.approx(sqrt((2 + 8) / 3))  # weighted by degrees of freedom
 
 
+def test_an_arm_that_no_seed_shapes_leaves_the_others_their_blocks() -> None:
+    values = seeded(a=[3.0, 14.0], b=[2.0, 12.0], pixels=[1.0])
+    chance = Chance.of(values.values())
+    assert chance == Chance.of(seeded(a=[3.0, 14.0], b=[2.0, 12.0]).values())
+    assert Chance.of(seeded(pixels=[1.0], weights=[2.0]).values()) is None
+
+
+def test_a_pair_with_such_an_arm_is_judged_without_blocks() -> None:
+    """Blocks leave a spread of 0.2, but what a seed gives to all is part of how far one arm is from a fixed number."""
+    arms = seeded(a=[3.0, 14.0, 8.0], b=[2.0, 12.9, 7.1])
+    assert "apart, more than chance" in verdict((), arms, unit="points").sentence
+    assert "apart, no more than chance" in verdict((), {**arms, "pixels": {0: 1.0}}, unit="points").sentence
+
+
+def test_equal_numbers_in_another_order_are_alike() -> None:
+    one, other = [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]
+    assert sum(one) != sum(other)
+    found = verdict((("a",), ("b",)), seeded(a=one, b=other), unit="points")
+    assert "1 alike" in found.sentence
+    assert "all arms come out alike" in verdict((), seeded(a=one, b=other), unit="points").sentence
+
+
+def test_nothing_is_clear_where_nothing_varied() -> None:
+    found = verdict((("a",), ("b",)), seeded(a=[61.1, 66.7], b=[55.6, 61.2]), unit="points")
+    assert (found.agree, found.agree_clearly) == (1, 0)
+
+
 def test_the_margin_is_that_of_student_and_bonferroni() -> None:
     """t of 4 degrees of freedom at 97.5 % is 2.776, at 99.5 % (five pairs) 4.604, from any table."""
     chance = Chance(spread=2.0, degrees=4, is_paired=True)

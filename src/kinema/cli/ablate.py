@@ -81,7 +81,7 @@ def _ablate(name: str, given: Arguments) -> int:
     from kinema.studies.request import StudyRequest, answerable
     from kinema.studies.run import costs, run_study
 
-    measured, not_measured = evaluations(given.evaluate)
+    measured, not_measured = evaluations(given.evaluate, device=given.device)
     study, not_asked = answerable(study_named(name).only(given.questions), has_target=bool(given.target))
     missing = [*not_measured, *not_asked]
     for line in missing:

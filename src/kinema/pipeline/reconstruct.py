@@ -127,8 +127,9 @@ class Reconstructor:
                 count = write_video(out / f"{name}.mp4", every, video.fps * self._share)
             else:
                 count = 1 + sum(1 for _ in films)
-            write_picture(out / f"{name}.png", _sheet(sheet))
-        return Drawn(files=files, frames=count, shown=shown)
+            picture, of_sheet = _sheet(sheet)
+            write_picture(out / f"{name}.png", picture)
+        return Drawn(files=files, frames=count, shown=shown if film else of_sheet)
 
     @property
     def _share(self) -> float:
@@ -237,10 +238,11 @@ def _again(first: _Shown, others: Iterator[_Shown]) -> Iterator[_Shown]:
     yield from others
 
 
-def _sheet(shown: Sequence[_Shown]) -> UInt8[np.ndarray, "h w 3"]:
-    """Time from left to right; the past, where there is one, once at the left of everything."""
+def _sheet(shown: Sequence[_Shown]) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int]]:
+    """Time from left to right; the past, where there is one, once at the left of everything. And a tile's size."""
     rows = [list(row) for row in zip(*(each.tiles for each in shown), strict=True)]
     if rows[0][0].caption == "past":
         past, blank = rows[0][0], Tile(picture=np.full_like(rows[0][0].picture, 255), caption="")
         rows = [[past if place == 0 else blank, *row] for place, row in enumerate(rows[1:])]
-    return Sheets(len(rows[0])).of([tile for row in rows for tile in row])
+    tiles, sheets = [tile for row in rows for tile in row], Sheets(len(rows[0]))
+    return sheets.of(tiles), sheets.size_of(tiles)

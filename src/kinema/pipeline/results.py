@@ -50,11 +50,21 @@ def output_folder(out: Path) -> Iterator[None]:
 
     ConfigError where it cannot be made, or where it holds anything.
     """
-    was_there = out.is_dir()
-    if was_there and any(out.iterdir()):
+    if out.is_dir() and any(out.iterdir()):
         raise ConfigError(
             "the output folder is not empty", where=f"--out {out}", fix="name another, or remove it first"
         )
+    with made_folder(out):
+        yield
+
+
+@contextmanager
+def made_folder(out: Path) -> Iterator[None]:
+    """A context with a folder, made where it is not there and then removed at the end where nothing is in it.
+
+    ConfigError where it cannot be made.
+    """
+    was_there = out.is_dir()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

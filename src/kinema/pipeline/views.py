@@ -92,7 +92,7 @@ class AttentionView:
 
     Each head has one scale for the whole clip, from dark (nothing) to the brightest colour at the multiple of even
     attention that its caption names. heads: from 1; none: all of them. point: whose attention; None: the class token's.
-    `asked` says whose it was.
+    `asked` says whose it was, of each network where they differ.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class AttentionView:
     ) -> None:
         self._networks, self._point = list(networks), point
         read = [attention_of(network.extractor, samples[0], point) for network in networks]
-        self.asked = read[0][1]
+        self.asked = "; ".join(dict.fromkeys(asked for _, asked in read))
         most = max(len(maps) for maps, _ in read)
         self._heads = list(heads) or list(range(1, most + 1))
         for head in self._heads:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from kinema.errors import ConfigError
 from kinema.files import replacing
+from kinema.pipeline.results import made_folder
 from kinema.report.overlays import contact_sheet
 from kinema.report.tiles import GAP, Tile, at_size, tile_size
 from kinema.video.base import VideoReader
@@ -49,7 +50,7 @@ class Drawn:
     frames: int
     """Of the film, or of the sheet where there is no film."""
     shown: tuple[int, int]
-    """(height, width) of a tile, in pixels."""
+    """(height, width) in pixels of a tile of the film, or of the sheet where there is no film."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +102,10 @@ def draw_video(
         else:
             for _ in drawn():
                 pass
-        write_picture(out / f"{view.name}.png", _sheet(view, list(kept.values())))
-    return Drawn(files=files, frames=len(wanted), shown=sheets.size_of(next(iter(kept.values()))))
+        sheet, shown = _sheet(view, list(kept.values()))
+        write_picture(out / f"{view.name}.png", sheet)
+    shown = sheets.size_of(next(iter(kept.values()))) if film else shown
+    return Drawn(files=files, frames=len(wanted), shown=shown)
 
 
 def spread(numbers: range, count: int) -> list[int]:
@@ -133,11 +136,13 @@ class Sheets:
         return contact_sheet(pictures, columns=self._columns, labels=captions, gap=GAP)
 
 
-def _sheet(view: View, shown: Sequence[Sequence[Tile]]) -> UInt8[np.ndarray, "h w 3"]:
+def _sheet(view: View, shown: Sequence[Sequence[Tile]]) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int]]:
+    """The sheet, and (height, width) of one of its tiles."""
     if not view.along_time:
         sheets = Sheets(view.columns)
-        return np.concatenate([sheets.of(tiles) for tiles in shown])
-    return Sheets(len(shown)).of([tile for row in zip(*shown, strict=True) for tile in row])
+        return np.concatenate([sheets.of(tiles) for tiles in shown]), sheets.size_of(shown[0])
+    tiles, sheets = [tile for row in zip(*shown, strict=True) for tile in row], Sheets(len(shown))
+    return sheets.of(tiles), sheets.size_of(tiles)
 
 
 def _numbered(video: VideoReader, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -159,18 +164,8 @@ def picture_files(out: Path, name: str, *, film: bool) -> Iterator[tuple[str, ..
     for file in files:
         if (out / file).exists():
             raise ConfigError(f"{file} is there already", where=f"--out {out}", fix="name another folder, or remove it")
-    was_there = out.is_dir()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
-        what = "a file is in the way of the output folder" if in_the_way else f"no output folder: {error.strerror}"
-        raise ConfigError(what, where=f"--out {out}", fix="name another") from error
-    try:
+    with made_folder(out):
         yield files
-    finally:
-        if not was_there and not any(out.iterdir()):
-            out.rmdir()
 
 
 def write_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> None:

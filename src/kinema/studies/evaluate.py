@@ -1,9 +1,13 @@
 """What a study measures of a trained network: label propagation and recognition, each by its own benchmark."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
 
 from kinema.benchmark.recognition import LabelledData
 from kinema.errors import ConfigError, DatasetError
+from kinema.ops.precision import resolve_device, resolve_precision
 from kinema.studies.dials import Dialled, dialled
 from kinema.studies.finetuned import FineTuned
 from kinema.studies.probes import Probed
@@ -14,13 +18,14 @@ Evaluation = Propagated | Dialled | Probed | FineTuned
 """One number to measure of every network: its name, a check of its data, what it depends on, and its value."""
 
 
-def evaluations(settings: Evaluations) -> tuple[list[Evaluation], list[str]]:
+def evaluations(settings: Evaluations, *, device: str = "auto") -> tuple[list[Evaluation], list[str]]:
     """What can be measured, and a line for each number that is asked for and whose data set cannot be used.
 
+    device: that numbers are computed on; it says which arithmetic `auto` is, for that is part of what a number is.
     ConfigError where nothing is asked for or another synthetic set is in the way, DatasetError where nothing that is
     asked for can be used.
     """
-    wanted = list(_wanted(settings))
+    wanted = list(_wanted(_in_arithmetic_of(resolve_device(device), settings)))
     if not wanted:
         roots = ", ".join(f"--evaluate.{name} ROOT" for name in ("davis", "vip", "jhmdb", "ytvos"))
         fix = f"give {roots}, --evaluate.dials FOLDER, or --evaluate.dataset NAME with --evaluate.root ROOT"
@@ -36,6 +41,11 @@ def evaluations(settings: Evaluations) -> tuple[list[Evaluation], list[str]]:
     if not usable:
         raise faults[0]
     return usable, [f"not measured: {error}" for error in faults]
+
+
+def _in_arithmetic_of(device: torch.device, settings: Evaluations) -> Evaluations:
+    reading = replace(settings.reading, precision=resolve_precision(settings.reading.precision, device))
+    return replace(settings, precision=resolve_precision(settings.precision, device), reading=reading)
 
 
 def _wanted(settings: Evaluations) -> Iterator[Evaluation]:

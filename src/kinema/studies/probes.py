@@ -12,7 +12,12 @@ from kinema.benchmark.run import Report
 from kinema.features import FeatureExtractor
 from kinema.studies.propagation import digest
 from kinema.studies.settings import Evaluations
+from kinema.studies.stamps import stamp
 from kinema.transfer.settings import ProbeConfig
+
+_LINEAR = ProbeConfig()
+_SEEDS = 5
+"""Of the linear probe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +50,9 @@ class Probed:
 
     def described(self) -> dict[str, Any]:
         """All that the number depends on beside the network, in plain values."""
-        return {
-            "measure": self.measure,
-            "data": self.data.as_json(),
-            "reading": asdict(self.settings.reading),
-            "knn": asdict(self.settings.knn),
-        }
+        own = asdict(self.settings.knn) if self.kind == "knn" else {**asdict(_LINEAR), "seeds": _SEEDS}
+        reading = asdict(self.settings.reading)
+        return {"measure": self.measure, "data": self.data.as_json(), "reading": reading, "probe": own}
 
     def _summary(self, extractor: FeatureExtractor, place: Path, report: Report) -> dict[str, float]:
         if (place / "result.json").is_file():
@@ -63,7 +65,8 @@ class Probed:
             place,
             reading=self.settings.reading,
             knn=self.settings.knn,
-            training=ProbeConfig(),
+            training=_LINEAR,
+            num_seeds=_SEEDS,
             num_workers=0,
             report=report,
         ).summary
@@ -74,4 +77,5 @@ def of_data(data: LabelledData, extractor: FeatureExtractor) -> dict[str, str]:
     listed = blake2b(digest_size=8)
     for split in data.read():
         listed.update("".join(f"{file.path}\t{file.label}\n" for file in split.files).encode())
+        listed.update(stamp((file.path for file in split.files), times=True).encode())
     return {"files": listed.hexdigest(), "weights": extractor.source.sha256 or extractor.source.source}

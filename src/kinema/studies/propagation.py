@@ -10,6 +10,7 @@ from typing import Any
 
 from kinema.benchmark.run import Report, finished_summary, is_of_request, open_task
 from kinema.benchmark.run import run as run_benchmark
+from kinema.benchmark.task import Task
 from kinema.datasets.youtube_vos import YouTubeVosVideo, seen_categories
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor
@@ -17,6 +18,7 @@ from kinema.propagation.protocol import Benchmark, Protocol, changed
 from kinema.propagation.protocols import protocol_named
 from kinema.settings import InputSize
 from kinema.studies.settings import Evaluations
+from kinema.studies.stamps import stamp_of_items
 
 MEASURES: dict[Benchmark, dict[str, str]] = {
     "davis": {"J&F": "J&F-Mean"},
@@ -50,6 +52,9 @@ class Propagated:
     def check(self) -> None:
         """Raises DatasetError where its data are not there or of another kind."""
         task = self.task()
+        if task.scoring() is None:
+            what = f"no true labels of the {task.split} split for {self.measure}"
+            raise DatasetError(what, where=str(self.root), fix="give a set whose labels are not withheld")
         kind = self.of_summary.rpartition("-")[2].lower()
         if kind in ("seen", "unseen"):
             self._check_categories(task.items, kind)
@@ -61,7 +66,8 @@ class Propagated:
     def of(self, extractor: FeatureExtractor, folder: Path, report: Report) -> float:
         """The number, in percent; measured once, then read from `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        task, place = self.task(), self.place(folder)
+        task = self.task()
+        place = self._place(task, folder)
         if place.exists() and not is_of_request(task, extractor, place):
             shutil.rmtree(place)  # of a data set or a network that has changed since
         summary = finished_summary(task, extractor, place)
@@ -69,8 +75,12 @@ class Propagated:
         return 100 * summary[self.of_summary]
 
     def place(self, folder: Path) -> Path:
-        """Where in `folder` the benchmark is kept."""
-        return folder / f"{self.benchmark}-{digest(self._depends_on())}"
+        """Where in `folder` the benchmark is kept: another place for other files of the same names."""
+        return self._place(self.task(), folder)
+
+    def _place(self, task: Task[Any], folder: Path) -> Path:
+        which = {**self._depends_on(), "files": stamp_of_items(task.items)}
+        return folder / f"{self.benchmark}-{digest(which)}"
 
     def described(self) -> dict[str, Any]:
         """All that the number depends on beside the network, in plain values."""
@@ -99,7 +109,7 @@ class Propagated:
             features = replace(features, size=size)
         return changed(protocol, features, protocol.propagation)
 
-    def task(self) -> Any:
+    def task(self) -> Task[Any]:
         """The benchmark's sequences under the protocol, read anew."""
         chosen = self.settings.sequences or None
         return open_task(self.benchmark, self.root, self._protocol(), sequences=chosen, unseen=self.settings.unseen)

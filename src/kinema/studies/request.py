@@ -4,8 +4,9 @@ import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 from kinema.datasets.scan import MediaItem, scan
 from kinema.errors import ConfigError, DatasetError, counted
@@ -13,6 +14,7 @@ from kinema.recipes.pretrain import PretrainRequest
 from kinema.recipes.run_folder import files_hash
 from kinema.studies.evaluate import Evaluation
 from kinema.studies.plan import PlannedRun, items_of_share, planned_run, some_items
+from kinema.studies.stamps import stamp
 from kinema.studies.study import Arm, Files, Question, Study
 
 
@@ -41,8 +43,10 @@ class StudyRequest:
     num_workers: int = 2
     """Processes that read and decode; 0 reads in the training process. Changes no number."""
     device: str = "auto"
-    _hashes: dict[tuple[Files, float], str] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Of the files of runs, by which and how many: hashing a long list anew for every run takes minutes."""
+    _scans: dict[tuple[str, bool], list[MediaItem]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was found, by which sources and whether single images count."""
+    _hashes: dict[tuple[Files, float, bool], str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Of the files of runs: hashing a long list anew for every run takes minutes."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -81,44 +85,48 @@ class StudyRequest:
         return f"{run.pace_name}-{self._files_hash(run)}"
 
     def _files_hash(self, run: PlannedRun) -> str:
-        key = (run.files, run.share)
+        key = (run.files, run.share, run.recipe.data.images)
         if key not in self._hashes:
-            items = items_of_share(self.items(run.files), run.share)
-            self._hashes[key] = files_hash(items, self._sources(run, items))[:8]
+            items = self.items_of(run)
+            which = files_hash(items, self._sources(run, items)) + stamp(item.path for item in items)
+            self._hashes[key] = blake2b(which.encode(), digest_size=4).hexdigest()
         return self._hashes[key]
 
     def _sources(self, run: PlannedRun, items: Sequence[MediaItem]) -> Sequence[Path | str]:
         """Where `kinema pretrain` would find the items of a run."""
         return [item.name for item in items] if _is_part(run) else self.sources
 
-    def items(self, files: Files) -> list[MediaItem]:
-        """The files that an arm learns from, a share left out. DatasetError where there are none."""
+    def items_of(self, run: PlannedRun) -> list[MediaItem]:
+        """The files that a run learns from. DatasetError where there are none."""
+        return items_of_share(self.items(run.files, images=run.recipe.data.images), run.share)
+
+    def items(self, files: Files, *, images: bool = False) -> list[MediaItem]:
+        """The files that an arm learns from, a share left out; single images among them where `images` says so.
+
+        DatasetError where there are none.
+        """
         if files == "all":
-            return self._all
+            return self._scanned("all", images)
+        target = self._scanned("target", images)
         if files == "target":
-            return self._target
-        others = self._others
-        if len(others) <= len(self._target):
-            what = f"{counted(len(others), 'other file')} beside {len(self._target)} of the target"
+            return target
+        others = self._scanned("others", images)
+        if len(others) <= len(target):
+            what = f"{counted(len(others), 'other file')} beside {len(target)} of the target"
             raise DatasetError(what, where="--data", fix="give more others than the target has, or leave domain out")
-        return some_items(others, len(self._target)) if files == "as many others" else others
+        return some_items(others, len(target)) if files == "as many others" else others
 
-    @cached_property
-    def _all(self) -> list[MediaItem]:
-        return scan(self.sources, exclude=self.exclude)
-
-    @cached_property
-    def _target(self) -> list[MediaItem]:
-        return scan(self.target, exclude=self.exclude)
-
-    @cached_property
-    def _others(self) -> list[MediaItem]:
-        return scan(self.sources, exclude=[*self.exclude, *self.target])
+    def _scanned(self, which: Literal["all", "target", "others"], images: bool) -> list[MediaItem]:
+        if (which, images) not in self._scans:
+            sources = self.target if which == "target" else self.sources
+            exclude = [*self.exclude, *(self.target if which == "others" else ())]
+            self._scans[which, images] = scan(sources, exclude=exclude, images=images)
+        return self._scans[which, images]
 
     def training(self, run: PlannedRun) -> PretrainRequest:
         """The run as `kinema pretrain` would be asked for it."""
-        items = items_of_share(self.items(run.files), run.share)
-        if _is_part(run) and any(item.entry is not None for item in self.items(run.files)):
+        items = self.items_of(run)
+        if _is_part(run) and any(item.entry is not None for item in items):
             fix = "give files or folders, or leave this question out with --questions"
             raise ConfigError("a part of a pack or an archive", where="--data", fix=fix)
         return PretrainRequest(

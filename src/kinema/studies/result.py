@@ -195,7 +195,7 @@ class StudyResult:
             evaluations=[each.described() for each in evaluations],
             missing=list(missing),
             command=shlex.join(["kinema", *sys.argv[1:]]),
-            file=study.file or study.name,
+            file=study.file,
         )
 
     @property

@@ -114,7 +114,7 @@ class _Worker:
         results = [ArmResult(name=name, published=published[name], runs=tuple(runs)) for name, runs in arms.items()]
         measures = [evaluation.measure for evaluation in self._request.measured]
         answered = QuestionResult.of(question, results, measures)
-        picture = self._request.out / f"{self._request.study.name}-{question.name}-carried.png"
+        picture = self._request.out / f"{self._request.study.file}-{question.name}-carried.png"
         is_drawn = draw_carried(answered, self._request.measured, picture)
         return replace(answered, picture=picture.name if is_drawn else None)
 

@@ -80,8 +80,13 @@ class Study:
     recipe: str
     """Of `kinema pretrain`, the one that arms change."""
     questions: tuple[Question, ...]
-    file: str = ""
-    """What its files are called; empty: as itself."""
+    part: str = ""
+    """What the files of a part are called; empty: this is the whole study."""
+
+    @property
+    def file(self) -> str:
+        """What its files are called."""
+        return self.part or self.name
 
     def only(self, names: Sequence[str]) -> "Study":
         """The study with these questions alone, or with all where none is named; ConfigError for an unknown one.
@@ -95,7 +100,7 @@ class Study:
                 raise ConfigError(f"no question '{name}' in study {self.name}", where="--questions", fix=fix)
         if not names or set(names) == set(known):
             return self
-        return replace(self, questions=tuple(known[name] for name in names), file="-".join([self.name, *names]))
+        return replace(self, questions=tuple(known[name] for name in names), part="-".join([self.name, *names]))
 
 
 def with_changes(settings: Any, changes: Mapping[str, Any]) -> Any:

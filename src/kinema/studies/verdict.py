@@ -8,6 +8,8 @@ from statistics import fmean
 
 Seeded = Mapping[int, float]
 """Numbers of one arm by seed; larger is better."""
+_ROUNDING = 1e-9
+"""What is nearer to 0 is 0: means of equal numbers in another order differ by that."""
 _LEVEL = 0.05
 """Chance of calling any pair of a question different where none is (two-sided, Bonferroni over its pairs)."""
 
@@ -28,10 +30,10 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Chance:
-    """How far two arms' means come apart by chance.
+    """How far two arms' means come apart by chance, as the arms that have several seeds tell.
 
-    Seeds are blocks where all arms have the same ones: an initialisation or an order of clips that suits all arms alike
-    is no difference between them. Else arms are taken as independent samples of one variance.
+    Seeds are blocks where all of these have the same ones: an initialisation or an order of clips that suits all arms
+    alike is no difference between them. Else arms are taken as independent samples of one variance.
     """
 
     spread: float
@@ -43,11 +45,15 @@ class Chance:
     @classmethod
     def of(cls, values: Iterable[Seeded]) -> "Chance | None":
         """None where no arm has two seeds."""
-        arms = [each for each in values if each]
-        seeds = {frozenset(each) for each in arms}
-        if len(arms) > 1 and len(seeds) == 1 and len(arms[0]) > 1:
+        arms = [each for each in values if len(each) > 1]
+        if len(arms) > 1 and len({frozenset(each) for each in arms}) == 1:
             return cls._of_blocks(arms)
-        lists = [list(each.values()) for each in arms]
+        return cls.of_independent(arms)
+
+    @classmethod
+    def of_independent(cls, values: Iterable[Seeded]) -> "Chance | None":
+        """The same with no blocks: for a pair that has not the same seeds. None where no arm has two seeds."""
+        lists = [list(each.values()) for each in values if len(each) > 1]
         spread = pooled_spread(lists)
         degrees = sum(len(each) - 1 for each in lists)
         return None if spread is None else cls(spread=spread, degrees=degrees, is_paired=False)
@@ -85,8 +91,8 @@ def verdict(ranks: Sequence[Sequence[str]], values: Mapping[str, Seeded], *, uni
     measured = [[name for name in rank if values.get(name)] for rank in ranks]
     pairs = [pair for better, worse in combinations(measured, 2) for pair in product(better, worse)]
     chance = Chance.of(values.values())
-    gaps = {pair: _mean(values[pair[0]]) - _mean(values[pair[1]]) for pair in pairs}
-    clearly = [pair for pair in pairs if chance and abs(gaps[pair]) > _margin(chance, values, pair, len(pairs))]
+    gaps = {pair: _gap(values, *pair) for pair in pairs}
+    clearly = [pair for pair in pairs if _is_clear(gaps[pair], values, pair, len(pairs))]
     agree_clearly = sum(gaps[pair] > 0 for pair in clearly)
     found = Verdict(
         pairs=len(pairs),
@@ -111,9 +117,20 @@ def _mean(values: Seeded) -> float:
     return fmean(values.values())
 
 
-def _margin(chance: Chance, values: Mapping[str, Seeded], pair: Sequence[str], pairs: int) -> float:
-    first, second = (len(values[name]) for name in pair)
-    return chance.margin(first, second, pairs=pairs)
+def _gap(values: Mapping[str, Seeded], first: str, second: str) -> float:
+    """By how much the first is better; 0 where no more than rounding tells their means apart."""
+    gap = _mean(values[first]) - _mean(values[second])
+    return gap if abs(gap) > _ROUNDING else 0.0
+
+
+def _is_clear(gap: float, values: Mapping[str, Seeded], pair: Sequence[str], pairs: int) -> bool:
+    """Whether two arms are apart by more than chance, among so many pairs; never where nothing varied."""
+    first, second = (values[name] for name in pair)
+    judge = Chance.of if first.keys() == second.keys() else Chance.of_independent
+    chance = judge(values.values())
+    if chance is None or chance.spread <= _ROUNDING:
+        return False
+    return abs(gap) > chance.margin(len(first), len(second), pairs=pairs)
 
 
 def _ordered_sentence(found: Verdict, alike: int, chance: Chance | None, unit: str) -> str:
@@ -133,11 +150,11 @@ def _unordered_sentence(values: Mapping[str, Seeded], chance: Chance | None, uni
     if len(means) < 2:
         return "Too few arms were measured to compare."
     best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
-    gap = means[best] - means[worst]
+    gap = _gap(values, best, worst)
     if gap == 0:
         return "No published order to compare with; here all arms come out alike."
     found = f"No published order to compare with; here {best} is best and {worst} worst, {gap:.1f} {unit} apart"
     if chance is None:
         return f"{found} (one seed of each arm)."
-    margin = _margin(chance, values, (best, worst), len(means) * (len(means) - 1) // 2)
-    return f"{found}, {'more' if gap > margin else 'no more'} than chance ({chance.words(unit)})."
+    is_clear = _is_clear(gap, values, (best, worst), len(means) * (len(means) - 1) // 2)
+    return f"{found}, {'more' if is_clear else 'no more'} than chance ({chance.words(unit)})."
