@@ -51,6 +51,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         vicmae.simclr_vits16,
         vicmae.simsiam_vits16,
         vicmae.vicmae_vitt16_cpu,
+        vicmae.vicmae_vitt16_videos_cpu,
         vicmae.vicmae_demo,
         vicmae.vicmae_smoke,
     )
