@@ -73,13 +73,13 @@ def _gap() -> Question:
 
 
 def _augmentation() -> Question:
-    whole = {"data.transform.scale": (1.0, 1.0), "data.transform.flip": 0.0}
+    middle = {"data.transform.scale": (1.0, 1.0), "data.transform.flip": 0.0}
     colored = {"data.transform.photometric.jitter": (0.4, 0.4, 0.4, 0.1)}
     return Question(
         name="augmentation",
-        asks="Whole frames, crop and flip, or colours as well?",
+        asks="The middle of the frame, crop and flip, or colours as well?",
         arms=(
-            Arm(name="whole frame, no flip", changes=whole),
+            Arm(name="middle, no flip", changes=middle),
             Arm(name="crop, flip"),
             Arm(name="crop, flip, colour", changes=colored),
         ),
