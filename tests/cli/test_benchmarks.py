@@ -81,6 +81,8 @@ def test_a_sweep(kinema: Command, sets: Path, tmp_path: Path) -> None:
         ((), 2, ["not one of --weights and --compare"]),
         (("--weights", "pixels:16", "--compare", "pixels:4"), 2, ["not one of --weights and --compare"]),
         (("--compare", "pixels:4", "--sweep"), 2, ["--sweep with --compare"]),
+        (("--weights", "pixels:16", "--grid.top-k", "7"), 2, ["without --sweep"]),
+        (("--weights", "pixels:16", "--tune-on-val"), 2, ["without --sweep"]),
         (("--weights", "pixels:16", "--sweep", "--set", "val"), 2, ["chosen on 'val'", "--tune-on-val"]),
         (("--weights", "pixels:16", "--fold", 2), 2, ["--fold is for jhmdb"]),
         (("--weights", "pixels:16", "--unseen", "dog"), 2, ["--unseen is for ytvos"]),

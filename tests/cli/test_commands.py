@@ -125,6 +125,26 @@ def test_a_dry_run_says_what_it_would_take(kinema: Command, inputs: Path, tmp_pa
     kinema("pretrain", "siammae_smoke", *options, "--data", tmp_path).require_error(3, "no video found")
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--out", "{}/file"], 2, "a file is in the way of the run folder"),
+        (["--out", "{}/clips"], 2, "holds no run"),
+        (["--init-from", "{}/nowhere"], 4, "nowhere"),
+        (["--davis", "{}/nowhere", "--train.evaluate-every-steps", "1"], 3, "nowhere"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would_refuse(
+    kinema: Command, inputs: Path, tmp_path: Path, options: list[str], code: int, said: str
+) -> None:
+    given = [option.format(inputs) for option in options]
+    words = ("--data", inputs / "clips", "--out", tmp_path / "run", *given)
+    dry = kinema("pretrain", "siammae_smoke", *words, "--dry-run")
+    dry.require_error(code, said)
+    assert dry.err.splitlines()[-1] == kinema("pretrain", "siammae_smoke", *words).err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
 # ---------------------------------------------------------------------------------------------- propagate, benchmark
 
 

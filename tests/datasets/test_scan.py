@@ -67,6 +67,16 @@ def test_lists(tree: Path) -> None:
         scan([tree / "list.txt"])
 
 
+def test_what_a_run_wrote_of_unreadable_files_can_be_excluded(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its paths are as the run was given them: relative to where it was started, not to the list."""
+    monkeypatch.chdir(tree.parent)
+    (tree / "run").mkdir()
+    (tree / "run" / "skipped.jsonl").write_text(f'{{"path": "{tree.name}/a.mp4", "reason": "cut", "count": 1}}\n')
+    left = scan([tree.name], exclude=[tree / "run" / "skipped.jsonl"])
+    assert f"{tree.name}/a.mp4" not in [item.name for item in left]
+    assert len(left) == len(scan([tree.name])) - 1
+
+
 def test_exclusions(tree: Path) -> None:
     (tree / "out.txt").write_text("a.mp4\n")
     assert found(scan([tree], exclude=[tree / "out.txt", tree / "b"]), tree) == [("f", "frames")]

@@ -47,6 +47,19 @@ def test_the_masks_stay_where_the_overlay_fails(tmp_path: Path, monkeypatch: pyt
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 6
 
 
+def test_what_was_interrupted_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_video", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            _write(tmp_path / "out")
+    assert (tmp_path / "out" / "masks").is_dir()
+    _write(tmp_path / "out")
+    assert (tmp_path / "out" / "overlay.mp4").is_file()
+
+
 def test_nothing_is_left_where_a_mask_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path, _: object) -> None:
         if path.name == "00004.png":

@@ -122,7 +122,7 @@ def test_a_study_goes_on_where_it_was_interrupted(davis: Path, tmp_path: Path, m
     def stops_at_the_second(wanted: PretrainRequest) -> object:
         calls.append(wanted)
         fitted = original(wanted)
-        return replace(fitted, interrupted=True) if len(calls) == 2 else fitted
+        return replace(fitted, stop_requested=True) if len(calls) == 2 else fitted
 
     monkeypatch.setattr(studies, "pretrain", stops_at_the_second)
     result, interrupted = run_study(asked, say=lambda _: None, report=lambda *_: None)

@@ -7,7 +7,7 @@ from kinema.train.stop import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_request_the_stop_and_former_handlers_return(number):
+def test_signals_request_the_stop_and_former_handlers_return(number, capfd):
     former = signal.getsignal(number)
     with StopRequest().on_signals() as stop:
         assert not stop.requested
@@ -15,3 +15,4 @@ def test_signals_request_the_stop_and_former_handlers_return(number):
         os.kill(os.getpid(), number)
         assert stop.requested
     assert signal.getsignal(number) is former
+    assert capfd.readouterr().err.count("asked to stop") == 1  # and not at the second

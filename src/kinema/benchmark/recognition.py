@@ -1,6 +1,8 @@
 """Class of a video or image from frozen features: k-NN, linear and attentive probes, with all that the number means."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +18,7 @@ from kinema.files import write_json
 from kinema.metrics.classification import accuracy, cross_entropy, merge_views
 from kinema.pipeline.results import output_folder
 from kinema.transfer.clips import ClipFeatures, extract
-from kinema.transfer.knn import knn_scores
+from kinema.transfer.knn import check_neighbours, knn_scores
 from kinema.transfer.probe import train_probe
 from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
 
@@ -100,7 +102,9 @@ def probe(
     sample. k-NN has no seed, and one row.
     """
     train, test = data.read()
-    with output_folder(out):
+    if kind == "knn":
+        check_neighbours(knn.k, len(train.files) * reading.num_views)
+    with output_folder(out), _removed_where_it_fails(out / "features"):
         read = [
             extract(
                 labelled,
@@ -137,6 +141,16 @@ def probe(
         )
         write_json(out / "result.json", result.as_json())
     return result
+
+
+@contextmanager
+def _removed_where_it_fails(folder: Path) -> Iterator[None]:
+    """A context after which the folder is gone where something failed, or was interrupted: half of it is of no use."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def probe_rows(

@@ -98,6 +98,8 @@ def _check(given: Arguments) -> None:
         if given.compare:
             raise ConfigError("--sweep with --compare", where="benchmark", fix="sweep one network at a time")
         require_tuning_split(given.set or "train", allowed=given.tune_on_val)
+    elif given.grid != SweepGrid() or given.tune_on_val:
+        raise ConfigError("--grid or --tune-on-val without --sweep", where="benchmark", fix="give --sweep as well")
 
 
 def _run(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:

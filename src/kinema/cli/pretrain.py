@@ -79,6 +79,7 @@ def _pretrain(name: str, given: Arguments) -> int:
         device=given.device,
     )
     if given.dry_run:
+        request.check()
         return show_estimate(request, as_json=given.json)
     before = 0 if given.fresh else finished_steps(given.out)
     result = pretrain(request)

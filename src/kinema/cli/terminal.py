@@ -4,6 +4,7 @@ import errno
 import json
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -106,9 +107,9 @@ def _quiet_threads() -> Iterator[None]:
 
 
 def fail(error: KinemaError, *, debug: bool) -> int:
-    """Says what is wrong and gives the exit code of that kind of error."""
+    """Says what is wrong, after the traceback with `debug`, and gives the exit code of that kind of error."""
     if debug:
-        raise error
+        traceback.print_exception(error)
     say(f"kinema: error: {with_option(error, _typed.get())}")
     return error.exit_code
 

@@ -55,5 +55,5 @@ def _check_there(is_missing: bool, share: float, kind: str, others: list[int]) -
         raise ConfigError(
             f"a share of images of {share:g}, but no {kind} among {len(others)} files",
             where="--data.image-share",
-            fix=f"add {kind} to --data, or leave --data.image-share None to take what is there",
+            fix=f"add {kind} to --data, or give --data.image-share None to take what is there",
         )

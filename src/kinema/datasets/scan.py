@@ -277,8 +277,9 @@ def _listed_path(names: list[str], source: Path, number: int) -> Path | str:
     for name in names:
         if "://" in name:
             return name
-        if name and os.path.exists(source.parent / name):
-            return source.parent / name
+        for place in (source.parent / name, Path(name)):  # the second in what a run wrote of files it could not read
+            if name and os.path.exists(place):
+                return place
     raise DatasetError(
         f"no such file: {names[-1]}", where=f"{source}, line {number}", fix="paths are relative to the list; correct it"
     )

@@ -192,7 +192,10 @@ def _drawn(frame: UInt8[np.ndarray, "H W 3"], label: np.ndarray, given: GivenLab
 
 @contextmanager
 def _results_folder(out: Path) -> Iterator[None]:
-    """As `output_folder`, but what a killed run left is removed before."""
+    """As `output_folder`, but what a run left that was killed or interrupted is removed before.
+
+    What one left that failed stays: masks are of use without an overlay.
+    """
     marker = out / _UNFINISHED
     if marker.is_file():
         with _held(marker):
@@ -201,10 +204,15 @@ def _results_folder(out: Path) -> Iterator[None]:
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             marker.unlink()
     with output_folder(out), _held(marker):
+        interrupted = False
         try:
             yield
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
         finally:
-            marker.unlink()
+            if not interrupted or [path.name for path in out.iterdir()] == [_UNFINISHED]:
+                marker.unlink()
 
 
 @contextmanager

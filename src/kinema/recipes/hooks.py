@@ -183,8 +183,8 @@ def _spread_clips(dataset: MediaDataset, count: int) -> ClipBatch:
     """One clip of each of some videos spread over the data, the same at every call."""
     spread = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int).tolist()
     samples = [dataset.sample(0, index) for index in spread]
-    for skipped in (file for sample in samples for file in sample.skipped):
-        _log.warning("not pictured: %s", skipped.reason)
+    for reason in dict.fromkeys(file.reason for sample in samples for file in sample.skipped):
+        _log.warning("not pictured: %s", reason)
     return ClipBatch(
         frames=torch.from_numpy(np.stack([sample.frames[0] for sample in samples])),
         seeds=torch.from_numpy(np.stack([sample.seeds[0] for sample in samples])),

@@ -1,9 +1,10 @@
 """A pre-training run: what it learns from, and what it measures on the way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kinema.datasets.davis import read_sequences
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import MediaItem, scan
 from kinema.errors import ConfigError, WeightsError
@@ -12,7 +13,7 @@ from kinema.recipes.build import build_method
 from kinema.recipes.hooks import davis_hook, export_hooks, held_out_hook, pictures_hook
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.run import Run, train
-from kinema.recipes.run_folder import described
+from kinema.recipes.run_folder import check_run_folder, described
 from kinema.train.loop import FitResult, Hook
 from kinema.train.parallel import joined_ranks
 from kinema.train.stop import StopRequest
@@ -51,6 +52,18 @@ class PretrainRequest:
         """What is trained on."""
         return scan(self.sources, exclude=[*self.exclude, *self.held_out], images=self.recipe.data.images)
 
+    def check(self) -> None:
+        """Raises what the run would raise before its first step for its folder, weights and data set."""
+        items = self.items()
+        if not self.fresh:
+            check_run_folder(self.out, described(self.name, self.recipe, items, self.sources, self.init_from))
+        method = self.new_method()
+        method.check_batch(self.recipe.train.batch_size // self.recipe.train.accumulate)
+        if self.init_from is not None:
+            _start_from(method, self.init_from)
+        if self.davis is not None:
+            read_sequences(self.davis)
+
     def new_method(self) -> Method:
         """The recipe's method with fresh weights."""
         return build_method(self.recipe.method, seed=self.recipe.train.seed)
@@ -81,7 +94,8 @@ def pretrain(request: PretrainRequest) -> FitResult:
         hooks=lambda _method, dataset: _hooks(request, dataset),
     )
     with joined_ranks(request.device) as ranks, StopRequest().on_signals() as stop:
-        return train(run, ranks, stop)
+        fitted = train(run, ranks, stop)
+        return replace(fitted, stop_requested=stop.requested)
 
 
 def _start_from(method: Method, source: str) -> None:

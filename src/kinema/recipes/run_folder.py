@@ -91,6 +91,18 @@ def fingerprint(description: dict[str, Any]) -> str:
     return blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
+def check_run_folder(out: Path, description: dict[str, Any]) -> None:
+    """Raises the ConfigError that `open_run_folder` would raise for what is there; nothing is written."""
+    if out.exists() and not out.is_dir():
+        raise _in_the_way(out)
+    if out.is_dir() and any(path.name != _PARTIAL for path in out.iterdir()):
+        _require_same(_read(out), description, out)
+
+
+def _in_the_way(out: Path) -> ConfigError:
+    return ConfigError("a file is in the way of the run folder", where=f"--out {out}", fix="name another")
+
+
 def open_run_folder(out: Path, description: dict[str, Any], *, runs_on: dict[str, str], fresh: bool) -> None:
     """Makes the folder and writes `recipe.json`; or leaves it as it is where a run of the same description began there.
 
@@ -110,7 +122,7 @@ def open_run_folder(out: Path, description: dict[str, Any], *, runs_on: dict[str
             out.mkdir(parents=True, exist_ok=True)
             _write(out, {**description, "runs_on": runs_on})
     except (FileExistsError, NotADirectoryError) as error:
-        raise ConfigError("a file is in the way of the run folder", where=f"--out {out}", fix="name another") from error
+        raise _in_the_way(out) from error
     except OSError as error:
         raise ConfigError(
             f"cannot write the run folder: {error.strerror}", where=f"--out {out}", fix="name another"

@@ -106,8 +106,9 @@ def videomae_vitb16_ssv2() -> Recipe:
 
 
 def videomae_vitl16_ssv2() -> Recipe:
-    """VideoMAE ViT-L on Something-Something V2: 2400 epochs, stride 2. No script is public: the rest is as on
-    Kinetics-400.
+    """VideoMAE ViT-L on Something-Something V2: 2400 epochs, stride 2.
+
+    No script is public: the rest is as on Kinetics-400.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vitl16_ssv2 --data $DATA/ssv2 --out runs/l
     Cost: 856 GFLOP a clip and step.
@@ -132,8 +133,9 @@ def videomae_vitb16_ucf101() -> Recipe:
 
 
 def videomae_vitb16_hmdb51() -> Recipe:
-    """VideoMAE ViT-B on HMDB51 alone. No script is public: stride 2 and 4800 epochs are as users read the paper, the
-    rest is from UCF101.
+    """VideoMAE ViT-B on HMDB51 alone: 4800 epochs, stride 2.
+
+    No script is public: these two are as users read the paper, the rest is from UCF101.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vitb16_hmdb51 --data $DATA/hmdb51 --out runs/h
     Cost: half the clips of `videomae_vitb16_ucf101`.

@@ -44,7 +44,7 @@ def _pace_s(request: StudyRequest, run: PlannedRun) -> float:
     asked = request.training(replace(run, recipe=replace(run.recipe, train=train)))
     asked = replace(asked, out=request.out / "paces" / request.pace_name(run), fresh=True)
     asked.out.mkdir(parents=True, exist_ok=True)
-    if pretrain(asked).interrupted:
+    if pretrain(asked).stop_requested:
         raise KeyboardInterrupt
     rows = map(json.loads, (asked.out / "metrics.jsonl").read_text().splitlines())
     first, *_, last = (row for row in rows if "loss" in row)

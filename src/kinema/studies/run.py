@@ -168,7 +168,7 @@ class _Worker:
             return _save_untrained(run, folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         fitted = pretrain(self._request.training(run))
-        return None if fitted.interrupted else fitted.state.cpu_s
+        return None if fitted.stop_requested else fitted.state.cpu_s
 
 
 def _save_untrained(run: PlannedRun, folder: Path) -> float:

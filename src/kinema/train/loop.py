@@ -63,6 +63,8 @@ class FitResult:
     """What its last checkpoint says."""
     interrupted: bool
     """Whether it was stopped on request before its last step."""
+    stop_requested: bool = False
+    """Whether a stop was asked for, be it after the last step: whoever has more to do shall not begin it."""
 
 
 def fit(

@@ -1,9 +1,14 @@
 """A request to stop training that the loop honours after the step it is in."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from kinema.train.parallel import is_first_process
+
+_HEARD = b"\nasked to stop: after this step, or the evaluation that is under way, everything is saved\n"
 
 
 class StopRequest:
@@ -27,4 +32,6 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.requested and is_first_process():
+            os.write(2, _HEARD)  # printing is not safe where a signal may have come in the middle of it
         self.requested = True

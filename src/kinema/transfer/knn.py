@@ -25,8 +25,7 @@ def knn_scores(
     A neighbour's vote weighs exp(cosine / temperature) (Wu et al. 2018, arXiv:1805.01978, section 3.4; DINO's defaults,
     k 20 and temperature 0.07). Rows sum to 1. ConfigError where k exceeds the number of training samples.
     """
-    if not 1 <= k <= len(train):
-        raise ConfigError(f"{k} neighbours of {len(train)} training samples", where="k", fix="choose a smaller k")
+    check_neighbours(k, len(train))
     keys = F.normalize(train.float(), dim=1)
     scores = []
     for chunk in queries.split(max(_SIMILARITIES_AT_ONCE // len(train), 1)):
@@ -35,3 +34,10 @@ def knn_scores(
         votes = weights.new_zeros(len(chunk), num_classes)
         scores.append(votes.scatter_add_(1, labels[nearest], weights))
     return torch.cat(scores)
+
+
+def check_neighbours(k: int, num_samples: int) -> None:
+    """ConfigError where there are not k training samples."""
+    if not 1 <= k <= num_samples:
+        what = f"{k} neighbours of {num_samples} training samples"
+        raise ConfigError(what, where="--knn.k", fix="choose another k")
