@@ -255,6 +255,30 @@ def test_davis_is_measured_in_full_precision(
         torch.set_float32_matmul_precision(former)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_second_run_in_the_folder_of_one_that_is_at_work_is_refused(
+    davis: DavisLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: bool
+) -> None:
+    monkeypatch.setattr("kinema.recipes.run_folder._LONGEST_WAIT_S", 0.3)
+    request = _request(davis, tmp_path / "run")
+    inner: list[str] = []
+
+    def begin_another(_request: PretrainRequest, _dataset: object) -> list[Hook]:
+        def another(*_: object) -> None:
+            monkeypatch.setattr(module, "_hooks", lambda *_: [])
+            with pytest.raises(ConfigError, match="another run is writing there") as caught:
+                pretrain(replace(request, fresh=fresh))
+            inner.append(str(caught.value))
+
+        return [Hook(every_steps=2, function=another)]
+
+    monkeypatch.setattr(module, "_hooks", begin_another)
+    assert not pretrain(request).interrupted
+    assert len(inner) == 2
+    assert [row["step"] for row in _rows(tmp_path / "run")] == [1, 2, 3, 4]
+    pretrain(request)  # and whoever comes after may
+
+
 def test_an_estimate_of_the_cost(davis: DavisLayout, tmp_path: Path) -> None:
     duration = {"epochs": 50.0, "steps": None, "warmup_epochs": 10.0, "warmup_steps": None}
     request = _request(davis, tmp_path / "run", train=duration)

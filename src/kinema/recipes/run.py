@@ -1,7 +1,7 @@
 """A training run of any kind: method, files and folder put together and handed to the loop."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from kinema.methods.method import Method
 from kinema.ops.collectives import failing_together
 from kinema.ops.precision import resolve_precision
 from kinema.recipes.hooks import renew_report, report_hook
-from kinema.recipes.run_folder import fingerprint, open_run_folder
+from kinema.recipes.run_folder import alone_in, fingerprint, open_run_folder
 from kinema.recipes.waiting import waiting_sentence
 from kinema.train.checkpoint import finished_steps
-from kinema.train.config import TrainConfig, resolve_steps
+from kinema.train.config import Schedule, TrainConfig, resolve_steps
 from kinema.train.loop import FitResult, Hook, fit
 from kinema.train.parallel import Ranks, rank_batch_size
 from kinema.train.skips import SkippedFiles
@@ -48,7 +48,15 @@ def train(run: Run, ranks: Ranks, stop: StopRequest) -> FitResult:
     Raises the errors of `train.loop.fit` and of `run`'s parts, ConfigError where the folder holds another run.
     """
     schedule = resolve_steps(run.train, clips_per_epoch(len(run.items)))
+    with ExitStack() as held:
+        return _trained(run, ranks, stop, schedule, held)
+
+
+def _trained(run: Run, ranks: Ranks, stop: StopRequest, schedule: Schedule, held: ExitStack) -> FitResult:
+    """held: gets what keeps other runs out of the folder, which is taken before anything in it is read or removed."""
     with failing_together():
+        if was_there := ranks.is_first and run.out.is_dir():
+            held.enter_context(alone_in(run.out))
         start_step = 0 if run.fresh else finished_steps(run.out)
         method = run.method(start_step)
         method.check_batch(run.train.batch_size // run.train.accumulate)
@@ -59,6 +67,8 @@ def train(run: Run, ranks: Ranks, stop: StopRequest) -> FitResult:
             precision = resolve_precision(run.train.precision, ranks.device)
             runs_on = {"device": str(ranks.device), "precision": precision}
             open_run_folder(run.out, run.description, runs_on=runs_on, fresh=run.fresh)
+            if not was_there:
+                held.enter_context(alone_in(run.out))
     with _system_faults_named(run.out):
         result = fit(
             method,

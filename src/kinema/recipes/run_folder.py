@@ -5,7 +5,9 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
@@ -37,6 +39,9 @@ _CHANGES_NOTHING = (
     "settings.views.clips",
     "settings.views.crops",
 )
+
+_LONGEST_WAIT_S = 15.0
+"""For processes of a killed run: PyTorch's loaders look every five seconds whether they still have a parent."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +102,35 @@ def check_run_folder(out: Path, description: dict[str, Any]) -> None:
         raise _in_the_way(out)
     if out.is_dir() and any(path.name != _PARTIAL for path in out.iterdir()):
         _require_same(_read(out), description, out)
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """A context in which no other run writes into the folder; it must be there, and ends where the process is killed.
+
+    Loaders of one that was killed hold on for some seconds, and are waited for. ConfigError where another run is at
+    work; where a file system has no locks, none is known of.
+    """
+    import fcntl
+
+    handle = os.open(out, os.O_RDONLY)
+    until_s = time.monotonic() + _LONGEST_WAIT_S
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > until_s:
+                    fix = "wait for it, or name another folder"
+                    raise ConfigError("another run is writing there", where=f"--out {out}", fix=fix) from error
+                time.sleep(0.2)
+                continue
+            except OSError:  # e.g. some network file systems
+                pass
+            break
+        yield
+    finally:
+        os.close(handle)
 
 
 def _in_the_way(out: Path) -> ConfigError:
