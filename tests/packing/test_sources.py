@@ -52,6 +52,14 @@ def test_a_collection_is_sorted_and_known_by_names_and_sizes(tmp_path: Path) -> 
     assert len({collection.digest, changed, collect(str(tmp_path)).digest}) == 3
 
 
+def test_a_folder_of_frames_that_is_all_there_is_keeps_its_name(tmp_path: Path) -> None:
+    """Without a name its MP4 would be hidden, and nothing would find it."""
+    touch(tmp_path, "clip/1.png", "clip/2.png")
+    entries = collect(str(tmp_path / "clip")).entries
+    assert targets(entries, form="h264") == {"clip": "clip.mp4"}
+    assert targets(entries, form="shards") == {"clip": "clip"}
+
+
 def test_a_single_file_and_nothing(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.mp4")
     (entry,) = collect(str(tmp_path / "x" / "a.mp4")).entries

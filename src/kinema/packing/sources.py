@@ -125,7 +125,7 @@ def _name(item: MediaItem, root: str) -> str:
         absolute = os.path.abspath(path)
         path = os.path.relpath(absolute, os.path.abspath(root)).replace(os.sep, "/")
     if item.entry is None:
-        return path
+        return path or os.path.basename(os.path.abspath(root))  # the source is one folder of frames
     # a name inside an archive may be anything; nothing of it leads out of the tree
     inside = [part for part in item.entry.name.split("/") if part not in ("", ".", "..")]
     outside = posixpath.basename(path) if is_url(path) else path
