@@ -110,8 +110,7 @@ class VideoReader(ABC):
             raise DecodeError(
                 f"frame {index} is {frame.shape[1]} × {frame.shape[0]} pixels, others are {shape[1]} × {shape[0]}",
                 where=self.name,
-                fix="cut or re-encode the video so that its frames have one size; if these are photographs, ask for single "
-                "images",
+                fix="cut or re-encode the video so that its frames have one size; of photographs ask for single images",
             )
 
     def __enter__(self) -> "VideoReader":
