@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _CHUNK = 2**22
 
@@ -24,6 +24,19 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def lock(file: IO[Any] | int, taken: Exception) -> None:
+    """Keeps other processes from locking an open file until it is closed or this process is gone.
+
+    Raises `taken` where another process has locked it.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise taken from error
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

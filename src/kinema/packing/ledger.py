@@ -5,7 +5,6 @@ journal with a line for every finished unit, and the files being written. A unit
 names; a line that a kill or a power failure kept out of the journal costs that unit's work and nothing else.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 
 from kinema.datasets.shards import PACK_FILE, PACK_FORMAT
 from kinema.errors import ConfigError, DatasetError
-from kinema.files import sync_to_disk
+from kinema.files import lock, sync_to_disk
 from kinema.packing.plan import Estimate
 from kinema.packing.settings import PackSettings
 from kinema.packing.sources import Collection
@@ -88,13 +87,11 @@ class Ledger:
     def locked(self) -> Iterator[None]:
         """A context in which no other process writes to the pack; what a killed one left half-written is removed."""
         self.state.mkdir(parents=True, exist_ok=True)
-        with (self.state / _LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as fault:
-                raise ConfigError(
-                    "another `kinema pack` is writing there", where=str(self.folder), fix="wait for it, or end it"
-                ) from fault
+        taken = ConfigError(
+            "another `kinema pack` is writing there", where=str(self.folder), fix="wait for it, or end it"
+        )
+        with (self.state / _LOCK).open("w") as file:
+            lock(file, taken)
             self._remove_unfinished()
             try:
                 yield

@@ -14,7 +14,7 @@ from jaxtyping import Float32, UInt8
 
 from kinema.errors import ConfigError
 from kinema.features import FeatureExtractor
-from kinema.files import replacing
+from kinema.files import lock, replacing
 from kinema.pipeline.kinds import Joints, Kind, Maps, Masks
 from kinema.pipeline.label_files import GivenLabels
 from kinema.pipeline.propagate import propagate_video
@@ -221,13 +221,6 @@ def _held(marker: Path) -> Iterator[None]:
 
     ConfigError where another one does.
     """
-    import fcntl
-
     with marker.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                "another run is writing there", where=f"--out {marker.parent}", fix="name another"
-            ) from error
+        lock(file, ConfigError("another run is writing there", where=f"--out {marker.parent}", fix="name another"))
         yield

@@ -18,6 +18,7 @@ import torch
 import kinema
 from kinema.datasets.scan import MediaItem
 from kinema.errors import ConfigError
+from kinema.files import lock
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
 from kinema.report.run_files import RECIPE, REPORT
 from kinema.settings import flat
@@ -100,7 +101,7 @@ def check_run_folder(out: Path, description: dict[str, Any]) -> None:
     """Raises the ConfigError that `open_run_folder` would raise for what is there; nothing is written."""
     if out.exists() and not out.is_dir():
         raise _in_the_way(out)
-    if out.is_dir() and any(path.name != _PARTIAL for path in out.iterdir()):
+    if _holds_anything(out):
         _require_same(_read(out), description, out)
 
 
@@ -111,26 +112,29 @@ def alone_in(out: Path) -> Iterator[None]:
     Loaders of one that was killed hold on for some seconds, and are waited for. ConfigError where another run is at
     work; where a file system has no locks, none is known of.
     """
-    import fcntl
-
+    fix = "wait for it, or name another folder"
+    taken = ConfigError("another run is writing there", where=f"--out {out}", fix=fix)
     handle = os.open(out, os.O_RDONLY)
     until_s = time.monotonic() + _LONGEST_WAIT_S
     try:
         while True:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                lock(handle, taken)
+                break
+            except ConfigError:
                 if time.monotonic() > until_s:
-                    fix = "wait for it, or name another folder"
-                    raise ConfigError("another run is writing there", where=f"--out {out}", fix=fix) from error
+                    raise
                 time.sleep(0.2)
-                continue
             except OSError:  # e.g. some network file systems
-                pass
-            break
+                break
         yield
     finally:
         os.close(handle)
+
+
+def _holds_anything(out: Path) -> bool:
+    """Whether something is there; a run that was killed as it wrote its first file had not begun."""
+    return out.is_dir() and any(path.name != _PARTIAL for path in out.iterdir())
 
 
 def _in_the_way(out: Path) -> ConfigError:
@@ -144,7 +148,7 @@ def open_run_folder(out: Path, description: dict[str, Any], *, runs_on: dict[str
     fresh: remove what an earlier run wrote there. Raises ConfigError where the folder cannot be made, holds something
     else, or a run of another description; TrainingError where the disk is full.
     """
-    if out.is_dir() and any(path.name != _PARTIAL for path in out.iterdir()):  # killed as it wrote, a run had not begun
+    if _holds_anything(out):
         earlier = _read(out)
         if not fresh:
             _require_same(earlier, description, out)

@@ -1,6 +1,5 @@
 """What a study is asked: which runs it takes, on which files each of them learns, and where they are kept."""
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from typing import Literal
 
 from kinema.datasets.scan import MediaItem, scan
 from kinema.errors import ConfigError, DatasetError, counted
+from kinema.files import lock
 from kinema.recipes.pretrain import PretrainRequest
 from kinema.recipes.run_folder import files_hash
 from kinema.studies.evaluate import Evaluation
@@ -167,13 +167,10 @@ def alone(out: Path) -> Iterator[None]:
     """A context in which no other study works in `out`; the system lets go of it whatever becomes of this process."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
+        file = (out / ".lock").open("w")
     except OSError as error:
         raise ConfigError(f"cannot write there: {error.strerror}", where=f"--out {out}", fix="name another") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            fix = "wait for it, or name another folder"
-            raise ConfigError("another study is at work in this folder", where=f"--out {out}", fix=fix) from error
+    with file:
+        fix = "wait for it, or name another folder"
+        lock(file, ConfigError("another study is at work in this folder", where=f"--out {out}", fix=fix))
         yield

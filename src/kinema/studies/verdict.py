@@ -92,7 +92,7 @@ def verdict(ranks: Sequence[Sequence[str]], values: Mapping[str, Seeded], *, uni
     pairs = [pair for better, worse in combinations(measured, 2) for pair in product(better, worse)]
     chance = Chance.of(values.values())
     gaps = {pair: _gap(values, *pair) for pair in pairs}
-    clearly = [pair for pair in pairs if _is_clear(gaps[pair], values, pair, len(pairs))]
+    clearly = [pair for pair in pairs if _is_clear(gaps[pair], chance, values, pair, len(pairs))]
     agree_clearly = sum(gaps[pair] > 0 for pair in clearly)
     found = Verdict(
         pairs=len(pairs),
@@ -123,11 +123,11 @@ def _gap(values: Mapping[str, Seeded], first: str, second: str) -> float:
     return gap if abs(gap) > _ROUNDING else 0.0
 
 
-def _is_clear(gap: float, values: Mapping[str, Seeded], pair: Sequence[str], pairs: int) -> bool:
+def _is_clear(gap: float, chance: Chance | None, values: Mapping[str, Seeded], pair: Sequence[str], pairs: int) -> bool:
     """Whether two arms are apart by more than chance, among so many pairs; never where nothing varied."""
     first, second = (values[name] for name in pair)
-    judge = Chance.of if first.keys() == second.keys() else Chance.of_independent
-    chance = judge(values.values())
+    if first.keys() != second.keys():
+        chance = Chance.of_independent(values.values())
     if chance is None or chance.spread <= _ROUNDING:
         return False
     return abs(gap) > chance.margin(len(first), len(second), pairs=pairs)
@@ -156,5 +156,5 @@ def _unordered_sentence(values: Mapping[str, Seeded], chance: Chance | None, uni
     found = f"No published order to compare with; here {best} is best and {worst} worst, {gap:.1f} {unit} apart"
     if chance is None:
         return f"{found} (one seed of each arm)."
-    is_clear = _is_clear(gap, values, (best, worst), len(means) * (len(means) - 1) // 2)
+    is_clear = _is_clear(gap, chance, values, (best, worst), len(means) * (len(means) - 1) // 2)
     return f"{found}, {'more' if is_clear else 'no more'} than chance ({chance.words(unit)})."
