@@ -7,7 +7,7 @@
 
 `score` appends one line for each network and reading, with protocol, precision and the weights' SHA-256, and passes
 over what is there already. Readings: `published` is
-`dino_480p`; `chosen` is `dino_480p` with centred features, temperature 0.03 and block 9, settings found on other clips.
+`dino_480p`; `chosen` is `dino_480p` with centered features, temperature 0.03 and block 9, found on other clips.
 Features are computed in bf16 where the processor is fast at it, unless `--fp32`.
 """
 
@@ -72,8 +72,8 @@ def reading(name: str, *, fp32: bool = False) -> Protocol:
     features = replace(protocol.features, precision="fp32" if fp32 else "auto")
     if name == "published":
         return changed(protocol, features, protocol.propagation)
-    centred = replace(features, centred=True, layer=9)
-    return changed(protocol, centred, replace(protocol.propagation, temperature=0.03))
+    centered = replace(features, centered=True, layer=9)
+    return changed(protocol, centered, replace(protocol.propagation, temperature=0.03))
 
 
 def _score(arguments: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinema.benchmark.davis import davis_scores
-from kinema.benchmark.recognition import LabelledData, ProbeKind, probe_rows, summarized
+from kinema.benchmark.recognition import LabeledData, ProbeKind, probe_rows, summarized
 from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
@@ -84,12 +84,12 @@ def _measures(
 ) -> Iterator[tuple[str, Callable[[], dict]]]:
     """(name, how to get it) of all that is asked for."""
     if given.images is not None:
-        data = LabelledData(dataset="folders", root=given.images)
+        data = LabeledData(dataset="folders", root=given.images)
         still = Clips(num_frames=1, stride=1)
         yield "images knn", lambda: _probed(given, "knn", data, extractor, still, views=1, k=20)
         yield "images linear", lambda: _probed(given, "linear", data, extractor, still, views=1, k=20)
     if given.root is not None:
-        data = LabelledData(dataset="ucf101", root=given.root)
+        data = LabeledData(dataset="ucf101", root=given.root)
         for frames in FRAMES:
             clips = Clips(num_frames=frames, stride=SPAN // frames)
             yield f"ucf101 knn {frames}", lambda c=clips: _probed(given, "knn", data, extractor, c, views=VIEWS, k=10)
@@ -102,7 +102,7 @@ def _measures(
 def _probed(
     given: argparse.Namespace,
     kind: ProbeKind,
-    data: LabelledData,
+    data: LabeledData,
     extractor: FeatureExtractor,
     sampling: Clips,
     *,
@@ -113,8 +113,8 @@ def _probed(
     reading = ClipReading(sampling=sampling, views=views, size=extractor.backbone.config.image_size, precision="auto")
     sets = data.read()
     train, test = (
-        extract(labelled, extractor, reading, given.work / f"{name}.npy", keep_tokens=False, num_workers=0)
-        for name, labelled in zip(("train", "test"), sets, strict=True)
+        extract(labeled, extractor, reading, given.work / f"{name}.npy", keep_tokens=False, num_workers=0)
+        for name, labeled in zip(("train", "test"), sets, strict=True)
     )
     rows = probe_rows(
         kind,
@@ -128,7 +128,7 @@ def _probed(
     return summarized(rows)
 
 
-def _finetuned(given: argparse.Namespace, data: LabelledData, weights: str, sampling: Clips) -> dict:
+def _finetuned(given: argparse.Namespace, data: LabeledData, weights: str, sampling: Clips) -> dict:
     recipe, steps = finetune_recipe_named("finetune_cpu"), given.finetune_steps
     folder = given.work / "finetune"
     request = FineTuneRequest(
@@ -138,7 +138,7 @@ def _finetuned(given: argparse.Namespace, data: LabelledData, weights: str, samp
             data=replace(recipe.data, sampling=sampling, num_workers=0),
             train=replace(recipe.train, steps=steps, warmup_steps=steps // 10),
         ),
-        labelled=data,
+        labeled=data,
         weights=weights,
         out=folder,
         fresh=True,

@@ -1,4 +1,4 @@
-"""One optimisation step of VideoMAE here and in Hugging Face's transformers: same weights, clips, masks, optimiser.
+"""One optimization step of VideoMAE here and in Hugging Face's transformers: same weights, clips, masks, optimizer.
 
     python benchmarks/pretraining.py [--size small] [--batch 4] [--repeats 8] [--device cpu] [--profile]
 

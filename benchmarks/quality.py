@@ -54,7 +54,7 @@ class Remembered(FeatureExtractor):
 class Measured:
     """One sequence, carried from its first mask."""
 
-    confidence: np.ndarray  # one a row of the quality table, labelled frames left out
+    confidence: np.ndarray  # one a row of the quality table, labeled frames left out
     drift: np.ndarray
     region: np.ndarray
     frames: np.ndarray
@@ -112,7 +112,7 @@ def _regions(
     protocol: Protocol,
     quality: Quality | None = None,
 ) -> dict[tuple[int, int], float]:
-    """J by frame and object, without the frames that are labelled."""
+    """J by frame and object, without the frames that are labeled."""
     carried = propagate_video(ArrayReader(frames), labels, extractor, protocol, quality=quality)
     return {
         (number, object_id): region_similarity(truth[number] == object_id, mask == object_id)

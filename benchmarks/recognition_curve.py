@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kinema.benchmark.davis import davis_scores
-from kinema.benchmark.recognition import LabelledData, ProbeKind, probe_rows, summarized
+from kinema.benchmark.recognition import LabeledData, ProbeKind, probe_rows, summarized
 from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
@@ -125,10 +125,10 @@ def _probed(
 ) -> Iterator[tuple[str, dict]]:
     sampling = Clips(num_frames=encoder.config.num_frames, stride=STRIDE)
     reading = ClipReading(sampling=sampling, views=VIEWS, size=encoder.config.image_size, precision="auto")
-    sets = LabelledData(dataset="ucf101", root=given.root).read()
+    sets = LabeledData(dataset="ucf101", root=given.root).read()
     train, test = (
-        extract(labelled, extractor, reading, given.work / f"{name}.npy", keep_tokens=True, num_workers=0)
-        for name, labelled in zip(("train", "test"), sets, strict=True)
+        extract(labeled, extractor, reading, given.work / f"{name}.npy", keep_tokens=True, num_workers=0)
+        for name, labeled in zip(("train", "test"), sets, strict=True)
     )
     for kind in kinds:
         started_s = time.process_time()
@@ -160,7 +160,7 @@ def _finetuned(given: argparse.Namespace, point: Point, encoder: ViT) -> dict:
         request = FineTuneRequest(
             name="finetune_cpu",
             recipe=replace(recipe, data=data, train=train),
-            labelled=LabelledData(dataset="ucf101", root=given.root),
+            labeled=LabeledData(dataset="ucf101", root=given.root),
             weights=point.weights,
             out=folder,
             fresh=True,

@@ -5,7 +5,7 @@
 Every kill is SIGKILL to the whole process group, in turn during start-up, training and the writing of a checkpoint, at
 a random moment of it; then the same command is started again. A run that ends is compared and the next kills meet a new
 one. Half-way, the command is once started with another `--data.num-workers`. Without --data, clips are rendered with
-`kinema synth`. A line a kill, then the verdict; exits 1 where the weights, the optimiser or the files left differ.
+`kinema synth`. A line a kill, then the verdict; exits 1 where the weights, the optimizer or the files left differ.
 """
 
 import argparse

@@ -123,8 +123,8 @@ def test_weights_without_a_decoder_are_refused_at_once(run: Path, tmp_path: Path
 
 
 def test_settings_that_do_not_go_together(run: Path) -> None:
-    for change in ({"layer": 3}, {"centred": True}):
-        with pytest.raises(ConfigError, match=r"set features\.layer to -1 and features\.centred to False"):
+    for change in ({"layer": 3}, {"centered": True}):
+        with pytest.raises(ConfigError, match=r"set features\.layer to -1 and features\.centered to False"):
             replace(SETTINGS, **change)
     with pytest.raises(ConfigError, match="block 3 of a decoder of 2 blocks"):
         list(load(run, settings=replace(SETTINGS, decoder_block=3)).compared(moving_square(1)))

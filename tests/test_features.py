@@ -64,11 +64,11 @@ def test_layer(vit: ViT) -> None:
             _dense(vit, layer=layer)
 
 
-def test_centred_takes_off_the_first_frame_s_mean(vit: ViT) -> None:
-    plain, centred = _dense(vit), _dense(vit, centred=True)
-    torch.testing.assert_close(plain - centred, plain[0].mean(dim=(0, 1)).expand_as(plain))
-    assert centred[0].mean(dim=(0, 1)).abs().max() < 1e-5
-    assert centred[1].mean(dim=(0, 1)).abs().max() > 1e-4  # a stream cannot know the mean of what comes
+def test_centered_takes_off_the_first_frame_s_mean(vit: ViT) -> None:
+    plain, centered = _dense(vit), _dense(vit, centered=True)
+    torch.testing.assert_close(plain - centered, plain[0].mean(dim=(0, 1)).expand_as(plain))
+    assert centered[0].mean(dim=(0, 1)).abs().max() < 1e-5
+    assert centered[1].mean(dim=(0, 1)).abs().max() > 1e-4  # a stream cannot know the mean of what comes
 
 
 def test_mean_and_deviation() -> None:

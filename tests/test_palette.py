@@ -14,11 +14,11 @@ def test_the_palette_is_that_of_voc() -> None:
     assert voc_palette().tolist() == [list(voc_color(object_id)) for object_id in range(256)]
 
 
-def test_the_palette_agrees_with_davis_where_davis_has_colours() -> None:
+def test_the_palette_agrees_with_davis_where_davis_has_colors() -> None:
     mask = next(real_data("davis", "Annotations").rglob("*.png"))
     with Image.open(mask) as image:
         colors = np.array(image.getpalette()).reshape(-1, 3)
-    assert np.abs(colors[:22] - voc_palette()[:22]).max() <= 1  # 191 for 192 in places; from 22 on DAVIS has greys
+    assert np.abs(colors[:22] - voc_palette()[:22]).max() <= 1  # 191 for 192 in places; from 22 on DAVIS has grays
 
 
 def test_a_png_holds_ids_and_palette() -> None:

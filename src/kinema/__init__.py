@@ -1,4 +1,4 @@
-"""Kinema learns visual features from unlabelled video, and carries labels through video with them.
+"""Kinema learns visual features from unlabeled video, and carries labels through video with them.
 
     import kinema
 

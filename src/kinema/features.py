@@ -48,7 +48,7 @@ class Backbone(Protocol):
         ...
 
     def dense(self, frames: Float[Tensor, "B 3 H W"], *, layer: int, positions: Positions) -> Float[Tensor, "B h w D"]:
-        """Patch features of standardised frames whose size divides into patches."""
+        """Patch features of standardized frames whose size divides into patches."""
         ...
 
 
@@ -60,7 +60,7 @@ class WeightsSource:
     sha256: str | None
     """Of the tensors' file; None where there is none (raw pixels)."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """What the network was trained to see pixels in [0, 1] standardised by, with `std`."""
+    """What the network was trained to see pixels in [0, 1] standardized by, with `std`."""
     std: tuple[float, float, float] = IMAGENET_STD
 
     def own(self, settings: FeatureSettings) -> FeatureSettings:
@@ -88,7 +88,7 @@ class PixelPatches(nn.Module):
         self.patch_size = patch_size
 
     def dense(self, frames: Float[Tensor, "B 3 H W"], *, layer: int, positions: Positions) -> Float[Tensor, "B h w D"]:
-        """The standardised pixels of each patch; layer and positions mean nothing here."""
+        """The standardized pixels of each patch; layer and positions mean nothing here."""
         grid = (frames.shape[2] // self.patch_size, frames.shape[3] // self.patch_size)
         return patchify(frames, self.patch_size).unflatten(1, grid)
 
@@ -133,7 +133,7 @@ class FeatureExtractor:
         return size
 
     def dense(self, frames: UInt8[np.ndarray, "T H W 3"]) -> Float[Tensor, "T h w D"]:
-        """Features of each frame by itself. With `settings.centred`, the first frame's mean is taken off all."""
+        """Features of each frame by itself. With `settings.centered`, the first frame's mean is taken off all."""
         return torch.stack(list(self.stream(frames)))
 
     def stream(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Float[Tensor, "h w D"]]:
@@ -146,7 +146,7 @@ class FeatureExtractor:
                 clip.clear()
             clip.extend([pixels] * (1 if clip else self._frames_at_once))
             features = self._last_of(clip)
-            if self.settings.centred:
+            if self.settings.centered:
                 mean = features.mean(dim=(0, 1)) if mean is None else mean
                 features = features - mean
             yield features

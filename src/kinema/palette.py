@@ -1,4 +1,4 @@
-"""The colours that DAVIS and PASCAL VOC write object ids in, and masks as PNG files of them."""
+"""The colors that DAVIS and PASCAL VOC write object ids in, and masks as PNG files of them."""
 
 import io
 
@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 
 
 def voc_palette() -> UInt8[np.ndarray, "256 3"]:
-    """RGB colour of each id: 0 black, 1 dark red, 2 dark green, …
+    """RGB color of each id: 0 black, 1 dark red, 2 dark green, …
 
     Bits 0, 3, 6 of the id, bit 0 highest, are the top bits of red; bits 1, 4, 7 of green; bits 2, 5 of blue.
     """

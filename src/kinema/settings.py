@@ -20,7 +20,7 @@ Pooling = Literal["mean", "class", "class_mean", "last4_class"]
 """One vector of a clip: the mean of its patch tokens; the class token; both joined (DINO's and iBOT's ViT-B, L); the
 class tokens of the last four blocks joined (their ViT-S)."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "pillow_bicubic"]
-"""As OpenCV resizes, without antialiasing but for `area`; `nearest` takes the pixel under the new one's centre.
+"""As OpenCV resizes, without antialiasing but for `area`; `nearest` takes the pixel under the new one's center.
 `pillow_bicubic` is Pillow's: antialiased, and another cubic."""
 _SIZES_FOR_720P = ((1080, 1920), (816, 1920))
 
@@ -85,15 +85,15 @@ class FeatureSettings:
     """Interpolation of frames."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    """Pixels in [0, 1] are standardised by mean and std. A network trained with other statistics than ImageNet's keeps
+    """Pixels in [0, 1] are standardized by mean and std. A network trained with other statistics than ImageNet's keeps
     its own where these are ImageNet's; the result's `weights` name them."""
     layer: int = -1
     """Block whose output is read: 1 is the first, -1 the last. The encoder's final norm is applied to it."""
     tubelet: Literal["repeat", "slide"] = "repeat"
     """What fills a tubelet of an encoder that embeds several frames at once (VideoMAE): the frame repeated, or the
     frames up to it (before the first, the first). Means nothing to an encoder of single frames."""
-    centred: bool = False
-    """Subtract the mean feature before the cosine (streaming: the mean over the first labelled frame)."""
+    centered: bool = False
+    """Subtract the mean feature before the cosine (streaming: the mean over the first labeled frame)."""
     positions: Literal["interpolated", "interpolated_offset", "interpolated_antialiased", "recomputed"] = (
         "interpolated_offset"
     )
@@ -111,9 +111,9 @@ class FeatureSettings:
     have looked into a frame already: into their own."""
 
     def __post_init__(self) -> None:
-        if self.affinity == "decoder" and (self.layer != -1 or self.centred):
-            what = f"a decoder's affinity with layer {self.layer} and centred {self.centred}"
-            fix = "a decoder reads the last block as it is: set features.layer to -1 and features.centred to False"
+        if self.affinity == "decoder" and (self.layer != -1 or self.centered):
+            what = f"a decoder's affinity with layer {self.layer} and centered {self.centered}"
+            fix = "a decoder reads the last block as it is: set features.layer to -1 and features.centered to False"
             raise ConfigError(what, where="affinity", fix=fix)
         if not all(0 < deviation < float("inf") for deviation in self.std):
             raise ConfigError(f"deviations {self.std}", where="std", fix="pixels are divided by them: give more than 0")

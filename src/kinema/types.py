@@ -2,7 +2,7 @@
 
 B batch, T frames, H W pixels, t h w token grid, N = t*h*w tokens, V visible, M masked, S sources, D width,
 P values in a patch, C label channels, L local crops; N1, V1, S1 are those counts with a class token before them.
-Decoded frames are `T H W 3` uint8; batches are `B T 3 H W` uint8 until the method standardises them on the device.
+Decoded frames are `T H W 3` uint8; batches are `B T 3 H W` uint8 until the method standardizes them on the device.
 """
 
 from dataclasses import dataclass, fields, replace

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kinema.benchmark.classification import classify
-from kinema.datasets.actions import LabelledFile, LabelledSet, read_labelled
+from kinema.datasets.actions import LabeledFile, LabeledSet, read_labeled
 from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError
 from kinema.metrics.classification import accuracy, cross_entropy, merge_views
@@ -19,7 +19,7 @@ from kinema.transfer.clips import read_views
 from kinema.transfer.settings import ClipReading
 from kinema.video.sampling import Clips
 from tests.ranks import run_on_ranks
-from tests.transfer.coloured import ENCODER, write_coloured
+from tests.transfer.colored import ENCODER, write_colored
 
 READING = ClipReading(sampling=Clips(num_frames=4, stride=1), views=2, crops=3, size=32)
 
@@ -32,25 +32,25 @@ def _classifier() -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
-    root = write_coloured(tmp_path_factory.mktemp("data"), train=1, test=2)
-    found = read_labelled("folders", root, "test")
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> LabeledSet:
+    root = write_colored(tmp_path_factory.mktemp("data"), train=1, test=2)
+    found = read_labeled("folders", root, "test")
     torn = root / "test" / "red" / "torn.mp4"
     torn.write_bytes(b"no video")
-    files = (*found.files[:2], LabelledFile(torn, 2), *found.files[2:])
-    return LabelledSet(found.class_names, files)
+    files = (*found.files[:2], LabeledFile(torn, 2), *found.files[2:])
+    return LabeledSet(found.class_names, files)
 
 
-def test_scores_are_those_of_each_view_by_itself(labelled: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_those_of_each_view_by_itself(labeled: LabeledSet, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Path] = []
     own = clips.read_views
     monkeypatch.setattr(clips, "read_views", lambda item, reading: (opened.append(item.path), own(item, reading))[1])
-    found = classify(_classifier(), labelled, READING, num_workers=0)
-    assert opened == [file.path for file in labelled.files], "each video once, for all its views"
+    found = classify(_classifier(), labeled, READING, num_workers=0)
+    assert opened == [file.path for file in labeled.files], "each video once, for all its views"
     assert found.test_files == 6
     assert [Path(path).name for path, _ in found.unreadable] == ["torn.mp4"]
     logits, video_ids, labels = [], [], []
-    readable = [file for file in labelled.files if file.path.name != "torn.mp4"]
+    readable = [file for file in labeled.files if file.path.name != "torn.mp4"]
     for number, file in enumerate(readable):
         for view in read_views(MediaItem(path=file.path, kind="frames"), READING):
             with torch.no_grad():
@@ -64,13 +64,13 @@ def test_scores_are_those_of_each_view_by_itself(labelled: LabelledSet, monkeypa
     assert found.summary == pytest.approx(expected, abs=1e-5)
 
 
-def _on_a_rank(labelled: LabelledSet) -> dict[str, float]:
-    return classify(_classifier(), labelled, READING, num_workers=0).summary
+def _on_a_rank(labeled: LabeledSet) -> dict[str, float]:
+    return classify(_classifier(), labeled, READING, num_workers=0).summary
 
 
-def test_ranks_share_the_videos_and_agree(labelled: LabelledSet) -> None:
-    alone = classify(_classifier(), labelled, READING, num_workers=0).summary
-    for summary in run_on_ranks(_on_a_rank, labelled):
+def test_ranks_share_the_videos_and_agree(labeled: LabeledSet) -> None:
+    alone = classify(_classifier(), labeled, READING, num_workers=0).summary
+    for summary in run_on_ranks(_on_a_rank, labeled):
         assert summary == pytest.approx(alone, abs=1e-6)
 
 
@@ -78,4 +78,4 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     torn = tmp_path / "torn.mp4"
     torn.write_bytes(b"no video")
     with pytest.raises(DatasetError, match=r"^not a readable video: .*mp4\): re-encode it or leave it out$"):
-        classify(_classifier(), LabelledSet(("a", "b", "c"), (LabelledFile(torn, 0),)), READING, num_workers=0)
+        classify(_classifier(), LabeledSet(("a", "b", "c"), (LabeledFile(torn, 0),)), READING, num_workers=0)

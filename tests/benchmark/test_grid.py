@@ -12,7 +12,7 @@ PROTOCOL = protocol_named("dino_480p")
 
 
 def test_every_combination_once_and_the_protocols_own_where_none_is_given() -> None:
-    grid = SweepGrid(top_k=(5, 7, 5), radius=(), temperature=(0.1, 0.7), context=(), layer=(6,), centred=(True, False))
+    grid = SweepGrid(top_k=(5, 7, 5), radius=(), temperature=(0.1, 0.7), context=(), layer=(6,), centered=(True, False))
     settings = grid.settings(PROTOCOL)
     assert len(settings) == 2 * 2 * 2
     dials, protocol = settings[-1]
@@ -22,7 +22,7 @@ def test_every_combination_once_and_the_protocols_own_where_none_is_given() -> N
         "temperature": 0.7,
         "context": 7,
         "layer": 6,
-        "centred": False,
+        "centered": False,
     }
     assert protocol.propagation == replace(PROTOCOL.propagation, top_k=7, temperature=0.7)
     assert protocol.features == replace(PROTOCOL.features, layer=6)
@@ -49,11 +49,11 @@ def test_options_are_what_differs_from_the_published_protocol() -> None:
     assert as_options(PROTOCOL) == "--protocol dino_480p"
     chosen = replace(
         PROTOCOL,
-        name="dino_480p features.centred=True",
-        features=replace(PROTOCOL.features, centred=True),
+        name="dino_480p features.centered=True",
+        features=replace(PROTOCOL.features, centered=True),
         propagation=replace(PROTOCOL.propagation, top_k=9),
     )
-    assert as_options(chosen) == "--protocol dino_480p --features.centred True --propagation.top-k 9"
+    assert as_options(chosen) == "--protocol dino_480p --features.centered True --propagation.top-k 9"
 
 
 def test_only_the_training_list_is_for_tuning() -> None:

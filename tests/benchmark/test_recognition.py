@@ -1,24 +1,24 @@
-"""A probe from labelled files to its result: what it leaves, and what it refuses before it reads."""
+"""A probe from labeled files to its result: what it leaves, and what it refuses before it reads."""
 
 from pathlib import Path
 
 import pytest
 
 from kinema.benchmark import recognition
-from kinema.benchmark.recognition import LabelledData, ProbeResult, probe
+from kinema.benchmark.recognition import LabeledData, ProbeResult, probe
 from kinema.errors import ConfigError
 from kinema.pipeline.load import load
 from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
 from kinema.video.sampling import Clips
-from tests.transfer.coloured import FRAME_ENCODER, write_coloured
+from tests.transfer.colored import FRAME_ENCODER, write_colored
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> LabelledData:
-    return LabelledData(dataset="folders", root=write_coloured(tmp_path_factory.mktemp("data")))
+def data(tmp_path_factory: pytest.TempPathFactory) -> LabeledData:
+    return LabeledData(dataset="folders", root=write_colored(tmp_path_factory.mktemp("data")))
 
 
-def probed(data: LabelledData, out: Path, *, k: int = 3) -> ProbeResult:
+def probed(data: LabeledData, out: Path, *, k: int = 3) -> ProbeResult:
     reading = ClipReading(sampling=Clips(num_frames=2, stride=1), size=FRAME_ENCODER.image_size)
     extractor = load("pixels:8", device="cpu")
     settings = {"reading": reading, "knn": KNNConfig(k=k), "training": ProbeConfig(), "num_workers": 0}
@@ -26,7 +26,7 @@ def probed(data: LabelledData, out: Path, *, k: int = 3) -> ProbeResult:
 
 
 def test_what_was_interrupted_leaves_nothing_and_can_be_asked_again(
-    data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: LabeledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         assert list((tmp_path / "out" / "features").iterdir())
@@ -41,10 +41,10 @@ def test_what_was_interrupted_leaves_nothing_and_can_be_asked_again(
     assert (tmp_path / "out" / "features").is_dir()
 
 
-def test_more_neighbours_than_samples_are_refused_before_anything_is_read(
-    data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_more_neighbors_than_samples_are_refused_before_anything_is_read(
+    data: LabeledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recognition, "extract", lambda *_, **__: pytest.fail("read"))
-    with pytest.raises(ConfigError, match=r"1000 neighbours of \d+ training samples"):
+    with pytest.raises(ConfigError, match=r"1000 neighbors of \d+ training samples"):
         probed(data, tmp_path / "out", k=1000)
     assert not (tmp_path / "out").exists()

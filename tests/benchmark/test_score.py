@@ -128,7 +128,7 @@ def test_wrong_size_is_named(root: Path, results: Path) -> None:
         score_davis(root, results)
 
 
-def test_colour_prediction_is_refused(root: Path, results: Path) -> None:
+def test_color_prediction_is_refused(root: Path, results: Path) -> None:
     Image.new("RGB", (16, 12)).save(results / "one" / "00001.png")
     with pytest.raises(DecodeError, match=r"mode RGB.*one/00001.png"):
         score_davis(root, results)

@@ -17,7 +17,7 @@ from tests.benchmark.conftest import ROOTS
 from tests.pipeline.test_propagate import PROTOCOL
 
 SEQUENCES = {"davis": "clip-0001", "ytvos": "clip-0001", "vip": "videos2", "jhmdb": "walk/clip-0001"}
-GRID = SweepGrid(top_k=(1, 5), radius=(2,), temperature=(0.1,), context=(), centred=(False, True))
+GRID = SweepGrid(top_k=(1, 5), radius=(2,), temperature=(0.1,), context=(), centered=(False, True))
 NAMED = replace(PROTOCOL, name="dino_480p")
 
 
@@ -39,7 +39,7 @@ def test_settings_score_as_the_benchmark_scores_them(name: str, sets: Path, tmp_
         tmp_path / "run",
     )
     assert row["summary"] == pytest.approx(measured.summary, abs=1e-6)
-    assert {row["dial"] for row in result.dials} == {"top_k", "centred"} == result.spread.keys()
+    assert {row["dial"] for row in result.dials} == {"top_k", "centered"} == result.spread.keys()
     assert result.options.startswith("--protocol dino_480p --features.size.short-side 48")
     assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["sweep.json"]
     assert json.loads((tmp_path / "sweep" / "sweep.json").read_text()) == json.loads(json.dumps(result.as_json()))
@@ -71,8 +71,8 @@ def test_cached_features_are_those_of_the_network(tmp_path: Path) -> None:
     extractor: FeatureExtractor = load("pixels:4").with_settings(PROTOCOL.features)
     frames = np.random.default_rng(0).integers(0, 256, (3, 48, 80, 3), dtype=np.uint8)
     cached = CachedFeatures.of(extractor, frames, 3, tmp_path / "features.npy")
-    for centred in (False, True):
-        settings = replace(PROTOCOL.features, centred=centred)
+    for centered in (False, True):
+        settings = replace(PROTOCOL.features, centered=centered)
         assert cached.with_settings(settings).dense(frames * 0).equal(extractor.with_settings(settings).dense(frames))
 
 

@@ -17,7 +17,7 @@ SMALL = ("--features.size.short-side", "48", "--features.size.multiple", "16")
 TINY = ("--train.steps", "3", "--data.num-workers", "0", "--train.pictures-every-steps", "None")
 """A run of a moment."""
 IMAGENET_PIXELS = {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
-"""What a network was trained to see pixels standardised by, as results say it."""
+"""What a network was trained to see pixels standardized by, as results say it."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def asked(davis: Path, out: Path) -> tuple[object, ...]:
 
 def test_a_study_prints_its_table_and_its_sentence(kinema: Command, davis: Path, tmp_path: Path) -> None:
     planned = kinema("ablate", *asked(davis, tmp_path), "--dry-run", "--json")
-    assert [run["arms"] for run in planned.answer["runs"]] == [["target: normalised"], ["target: raw pixels"]]
+    assert [run["arms"] for run in planned.answer["runs"]] == [["target: normalized"], ["target: raw pixels"]]
     assert not (tmp_path / "runs").exists()
     done = kinema("ablate", *asked(davis, tmp_path))
     assert done.code == 0, done.err

@@ -34,7 +34,7 @@ main(sys.argv[1:])
         ({"labels": "wrong_size.png", "frame": 3}, ["(frame 3)"]),
         ({"labels": "no_object.png"}, ["no object (frame 0)", "id from 1 to 255"]),
         ({"labels": "no_object.png", "frame": 3}, ["no object (frame 3)"]),
-        ({"labels": "colours.png"}, ["mode RGB", "palette or 8-bit grey"]),
+        ({"labels": "colors.png"}, ["mode RGB", "palette or 8-bit gray"]),
         ({"labels": "mask.jpg"}, ["not a readable mask"]),
         ({"labels": "video.mp4"}, ["not a readable mask"]),
         ({"labels": "absent.png"}, ["no such labels"]),

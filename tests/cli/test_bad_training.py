@@ -1,4 +1,4 @@
-"""What a sceptical user tries on `pretrain`: one clear line, the right exit code, nothing half-written."""
+"""What a skeptical user tries on `pretrain`: one clear line, the right exit code, nothing half-written."""
 
 import json
 from pathlib import Path

@@ -52,7 +52,7 @@ def test_the_table_names_unreadable_files(data: Path, tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        (("--knn.k", "50"), 2, "50 neighbours of 12 training samples"),
+        (("--knn.k", "50"), 2, "50 neighbors of 12 training samples"),
         (("--seeds", "0"), 2, "0 seeds (--seeds)"),
         (("--dataset", "folder"), 2, "did you mean 'folders'?"),
         (("--test", "val"), 3, "no val"),

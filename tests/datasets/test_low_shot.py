@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from kinema.datasets.actions import LabelledFile, LabelledSet
+from kinema.datasets.actions import LabeledFile, LabeledSet
 from kinema.datasets.low_shot import only_listed, share_of_each_class
 from kinema.errors import ConfigError, DatasetError
 
-SET = LabelledSet(
+SET = LabeledSet(
     class_names=("cat", "dog"),
-    files=tuple(LabelledFile(Path(f"train/{name}/{k}{name}.png"), label) for label, name in enumerate(("cat", "dog"))
+    files=tuple(LabeledFile(Path(f"train/{name}/{k}{name}.png"), label) for label, name in enumerate(("cat", "dog"))
                 for k in range(20)),
 )  # fmt: skip
 

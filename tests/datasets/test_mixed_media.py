@@ -26,7 +26,7 @@ MIXED = DataConfig(
     transform=ClipTransform(scale=(0.5, 1.0)),
     frame_views=True,
     images_apart=True,
-    image_transform=ClipTransform(scale=(0.5, 1.0), photometric=Photometric(grey=1.0)),
+    image_transform=ClipTransform(scale=(0.5, 1.0), photometric=Photometric(gray=1.0)),
     images=True,
     repeats=1,
 )
@@ -58,8 +58,8 @@ def test_a_batch_has_the_share_of_images_and_each_kind_its_own_changes(media):
     for loaded in batches(media, data, 3):
         batch = loaded.batch
         assert batch.is_image.tolist().count(True) == 2
-        spread = batch.frames.float().std(dim=2).amax(dim=(1, 2, 3))  # over colours
-        assert (spread[batch.is_image] == 0).all()  # grey
+        spread = batch.frames.float().std(dim=2).amax(dim=(1, 2, 3))  # over colors
+        assert (spread[batch.is_image] == 0).all()  # gray
         assert (spread[~batch.is_image] > 0).all()
         assert not (batch.frames[:, 0] == batch.frames[:, 1]).flatten(1).all(dim=1).any()  # two views
 
@@ -81,9 +81,9 @@ def test_unreadable_images_are_named_and_replaced(media):
     assert all(len(loaded.batch) == 7 for loaded in found)
 
 
-def test_grey_16_bit_and_cmyk_images_show_what_they_are_of(tmp_path):
+def test_gray_16_bit_and_cmyk_images_show_what_they_are_of(tmp_path):
     ramp = np.arange(256, dtype=np.uint8)[None].repeat(20, axis=0)
-    Image.fromarray(ramp).save(tmp_path / "grey.png")
+    Image.fromarray(ramp).save(tmp_path / "gray.png")
     Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     Image.fromarray(ramp).convert("RGB").convert("CMYK").save(tmp_path / "print.jpg", quality=100)
     Image.fromarray(ramp).convert("RGBA").save(tmp_path / "clear.png")

@@ -27,7 +27,7 @@ PAIRS = DataConfig(sampling=FramePairs(gap_min=1, gap_max=3), transform=WHOLE, r
 
 @pytest.fixture
 def media(tmp_path: Path) -> Path:
-    """An image of 48 x 48 pixels (first) and a folder of eight frames of one grey each (second)."""
+    """An image of 48 x 48 pixels (first) and a folder of eight frames of one gray each (second)."""
     Image.fromarray(moving_frames(1, 48, 48)[0]).save(tmp_path / "0.png")
     (tmp_path / "clip").mkdir()
     for number in range(8):
@@ -60,8 +60,8 @@ def test_the_view_of_a_frame_is_drawn_from_where_it_is(media: Path) -> None:
             np.testing.assert_array_equal(sample.frames[repeat, frame], expected[0].transpose(2, 0, 1))
 
 
-def test_every_second_view_has_its_own_blur_and_solarising(media: Path) -> None:
-    transform = replace(WHOLE, photometric=Photometric(grey=1.0, second_solarize=1.0))
+def test_every_second_view_has_its_own_blur_and_solarizing(media: Path) -> None:
+    transform = replace(WHOLE, photometric=Photometric(gray=1.0, second_solarize=1.0))
     first, second = dataset(media, replace(PAIRS, transform=transform, frame_views=True)).sample(0, 0).frames[0]
     np.testing.assert_array_equal(first[0], first[1])
     np.testing.assert_array_equal(second, np.where(first >= 128, 255 - first, first))
@@ -86,8 +86,8 @@ def test_local_crops_are_of_their_own_frame_and_each_another(media: Path) -> Non
     of_video = clips.sample(0, 1)
     assert of_video.local_crops is not None
     assert of_video.local_crops.shape == (2, 2, 3, 3, 8, 8)
-    grey = of_video.frames[:, :, 0, 0, 0]
-    assert (of_video.local_crops == grey[:, :, None, None, None, None]).all()
+    gray = of_video.frames[:, :, 0, 0, 0]
+    assert (of_video.local_crops == gray[:, :, None, None, None, None]).all()
     of_image = clips.sample(0, 0).local_crops
     assert of_image is not None
     crops = of_image.reshape(12, -1)

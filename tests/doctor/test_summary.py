@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kinema.datasets.manifest import FileRecord
-from kinema.doctor.summary import Mention, summarise
+from kinema.doctor.summary import Mention, summarize
 from kinema.video.sampling import Clips, FramePairs, Sampling
 
 PLAIN = FileRecord(
@@ -27,7 +27,7 @@ def test_amounts_count_what_is_usable() -> None:
     tall = replace(PLAIN, path="/data/y/b.mp4", height=480, width=360, keyframes=(0,), num_frames=90)
     lost = replace(PLAIN, path="/data/x/c.mp4", problem="damaged", reason="frame 3 of 60 is damaged")
     folder = replace(PLAIN, path="/data/frames", kind="frames", keyframes=(), pixel_format=None)
-    summary = summarise([PLAIN, tall, lost, folder], None)
+    summary = summarize([PLAIN, tall, lost, folder], None)
     assert (summary.folder, summary.files, summary.unusable) == ("/data/", 4, 1)
     assert (summary.size_bytes, summary.frames, summary.duration_s) == (4000, 210, 7.0)
     assert summary.sizes == ((320, 240), (360, 480))
@@ -48,7 +48,7 @@ def test_each_note() -> None:
         replace(PLAIN, num_frames=1),
         replace(PLAIN, num_frames=1, kind="image"),
     ]
-    texts = {kind: [mention.text for mention in mentions] for kind, mentions in summarise(records, None).notes.items()}
+    texts = {kind: [mention.text for mention in mentions] for kind, mentions in summarize(records, None).notes.items()}
     assert texts == {
         "too short": ["1 of 2 frames"],
         "duplicate": ["of /data/first.mp4"],
@@ -61,7 +61,7 @@ def test_each_note() -> None:
 
 
 def test_unusable_files_are_not_noted_again() -> None:
-    summary = summarise([replace(PLAIN, problem="truncated", rotation=90, num_frames=1)], None)
+    summary = summarize([replace(PLAIN, problem="truncated", rotation=90, num_frames=1)], None)
     assert (summary.notes, summary.sizes, summary.keyframe_interval) == ({}, (), None)
 
 
@@ -80,7 +80,7 @@ def test_unusable_files_are_not_noted_again() -> None:
 def test_too_short_for_a_recipe(sampling: Sampling, fps: float, needed: int) -> None:
     assert sampling.frames_needed(fps) == needed
     short, enough = (replace(PLAIN, fps=fps, num_frames=count) for count in (needed - 1, needed))
-    assert summarise([short, enough], sampling).notes == {
+    assert summarize([short, enough], sampling).notes == {
         "too short": [Mention(PLAIN.path, f"{needed - 1} of {needed} frames")]
     }
 
@@ -97,4 +97,4 @@ def test_too_short_for_a_recipe(sampling: Sampling, fps: float, needed: int) -> 
     ],
 )
 def test_the_common_folder(paths: list[str], folder: str) -> None:
-    assert summarise([replace(PLAIN, path=path) for path in paths], None).folder == folder
+    assert summarize([replace(PLAIN, path=path) for path in paths], None).folder == folder

@@ -47,7 +47,7 @@ VARIANTS = {
     "same-frame": replace(TINY, pairing="same_frame"),
     "mask a frame": replace(TINY, mask_of="frame"),
     "blocks": replace(TINY, mask="block"),
-    "centres once a step": replace(TINY, center_updates="step", patch_center="all"),
+    "centers once a step": replace(TINY, center_updates="step", patch_center="all"),
     "sinkhorn": replace(TINY, targets="sinkhorn"),
     "chunks": replace(TINY, local_chunk=5),
     "learned norms": replace(TINY, head=replace(TINY.head, prototype_norm=True)),
@@ -89,7 +89,7 @@ def by_frame(method: INO, network: str, batch: ClipBatch, hidden: torch.Tensor |
 
 
 @every_variant
-def test_loss_and_centres_equal_the_slow_versions(config):
+def test_loss_and_centers_equal_the_slow_versions(config):
     if config.targets == "sinkhorn":
         pytest.skip("Sinkhorn has its own slow version, in tests/ops/test_distillation.py")
     method, batch = make(config), make_batch(config)
@@ -257,7 +257,7 @@ def test_the_teacher_follows_the_student_slower_and_slower():
         assert torch.equal(parameter, before[name])
 
 
-def test_evaluation_moves_no_centre():
+def test_evaluation_moves_no_center():
     method = make().eval()
     before = method.class_targets.center.clone(), method.patch_targets.center.clone()
     method(make_batch(), 0.0)

@@ -52,7 +52,7 @@ def batches(after: int, stop=None, stop_at: int | None = None):
         yield TinyLoaded(batch_of(step))
 
 
-def test_resuming_restores_teacher_centres_and_schedules_bit_for_bit(tmp_path):
+def test_resuming_restores_teacher_centers_and_schedules_bit_for_bit(tmp_path):
     from kinema.train.stop import StopRequest
 
     config = tiny_config(**CONFIG)

@@ -165,7 +165,7 @@ def test_targets_by_frames():
     [
         ({"mask": "random", "decoder_mask_ratio": 0.5}, "running cells with a random mask"),
         ({"decoder_mask_ratio": 0.3}, "decoder mask ratio 0.3"),
-        ({"mask": "frame", "target_frames": "center"}, "centre frame alone"),
+        ({"mask": "frame", "target_frames": "center"}, "center frame alone"),
         ({"encoder": replace(CLIP, tubelet_size=1), "target_frames": "half"}, "no half of a tubelet"),
         ({"encoder": replace(CLIP, positions="sincos_3d"), "decoder": MaskedDecoderConfig(width=24)}, "multiple of 16"),
         ({"mask_ratio": 0.99, "mask": "random", "floor": "visible"}, "leaves none"),

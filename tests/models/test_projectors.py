@@ -11,9 +11,9 @@ from kinema.ops.collectives import rank
 from tests.ranks import run_on_ranks
 
 
-def norm_and_rows(*, synchronised: bool = True) -> tuple[BatchNorm, torch.Tensor]:
+def norm_and_rows(*, synchronized: bool = True) -> tuple[BatchNorm, torch.Tensor]:
     torch.manual_seed(0)
-    norm = BatchNorm(3, synchronised=synchronised)
+    norm = BatchNorm(3, synchronized=synchronized)
     norm.init_weights()
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([1.0, 2.0, -1.0]))
@@ -32,8 +32,8 @@ def test_batch_norm_is_pytorch_s_on_one_rank():
     torch.testing.assert_close(ours.eval()(rows), theirs.eval()(rows), atol=1e-6, rtol=1e-5)
 
 
-def _normed_on_this_rank(synchronised: bool):
-    norm, rows = norm_and_rows(synchronised=synchronised)
+def _normed_on_this_rank(synchronized: bool):
+    norm, rows = norm_and_rows(synchronized=synchronized)
     own = rows.chunk(2)[rank()].clone().requires_grad_()
     normed = norm(own)
     (normed.pow(3).mean() / 2).backward()  # two ranks' mean
@@ -53,7 +53,7 @@ def test_two_ranks_norm_as_one_in_values_gradients_and_running_statistics():
         torch.testing.assert_close(torch.tensor(part[3]), norm.running_var)
 
 
-def test_norms_that_are_not_synchronised_keep_to_their_rank():
+def test_norms_that_are_not_synchronized_keep_to_their_rank():
     norm, rows = norm_and_rows()
     parts = run_on_ranks(_normed_on_this_rank, False)
     own = norm(rows.chunk(2)[0])
@@ -62,7 +62,7 @@ def test_norms_that_are_not_synchronised_keep_to_their_rank():
 
 
 def test_layers_are_numbered_as_released():
-    names = set(Projector(ProjectorConfig(hidden=8, out=4), 6, synchronised=True).state_dict())
+    names = set(Projector(ProjectorConfig(hidden=8, out=4), 6, synchronized=True).state_dict())
     linear = {f"{number}.{part}" for number in (0, 3, 6) for part in ("weight", "bias")}
     norms = {
         f"{number}.{part}"
@@ -70,10 +70,10 @@ def test_layers_are_numbered_as_released():
         for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     }
     assert names == linear | norms
-    moco = Projector(ProjectorConfig(layers=2, hidden=8, out=4, bias=False, last_norm=True), 6, synchronised=True)
+    moco = Projector(ProjectorConfig(layers=2, hidden=8, out=4, bias=False, last_norm=True), 6, synchronized=True)
     assert [name for name, _ in moco.named_parameters()] == ["0.weight", "1.weight", "1.bias", "3.weight"]
     rows = torch.randn(5, 6)
-    assert Projector(ProjectorConfig(layers=0), 6, synchronised=True)(rows) is rows
+    assert Projector(ProjectorConfig(layers=0), 6, synchronized=True)(rows) is rows
 
 
 @pytest.mark.parametrize("kind", ["mean", "max", "gem", "class", "attention"])
@@ -92,7 +92,7 @@ def test_each_pooling_reads_what_it_says_and_trains_its_parameters(kind):
         assert name in unused or parameter.grad.abs().sum() > 0, name
 
 
-def test_generalised_mean_goes_from_mean_to_maximum():
+def test_generalized_mean_goes_from_mean_to_maximum():
     pooling, tokens = Pooling("gem", 4, 1), torch.rand(3, 6, 4) + 0.1
     for power, expected in ((1.0, tokens.mean(dim=1)), (60.0, tokens.amax(dim=1))):
         nn.init.constant_(pooling.power, power)

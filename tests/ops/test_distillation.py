@@ -17,7 +17,7 @@ from tests.ranks import run_on_ranks
 from tests.reference import ino as reference
 
 
-def test_centres_move_in_turn_and_stay_where_nothing_moves_them():
+def test_centers_move_in_turn_and_stay_where_nothing_moves_them():
     start, sums = torch.tensor([1.0, 2.0]), torch.tensor([[4.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
     centers = centers_along(start, sums, torch.tensor([2.0, 0.0, 1.0]), momentum=0.9)
     first = 0.9 * start + 0.1 * torch.tensor([2.0, 0.0])
@@ -30,7 +30,7 @@ def test_the_momentum_s_two_ends():
     torch.testing.assert_close(centers_along(start, sums, counts, momentum=0.0)[-1], torch.tensor([2.0, 4.0]))
 
 
-def test_centred_targets_are_a_softmax_without_a_gradient():
+def test_centered_targets_are_a_softmax_without_a_gradient():
     outputs = torch.randn(3, 5, requires_grad=True)
     center = torch.randn(5)
     targets = centered_targets(outputs, center.expand(3, 5), temperature=0.1)

@@ -22,7 +22,7 @@ MASK64 = 2**64 - 1
 
 
 def splitmix64(x: int) -> int:
-    """The finaliser in unbounded integers."""
+    """The finalizer in unbounded integers."""
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK64
     return x ^ (x >> 31)
@@ -157,10 +157,10 @@ def test_dense_masks_belong_to_their_seed_and_purpose(kind):
 
 
 def test_blocks_hang_together():
-    def neighbours(kind):
+    def neighbors(kind):
         hidden = dense_mask(torch.arange(200), (14, 14), kind=kind, probability=1.0, ratio=(0.3, 0.3))
         grid = hidden.unflatten(1, (14, 14))
         return (grid[:, 1:] & grid[:, :-1]).sum() / grid[:, 1:].sum()
 
-    assert neighbours("random") < 0.4
-    assert neighbours("block") > 0.65
+    assert neighbors("random") < 0.4
+    assert neighbors("block") > 0.65

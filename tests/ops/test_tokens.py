@@ -42,7 +42,7 @@ def test_unpatchify_inverts_and_refuses_what_does_not_fit():
 
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("eps_inside", [False, True])
-def test_normalised_patches_follow_the_formula(per_channel, eps_inside):
+def test_normalized_patches_follow_the_formula(per_channel, eps_inside):
     patches = torch.randn(2, 3, 12, dtype=torch.float64) * torch.tensor([1.0, 1e-3, 0.0])[None, :, None]
     found = normalize_patches(patches, per_channel=per_channel, eps_inside=eps_inside)
     for sample, token in np.ndindex(2, 3):
@@ -94,6 +94,6 @@ def test_tubelets_are_ordered_time_row_column_and_so_are_their_values():
         patchify(clips, 2, tubelet_size=3)
 
 
-def test_patches_are_standardised_as_frames_are():
+def test_patches_are_standardized_as_frames_are():
     frames = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     assert torch.equal(standardize_patches(patchify(frames, 4)), patchify(standardize(frames), 4))

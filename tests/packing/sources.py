@@ -20,7 +20,7 @@ H264 = PackSettings(form="h264", short_side=32)
 
 
 def write_tree(root: Path) -> Path:
-    """Two labelled videos, one of uneven times, a folder of frames, a lone image, three unreadable files, a list."""
+    """Two labeled videos, one of uneven times, a folder of frames, a lone image, three unreadable files, a list."""
     for folder in ("run", "jump", "clip", "pictures", "lists"):
         (root / folder).mkdir(parents=True)
     encode(root / "run" / "a.mp4", moving_frames(14, 48, 64, seed=1))

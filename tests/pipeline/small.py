@@ -62,5 +62,5 @@ def write_inputs(folder: Path) -> None:
     write_mask(folder / "mask.png", square())
     write_mask(folder / "no_object.png", 0 * square())
     write_mask(folder / "wrong_size.png", square(size=(40, 40)))
-    Image.fromarray(frames[0]).save(folder / "colours.png")
+    Image.fromarray(frames[0]).save(folder / "colors.png")
     Image.fromarray(square()).save(folder / "mask.jpg")

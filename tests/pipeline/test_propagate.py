@@ -1,4 +1,4 @@
-"""A network and one labelled frame in, masks out: forward, backward, and with objects that appear late."""
+"""A network and one labeled frame in, masks out: forward, backward, and with objects that appear late."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ PROTOCOL = Protocol(
     first_labels="nearest",
     keep_small=False,
     min_max=False,
-    to_native="centre",
+    to_native="center",
 )
 
 
@@ -124,7 +124,7 @@ def test_a_video_with_labels_on_several_frames(pixels: FeatureExtractor) -> None
     labels = {1: _truth(1), 4: _truth(4, 9)}
     masks = dict(propagate_video(open_video(moving_square()), labels, pixels, PROTOCOL))
     assert sorted(masks) == list(range(6))
-    assert set(np.unique(masks[0])) == {0, 1}  # carried backward from the first labelled frame alone
+    assert set(np.unique(masks[0])) == {0, 1}  # carried backward from the first labeled frame alone
     assert all(np.array_equal(masks[number], mask) for number, mask in labels.items())
 
 
@@ -165,7 +165,7 @@ def test_frames_that_cannot_be_read(pixels: FeatureExtractor, tmp_path: Path) ->
         propagate(moving_square() / 255, square(), pixels, PROTOCOL)
 
 
-def test_one_frame_comes_back_as_it_was_labelled(pixels: FeatureExtractor, tmp_path: Path) -> None:
+def test_one_frame_comes_back_as_it_was_labeled(pixels: FeatureExtractor, tmp_path: Path) -> None:
     write_inputs(tmp_path)
     (mask,) = propagate(tmp_path / "one.mp4", square(value=3), pixels, PROTOCOL)
     assert np.array_equal(mask, square(value=3))

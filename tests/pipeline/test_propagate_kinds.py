@@ -66,7 +66,7 @@ def test_a_joint_opened_late_and_one_corrected(pixels: FeatureExtractor) -> None
     assert np.isnan(points[:2, 1]).all()
     assert (confidence[:2, 1] == 0).all()
     assert np.array_equal(points[2, 1], [28, 28])
-    assert np.abs(points[2, 0] - (22, 20)).max() < 2  # the other one is carried through a labelled frame
+    assert np.abs(points[2, 0] - (22, 20)).max() < 2  # the other one is carried through a labeled frame
     assert np.abs(points[3, 1] - (32, 28)).max() < 2
     assert np.array_equal(points[4, 0], [60, 8])
     assert np.abs(points[5, 0] - (60, 8)).max() < 2  # where the scene is that of the correction
@@ -117,7 +117,7 @@ def test_labels_that_do_not_fit(pixels: FeatureExtractor) -> None:
     for points, said in (
         ({0: np.zeros((2, 2)), 1: np.zeros((3, 2))}, r"points of shape \(3, 2\) \(frame 1\)"),
         (np.full((2, 2), np.inf), "finite x and y of 2 joints"),
-        (np.full((2, 2), np.nan), "no joint is labelled"),
+        (np.full((2, 2), np.nan), "no joint is labeled"),
     ):
         with pytest.raises(DatasetError, match=said):
             list(propagate_keypoints(frames, points, pixels, PROTOCOL))

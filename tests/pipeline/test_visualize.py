@@ -196,7 +196,7 @@ def test_components_and_correspondences_of_raw_pixels() -> None:
     first, colors = view.draw(0, frames[0])
     assert (first.caption, colors.caption) == ("frame 0", "pixels:16")
     assert sum(said["explained"]["pixels:16"]) <= 1
-    assert (colors.picture[:32, :32] == colors.picture[0, 0]).all()  # one colour a patch, enlarged twice
+    assert (colors.picture[:32, :32] == colors.picture[0, 0]).all()  # one color a patch, enlarged twice
     shown = CorrespondenceView(networks, frames[0], [(20.0, 20.0), (70.0, 8.0)], list(frames))
     tiles = shown.view().draw(0, frames[0])
     assert [row[:3] for row in shown.rows] == [("pixels:16", 0, 1), ("pixels:16", 0, 2)]

@@ -60,6 +60,6 @@ def test_knows_how_far_its_keys_are_from_their_bf16() -> None:
     keys = torch.stack([put(bank, number)[0] for number in range(2)])
     assert bank.coarse is not None
     coarse = torch.stack([of_grid(bank.coarse, slot)[:6].float() for slot in range(2)])
-    assert bank.largest_rounding >= float((keys - bank.centre - coarse).norm(dim=-1).max()) - 1e-7
+    assert bank.largest_rounding >= float((keys - bank.center - coarse).norm(dim=-1).max()) - 1e-7
     assert bank.largest_norm >= float(coarse.norm(dim=-1).max()) - 1e-7
     assert bank.largest_rounding < 0.01

@@ -18,7 +18,7 @@ def blobs(seed: int, height: int = 61, width: int = 83) -> np.ndarray:
     return np.kron(coarse, np.ones((8, 8), dtype=np.uint8))[:height, :width]
 
 
-def test_nearest_takes_the_pixel_under_the_centre_of_the_token() -> None:
+def test_nearest_takes_the_pixel_under_the_center_of_the_token() -> None:
     mask = blobs(0)
     soft = masks_to_soft(mask, IDS, (9, 11), mode="nearest", keep_small=False)
     for y in range(9):
@@ -43,7 +43,7 @@ def test_bilinear_equals_opencv_on_each_indicator() -> None:
 def test_a_vanished_object_gets_the_token_it_overlaps_most_only_when_asked(mode: str) -> None:
     mask = np.zeros((64, 64), dtype=np.uint8)
     mask[16:48, 16:48] = 2
-    mask[30:32, 29:34] = 7  # 3 pixels left of column 32, 2 right of it; the token's centre is not among them
+    mask[30:32, 29:34] = 7  # 3 pixels left of column 32, 2 right of it; the token's center is not among them
     kept = masks_to_soft(mask, IDS, (4, 4), mode=mode, keep_small=True)
     lost = masks_to_soft(mask, IDS, (4, 4), mode=mode, keep_small=False)
     assert lost[..., 2].max() == 0
@@ -55,7 +55,7 @@ def test_a_vanished_object_gets_the_token_it_overlaps_most_only_when_asked(mode:
 
 def test_objects_that_want_the_same_token_share_it_with_an_object_that_has_no_other() -> None:
     mask = np.zeros((20, 20), dtype=np.uint8)
-    mask[4:7, 4:7] = 2  # under the centre of token (0, 0)
+    mask[4:7, 4:7] = 2  # under the center of token (0, 0)
     mask[0, 0] = 7
     mask[0, 9] = 200
     soft = masks_to_soft(mask, IDS, (2, 2), mode="nearest", keep_small=True)

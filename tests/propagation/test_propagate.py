@@ -342,7 +342,7 @@ def test_an_object_can_be_said_to_be_absent() -> None:
 
 
 def test_a_reference_is_among_the_recent_frames_only_where_the_first_is() -> None:
-    # two identical frames, one labelled late: with padding it counts twice, so it outvotes
+    # two identical frames, one labeled late: with padding it counts twice, so it outvotes
     features = torch.ones(3, 1, 1, 2)
     first = torch.tensor([[[1.0, 0.0]]])
     late = torch.tensor([[[0.0, 1.0]]])

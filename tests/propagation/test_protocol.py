@@ -51,7 +51,7 @@ def test_a_result_of_an_earlier_version_takes_the_defaults() -> None:
     assert protocol_from(values) == DINO
 
 
-@pytest.mark.parametrize("values", [{}, {"name": "x"}, {**asdict(DINO), "colour": 1}, {**asdict(DINO), "features": 3}])
+@pytest.mark.parametrize("values", [{}, {"name": "x"}, {**asdict(DINO), "color": 1}, {**asdict(DINO), "features": 3}])
 def test_values_that_are_no_protocol(values: dict) -> None:
     with pytest.raises(ProtocolError, match="these values are no protocol"):
         protocol_from(values)

@@ -7,7 +7,7 @@ from kinema.methods.siammae import SiamMAE
 from kinema.recipes import build
 from kinema.recipes.build import build_method
 from kinema.recipes.registry import recipe_named
-from kinema.train.finite import check_initialised
+from kinema.train.finite import check_initialized
 
 CONFIG = recipe_named("siammae_smoke").method
 
@@ -26,7 +26,7 @@ def test_a_parameter_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch)
             self.encoder.init_weights()
 
     monkeypatch.setitem(build.METHODS, type(CONFIG), Forgetful)
-    with pytest.raises(ValueError, match="not initialised"):
-        check_initialised(build_method(CONFIG, seed=0))
+    with pytest.raises(ValueError, match="not initialized"):
+        check_initialized(build_method(CONFIG, seed=0))
     monkeypatch.undo()
-    check_initialised(build_method(CONFIG, seed=0))
+    check_initialized(build_method(CONFIG, seed=0))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kinema.benchmark.classification import ClassifierResult
-from kinema.benchmark.recognition import LabelledData
+from kinema.benchmark.recognition import LabeledData
 from kinema.errors import ConfigError, WeightsError
 from kinema.models.configs import ViTConfig
 from kinema.recipes import finetuning as module
@@ -21,12 +21,12 @@ from kinema.train.stop import StopRequest
 from kinema.transfer.classifier import load_classifier
 from kinema.video.sampling import Clips, FramePairs, Segments
 from tests.pipeline.small import write_encoder
-from tests.transfer.coloured import ENCODER, FRAME_ENCODER, write_coloured
+from tests.transfer.colored import ENCODER, FRAME_ENCODER, write_colored
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_coloured(tmp_path_factory.mktemp("data"))
+    return write_colored(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +40,17 @@ def _request(root: Path, weights: Path, out: Path, *, train: dict[str, Any] | No
     settings = {"steps": 12, "warmup_steps": 2, "batch_size": 12, "base_lr": 0.2, "checkpoint_every_steps": 4}
     data = {"sampling": Clips(num_frames=4, stride=1), "num_workers": 0} | data
     recipe = replace(recipe, data=replace(recipe.data, **data), train=replace(recipe.train, **settings | (train or {})))
-    labelled = LabelledData(dataset="folders", root=root)
+    labeled = LabeledData(dataset="folders", root=root)
     return FineTuneRequest(
-        name="finetune_cpu", recipe=recipe, labelled=labelled, weights=str(weights), out=out, device="cpu"
+        name="finetune_cpu", recipe=recipe, labeled=labeled, weights=str(weights), out=out, device="cpu"
     )
 
 
 @pytest.mark.parametrize("encoder", [ENCODER, FRAME_ENCODER], ids=["clips", "frames"])
-def test_coloured_clips_are_learned(data: Path, weights: Callable, tmp_path: Path, encoder: ViTConfig) -> None:
+def test_colored_clips_are_learned(data: Path, weights: Callable, tmp_path: Path, encoder: ViTConfig) -> None:
     out = tmp_path / "run"
     augmented = finetune_recipe_named("finetune_ucf101_vitb16").data.transform
-    mild = replace(augmented, rand_augment=replace(augmented.rand_augment, num_ops=0))  # colours are the classes
+    mild = replace(augmented, rand_augment=replace(augmented.rand_augment, num_ops=0))  # colors are the classes
     request = _request(data, weights(encoder), out, transform=mild, train={"evaluate_every_steps": 6})
     trained, result = finetune(request)
     assert isinstance(result, ClassifierResult)
@@ -59,10 +59,10 @@ def test_coloured_clips_are_learned(data: Path, weights: Callable, tmp_path: Pat
     assert json.loads((out / "result.json").read_text())["views"] == 2
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "test/top1" in row] == [6, 12]
-    again = evaluate(out, request.labelled, None, reading=result.reading, num_workers=0, device="cpu")
+    again = evaluate(out, request.labeled, None, reading=result.reading, num_workers=0, device="cpu")
     assert again.summary == pytest.approx(result.summary)
     longer = replace(result.reading, sampling=Segments(num_frames=8), size=48, crops=3)
-    assert evaluate(out, request.labelled, tmp_path / "e", reading=longer, num_workers=0).summary["top1"] == 1
+    assert evaluate(out, request.labeled, tmp_path / "e", reading=longer, num_workers=0).summary["top1"] == 1
     assert (tmp_path / "e" / "result.json").is_file()
 
 
@@ -97,7 +97,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_end(
 
 
 def test_a_clip_of_three_frames_and_a_torn_one(weights: Callable, tmp_path: Path) -> None:
-    root = write_coloured(tmp_path / "data", train=2, test=1, frames=3)
+    root = write_colored(tmp_path / "data", train=2, test=1, frames=3)
     (root / "train" / "red" / "torn.mp4").write_bytes(b"no video")
     (root / "test" / "red" / "torn.mp4").write_bytes(b"no video")
     request = _request(
@@ -120,7 +120,7 @@ def test_other_classes_for_the_same_files_are_another_run(data: Path, weights: C
         files = sorted((data / split).rglob("*.mp4"))
         (tmp_path / f"{split}.csv").write_text("".join(f"{file},{number % 2}\n" for number, file in enumerate(files)))
     request = _request(tmp_path, weights(ENCODER), tmp_path / "run", train={"steps": 1, "warmup_steps": 0})
-    request = replace(request, labelled=LabelledData(dataset="list", root=tmp_path))
+    request = replace(request, labeled=LabeledData(dataset="list", root=tmp_path))
     finetune(request)
     finetune(request)
     lines = (tmp_path / "train.csv").read_text().replace(",0", ",2").replace(",1", ",0").replace(",2", ",1")

@@ -75,7 +75,7 @@ def test_what_is_no_such_run_is_refused(tmp_path: Path) -> None:
     recipe = json.loads((run / "recipe.json").read_text())
     for change, said in (
         ({"recipe": "finetune_cpu"}, "predicts no pixels"),
-        ({"settings": {"method": {**recipe["settings"]["method"], "colour": 3}}}, "does not have"),
+        ({"settings": {"method": {**recipe["settings"]["method"], "color": 3}}}, "does not have"),
         ({"settings": {"method": {**recipe["settings"]["method"], "target": "sharp"}}}, "'sharp' is none of"),
         (
             {"settings": {"method": {**recipe["settings"]["method"], "decoding": "joint"}}},
@@ -131,7 +131,7 @@ def test_every_recipe_is_rebuilt_from_what_a_run_writes_of_it(name: str) -> None
 
 def test_settings_that_cannot_be_rebuilt() -> None:
     with pytest.raises(ConfigError, match="does not have"):
-        rebuilt(DecoderConfig, {"width": 16, "colour": 3})
+        rebuilt(DecoderConfig, {"width": 16, "color": 3})
     with pytest.raises(ConfigError, match="does not have"):
         rebuilt(DecoderConfig, 3)
     with pytest.raises(ConfigError, match="width of -4"):

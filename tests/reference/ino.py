@@ -28,7 +28,7 @@ def out_generative(
     weights: tuple[float, float] = (1.0, 1.0),
     center_every_pair: bool = True,
 ) -> tuple[float, np.ndarray]:
-    """The class-token loss and the centre after it.
+    """The class-token loss and the center after it.
 
     teacher (T, B, K): one global view a frame; student (T, 1 + L, B, K): the global view, then local ones.
     weights: of global-to-global and local-to-global.
@@ -69,7 +69,7 @@ def masked_tokens(
     center_every_frame: bool = True,
     center_of: str = "masked",
 ) -> tuple[float, np.ndarray]:
-    """The masked-token loss and the centre after it. teacher, student (T, B, N, K); mask (T, B, N)."""
+    """The masked-token loss and the center after it. teacher, student (T, B, N, K); mask (T, B, N)."""
     frames, samples, _ = mask.shape
     total, start = 0.0, center
     for t in range(frames):
@@ -120,7 +120,7 @@ def feature_consistency(
     *,
     temperatures: tuple[float, float],
 ) -> float:
-    """The student's masked tokens at t against the teacher's of the same place at t + 1, centred by that frame's."""
+    """The student's masked tokens at t against the teacher's of the same place at t + 1, centered by that frame's."""
     frames, samples, _ = mask.shape
     total = 0.0
     for b in range(samples):

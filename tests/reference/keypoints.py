@@ -6,7 +6,7 @@ import numpy as np
 
 
 def drawn(x: float, y: float, h: int, w: int, sigma: float) -> np.ndarray:
-    """The map of one joint at cell (x, y): a window of 6 sigma + 1 cells whose corners are cut off towards zero."""
+    """The map of one joint at cell (x, y): a window of 6 sigma + 1 cells whose corners are cut off toward zero."""
     heat = np.zeros((h, w))
     left, top = int(x - 3 * sigma), int(y - 3 * sigma)
     right, bottom = int(x + 3 * sigma + 1), int(y + 3 * sigma + 1)

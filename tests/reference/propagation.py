@@ -53,7 +53,7 @@ def dense_propagation(
 def own_context_propagation(
     features: np.ndarray, given: dict[int, np.ndarray], *, context: int, radius: float, top_k: int, temperature: float
 ) -> np.ndarray:
-    """Soft labels (T - 1, h, w, C) where objects appear late, DUL's and INO's way: each labelled frame and the recent
+    """Soft labels (T - 1, h, w, C) where objects appear late, DUL's and INO's way: each labeled frame and the recent
     frames after it vote for the objects that it shows first, frame 0 for the background too; the votes are summed.
 
     given: labels (h, w, C) by frame number, all with the channels of all objects.

@@ -14,13 +14,13 @@ def region_similarity(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def boundary_pixels(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Pixels that differ from their east, south or south-east neighbour; neighbours outside the image do not count."""
+    """Pixels that differ from their east, south or south-east neighbor; neighbors outside the image do not count."""
     height, width = mask.shape
     found = []
     for y in range(height):
         for x in range(width):
-            neighbours = [(y, x + 1), (y + 1, x), (y + 1, x + 1)]
-            inside = [mask[there] for there in neighbours if there[0] < height and there[1] < width]
+            neighbors = [(y, x + 1), (y + 1, x), (y + 1, x + 1)]
+            inside = [mask[there] for there in neighbors if there[0] < height and there[1] < width]
             if any(value != mask[y, x] for value in inside):
                 found.append((y, x))
     return found

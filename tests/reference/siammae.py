@@ -1,6 +1,6 @@
 """SiamMAE's forward pass and loss for one sample at a time, in numpy float64, written from the paper's description.
 
-Pre-norm cross-self decoder, positions on the memory, per-patch normalised target. No tensor library, no batching.
+Pre-norm cross-self decoder, positions on the memory, per-patch normalized target. No tensor library, no batching.
 """
 
 import math
@@ -105,6 +105,6 @@ def linear(x, weights, name):
 
 
 def norm(x, weights, name):
-    centred = x - x.mean(axis=1, keepdims=True)
-    scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-6)
+    centered = x - x.mean(axis=1, keepdims=True)
+    scaled = centered / np.sqrt((centered**2).mean(axis=1, keepdims=True) + 1e-6)
     return scaled * weights[name + ".weight"] + weights[name + ".bias"]

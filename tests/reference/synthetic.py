@@ -6,7 +6,7 @@ from kinema.synthetic.render import Scene
 
 
 def topmost(scene: Scene, frame: int, x: int, y: int) -> tuple[int, int]:
-    """(index of the actor + 1, part category) topmost at the centre of pixel (x, y); (0, 0) is background."""
+    """(index of the actor + 1, part category) topmost at the center of pixel (x, y); (0, 0) is background."""
     for index in reversed(scene.painting_order):
         actor = scene.actors[index]
         time_s = float(actor.times_s[frame])
@@ -27,7 +27,7 @@ def point_on_part(actor, part: int, frame: int, x: float, y: float) -> tuple[flo
 
 
 def _to_body(actor, frame: int, x: float, y: float) -> tuple[float, float]:
-    dx, dy = x - actor.centres[frame, 0], y - actor.centres[frame, 1]
+    dx, dy = x - actor.centers[frame, 0], y - actor.centers[frame, 1]
     c, s = math.cos(actor.angles[frame]), math.sin(actor.angles[frame])
     u, v = (c * dx + s * dy) / actor.sizes[frame], (c * dy - s * dx) / actor.sizes[frame]
     warp, shift_u, shift_v = actor.warp, 0.0, 0.0

@@ -34,7 +34,7 @@ def allowed_pairs(num_frames: int, low: int, high: int) -> set[tuple[int, int]]:
 
 
 def voc_color(object_id: int) -> tuple[int, int, int]:
-    """The colour of one id by the loop of the PASCAL VOC development kit's description."""
+    """The color of one id by the loop of the PASCAL VOC development kit's description."""
     channels = [0, 0, 0]
     rest = object_id
     for place in range(8):
@@ -57,9 +57,9 @@ def _cubic_weights(size_in: int, size_out: int) -> np.ndarray:
     widened = max(scale, 1.0)
     weights = np.zeros((size_out, size_in))
     for out in range(size_out):
-        centre = (out + 0.5) * scale
+        center = (out + 0.5) * scale
         for place in range(size_in):
-            weights[out, place] = _keys((place + 0.5 - centre) / widened)
+            weights[out, place] = _keys((place + 0.5 - center) / widened)
         weights[out] /= weights[out].sum()
     return weights
 
@@ -76,7 +76,7 @@ def _keys(x: float) -> float:
 def jittered(
     image: np.ndarray, *, brightness: float, contrast: float, saturation: float, hue_turns: float
 ) -> np.ndarray:
-    """float (H, W, 3) in [0, 1]: the four colour changes of one frame, pixel by pixel from their definitions."""
+    """float (H, W, 3) in [0, 1]: the four color changes of one frame, pixel by pixel from their definitions."""
     import colorsys
 
     pixels = np.clip(image.astype(np.float64) / 255 * brightness, 0, 1)

@@ -1,6 +1,6 @@
 """VideoMAE's forward pass and loss for one clip at a time, in numpy float64, written from the paper's description.
 
-Joint space-time attention over visible tubelets, a decoder over visible tokens and mask tokens, targets normalised a
+Joint space-time attention over visible tubelets, a decoder over visible tokens and mask tokens, targets normalized a
 channel at a time. No tensor library, no batching.
 """
 

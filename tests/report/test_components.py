@@ -1,4 +1,4 @@
-"""Features as colours: the directions of most variance, with signs and colours that do not depend on chance."""
+"""Features as colors: the directions of most variance, with signs and colors that do not depend on chance."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_the_directions_of_most_variance_in_order() -> None:
     assert ((axes[:3] @ basis.directions).diagonal().abs() > 0.999).all()
 
 
-def test_colours_do_not_depend_on_sign_order_or_rotation() -> None:
+def test_colors_do_not_depend_on_sign_order_or_rotation() -> None:
     features = clip()
     colors = color_basis(features).colors(features[2])
     assert colors.std() > 30

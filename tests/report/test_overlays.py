@@ -158,7 +158,7 @@ def test_the_heat_of_maps() -> None:
     low, high = np.zeros(1, np.float32), np.full(1, 2, np.float32)
     shown = overlay_maps(frame, ramp, low=low, high=high, opacity=1.0)
     assert np.array_equal(shown[ramp[..., 0] <= 0], frame[ramp[..., 0] <= 0])
-    assert len(np.unique(shown[ramp[..., 0] >= 2], axis=0)) == 1  # beyond the range, the brightest colour
+    assert len(np.unique(shown[ramp[..., 0] >= 2], axis=0)) == 1  # beyond the range, the brightest color
     two = np.zeros((5, 6, 2), np.float32)
     two[0, 0, 0], two[0, 1, 1], two[0, 2] = 1, 1, 1
     zero, one = np.zeros(2, np.float32), np.ones(2, np.float32)

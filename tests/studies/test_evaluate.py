@@ -19,7 +19,7 @@ from kinema.synthetic.write import write_set
 from kinema.transfer.settings import ClipReading
 from kinema.video.sampling import Clips
 from tests.pipeline.small import write_encoder
-from tests.transfer.coloured import FRAME_ENCODER, write_coloured
+from tests.transfer.colored import FRAME_ENCODER, write_colored
 
 SETTINGS = Evaluations(protocol="ino_ytvos", layer=2, precision="fp32", unseen=("figure",))
 
@@ -106,7 +106,7 @@ def test_the_settings_of_dials_are_checked() -> None:
 
 
 def test_a_network_is_fine_tuned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, weights = write_coloured(tmp_path / "data"), write_encoder(tmp_path / "weights", FRAME_ENCODER)
+    data, weights = write_colored(tmp_path / "data"), write_encoder(tmp_path / "weights", FRAME_ENCODER)
     reading = ClipReading(sampling=Clips(num_frames=2, stride=1), size=FRAME_ENCODER.image_size)
     settings = Evaluations(dataset="folders", root=data, finetune_steps=2, reading=reading)
     measured = evaluations(settings)[0][-1]
@@ -119,15 +119,15 @@ def test_a_network_is_fine_tuned_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_other_files_or_another_network_are_probed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = write_coloured(tmp_path / "data")
+    data = write_colored(tmp_path / "data")
     reading = ClipReading(sampling=Clips(num_frames=2, stride=1), size=FRAME_ENCODER.image_size)
     (knn, _), _ = evaluations(Evaluations(dataset="folders", root=data, reading=reading))
     one, other = (load(write_encoder(tmp_path / f"seed{seed}", FRAME_ENCODER, seed=seed)) for seed in (0, 1))
     probed: list[str] = []
 
-    def counted(kind, labelled, extractor, place, **settings):
+    def counted(kind, labeled, extractor, place, **settings):
         probed.append(extractor.source.source)
-        return probe(kind, labelled, extractor, place, **settings)
+        return probe(kind, labeled, extractor, place, **settings)
 
     monkeypatch.setattr("kinema.studies.probes.probe", counted)
     for extractor in (one, one, other):
@@ -139,12 +139,12 @@ def test_other_files_or_another_network_are_probed_anew(tmp_path: Path, monkeypa
 
 
 def test_raw_pixels_cannot_be_fine_tuned(tmp_path: Path) -> None:
-    settings = Evaluations(dataset="folders", root=write_coloured(tmp_path / "data"), finetune_steps=2)
+    settings = Evaluations(dataset="folders", root=write_colored(tmp_path / "data"), finetune_steps=2)
     measured = evaluations(settings)[0][-1]
     with pytest.raises(WeightsError, match="pixels:8"):
         measured.of(load("pixels:8"), tmp_path / "pixels", lambda *_: None)
 
 
-def test_steps_of_fine_tuning_need_labelled_clips() -> None:
+def test_steps_of_fine_tuning_need_labeled_clips() -> None:
     with pytest.raises(ConfigError, match=r"--evaluate\.finetune-steps"):
         Evaluations(davis=Path("davis"), finetune_steps=10)

@@ -38,7 +38,7 @@ def test_objects_look_and_begin_as_in_the_easy_set(factor: str) -> None:
     assert easy.painting_order == hard.painting_order
     np.testing.assert_array_equal(easy.background, hard.background)
     for one, other in zip(easy.actors, hard.actors, strict=True):
-        np.testing.assert_array_equal(one.centres[0], other.centres[0])
+        np.testing.assert_array_equal(one.centers[0], other.centers[0])
         for part, same in zip(one.body.parts, other.body.parts, strict=True):
             np.testing.assert_array_equal(part.texture, same.texture)
 

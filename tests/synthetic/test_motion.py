@@ -10,8 +10,8 @@ def test_path_keeps_its_mean_speed_and_its_box() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
         points = path(rng, TIMES, start=(40.0, 40.0, 60.0, 60.0), roam=(20.0, 30.0, 220.0, 130.0), speed=150.0)
-        travelled = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
-        assert travelled == pytest.approx(150 * TIMES[-1], rel=0.05)  # chords cut the turns
+        traveled = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
+        assert traveled == pytest.approx(150 * TIMES[-1], rel=0.05)  # chords cut the turns
         assert (points[0] >= 40).all()
         assert (points[0] <= 60).all()
         assert (points.min(axis=0) >= (20, 30)).all()
@@ -20,8 +20,8 @@ def test_path_keeps_its_mean_speed_and_its_box() -> None:
 
 def test_path_in_a_tiny_box_still_moves_at_its_speed() -> None:
     points = path(np.random.default_rng(0), TIMES, start=(5.0, 5.0, 6.0, 6.0), roam=(4.0, 4.0, 14.0, 7.0), speed=40.0)
-    travelled = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
-    assert 0.5 * 40 * TIMES[-1] < travelled <= 40 * TIMES[-1] * 1.001  # chords cut the tight turns
+    traveled = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
+    assert 0.5 * 40 * TIMES[-1] < traveled <= 40 * TIMES[-1] * 1.001  # chords cut the tight turns
 
 
 def test_path_without_speed_stays() -> None:

@@ -68,7 +68,7 @@ def test_located_points_lead_back_to_where_they_are_on_their_part() -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_material_point_keeps_its_colour_and_its_id(seed: int) -> None:
+def test_a_material_point_keeps_its_color_and_its_id(seed: int) -> None:
     config = _small(replace(CLEAN, late_share=0.0, occlusion=0.3), height=240, width=426)
     scene, clip = build_scene(config, seed), render_clip(config, seed)
     errors, others = [], []
@@ -78,15 +78,15 @@ def test_a_material_point_keeps_its_colour_and_its_id(seed: int) -> None:
         pick = np.random.default_rng(seed).integers(len(rows), size=40)
         texels = np.stack([columns[pick], rows[pick]], axis=1)
         points = (texels - part.origin) / actor.body.texels_per_unit
-        colours = part.texture[texels[:, 1], texels[:, 0]].astype(float)
+        colors = part.texture[texels[:, 1], texels[:, 0]].astype(float)
         for frame in (0, 7, 15):
             x, y = np.rint(actor.locate([(0, (p[0], p[1])) for p in points], frame)).astype(int).T
             inside = (x >= 0) & (x < 426) & (y >= 0) & (y < 240)
             x, y = x[inside], y[inside]
             seen = (clip.masks[frame, y, x] == k + 1) & (clip.parts[frame, y, x] == part.category)
             drawn = clip.frames[frame, y[seen], x[seen]].astype(float)
-            errors.extend(np.abs(drawn - colours[inside][seen]).mean(axis=1))
-            others.extend(np.abs(drawn - np.roll(colours[inside][seen], 1, axis=0)).mean(axis=1))
+            errors.extend(np.abs(drawn - colors[inside][seen]).mean(axis=1))
+            others.extend(np.abs(drawn - np.roll(colors[inside][seen], 1, axis=0)).mean(axis=1))
     assert len(errors) > 150
     assert np.median(errors) < 0.4 * np.median(others)
 
@@ -109,7 +109,7 @@ def test_each_motion_dial_moves_the_masks(dial: str) -> None:
 
 def test_speed_is_in_image_heights_a_second() -> None:
     config = replace(SMALL, num_frames=80, fps=50.0, difficulty=replace(STILL, speed=0.8))
-    steps = np.linalg.norm(np.diff(build_scene(config, 3).actors[0].centres, axis=0), axis=1)
+    steps = np.linalg.norm(np.diff(build_scene(config, 3).actors[0].centers, axis=0), axis=1)
     assert steps.mean() * 50 == pytest.approx(0.8 * SMALL.height, rel=0.03)
 
 
@@ -154,7 +154,7 @@ def test_occlusion_dial_lets_objects_meet() -> None:
         distances = []
         for seed in range(8):
             actors = build_scene(_small(replace(STILL, occlusion=occlusion, speed=1.0)), seed).actors
-            x = np.stack([actor.centres[:, 0] for actor in actors])
+            x = np.stack([actor.centers[:, 0] for actor in actors])
             distances.append(np.abs(x[:, None] - x)[np.triu_indices(len(x), 1)].min(axis=-1).mean())
         return float(np.mean(distances))
 
@@ -172,7 +172,7 @@ def test_late_objects_enter_from_outside_and_take_the_last_ids(seed: int) -> Non
         assert not present[:first].any()
         assert present[first]
     for actor in scene.actors[3:]:
-        x = actor.centres[:, 0]
+        x = actor.centers[:, 0]
         outside = (x < 0) | (x > config.width)
         assert outside[0]
         arrival = int(np.argmax(np.abs(x - x[0]) > 0)) + 3

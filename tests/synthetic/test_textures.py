@@ -8,7 +8,7 @@ from kinema.synthetic.textures import PATTERNS, Style, blend_styles, draw_style,
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("size", [(7, 9), (90, 120)])
-def test_every_pattern_paints_varied_colours_at_any_size(pattern: str, size: tuple[int, int]) -> None:
+def test_every_pattern_paints_varied_colors_at_any_size(pattern: str, size: tuple[int, int]) -> None:
     style = replace(draw_style(np.random.default_rng(0)), pattern=pattern)
     surface = paint(np.random.default_rng(1), *size, style=style, grain=10.0)
     assert surface.shape == (*size, 3)
@@ -24,16 +24,16 @@ def test_noise_fills_the_unit_interval() -> None:
     assert noise.max() == pytest.approx(1)
 
 
-def test_similarity_moves_colours_and_pattern() -> None:
+def test_similarity_moves_colors_and_pattern() -> None:
     own, other = draw_style(np.random.default_rng(0)), draw_style(np.random.default_rng(1))
     own, other = replace(own, pattern="cells"), replace(other, pattern="stripes")
 
     def blended(similarity: float) -> Style:
         return blend_styles(np.random.default_rng(2), own, other, similarity=similarity)
 
-    assert np.array_equal(blended(0.0).colours, own.colours)
+    assert np.array_equal(blended(0.0).colors, own.colors)
     assert blended(0.0).pattern == "cells"
-    np.testing.assert_allclose(blended(1.0).colours, other.colours, atol=1e-3)
+    np.testing.assert_allclose(blended(1.0).colors, other.colors, atol=1e-3)
     assert blended(1.0).pattern == "stripes"
 
 

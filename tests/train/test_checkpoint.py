@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_says_what_to_do(tmp_path, name, harm):
     assert caught.value.exit_code == 4
 
 
-def test_an_optimiser_file_with_code_in_it_is_refused(tmp_path):
+def test_an_optimizer_file_with_code_in_it_is_refused(tmp_path):
     class Code:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "ran"),))

@@ -53,7 +53,7 @@ def test_a_full_disk_is_named_when_the_log_meets_it(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_names_step_and_clips_before_the_optimiser_step(tmp_path, value):
+def test_a_loss_that_is_not_finite_names_step_and_clips_before_the_optimizer_step(tmp_path, value):
     class Poisoned(TinyMethod):
         def forward(self, batch, progress):
             output = super().forward(batch, progress)
@@ -108,10 +108,10 @@ def test_what_is_pending_is_settled_before_hooks(tmp_path, monkeypatch):
     assert pending == [None, None, None]
 
 
-def test_weights_never_initialised_are_refused(tmp_path):
+def test_weights_never_initialized_are_refused(tmp_path):
     method = TinyMethod()
     torch.nn.init.constant_(method.blocks[2].bias, float("nan"))
-    with pytest.raises(ValueError, match=r"not initialised: blocks\.2\.bias"):
+    with pytest.raises(ValueError, match=r"not initialized: blocks\.2\.bias"):
         tiny_fit(tmp_path, method=method)
 
 

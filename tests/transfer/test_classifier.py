@@ -15,7 +15,7 @@ from kinema.pipeline.load import load
 from kinema.transfer.classifier import CLASSIFIER, Classifier, ClassifierFacts, load_classifier, save_classifier
 from kinema.transfer.settings import ClipReading
 from kinema.video.sampling import Clips, Segments
-from tests.transfer.coloured import ENCODER
+from tests.transfer.colored import ENCODER
 
 READING = ClipReading(sampling=Segments(num_frames=4), views=2, crops=3, size=32)
 

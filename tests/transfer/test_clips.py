@@ -1,4 +1,4 @@
-"""Views of labelled videos, and their features on disk."""
+"""Views of labeled videos, and their features on disk."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kinema.datasets.actions import LabelledFile, LabelledSet
+from kinema.datasets.actions import LabeledFile, LabeledSet
 from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError
 from kinema.pipeline.load import load
@@ -45,16 +45,16 @@ def test_an_image_is_a_clip_of_one_frame(frames: Path):
 def test_features_on_disk_are_the_extractors_and_unreadable_files_are_named(frames: Path, tmp_path: Path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    labelled = LabelledSet(("a", "b"), (LabelledFile(frames, 1), LabelledFile(broken, 0), LabelledFile(frames, 0)))
+    labeled = LabeledSet(("a", "b"), (LabeledFile(frames, 1), LabeledFile(broken, 0), LabeledFile(frames, 0)))
     extractor = load("untrained:tiny/16@0")
-    found = extract(labelled, extractor, READING, tmp_path / "out.npy", keep_tokens=True, num_workers=0)
+    found = extract(labeled, extractor, READING, tmp_path / "out.npy", keep_tokens=True, num_workers=0)
     assert found.labels.tolist() == [1, 0]
     assert [path for path, _ in found.unreadable] == [str(broken)]
     assert found.tokens.shape == (2, 9, 2 * 2 * 2, 192)  # two frames of 2 x 2 patches
     network = extractor.with_settings(READING.features())
     expected = network.dense(read_views(MediaItem(path=frames, kind="frames"), READING)[4]).flatten(0, 2)
     torch.testing.assert_close(found.tokens[1, 4].float(), expected, atol=2e-3, rtol=2e-3)
-    mean = extract(labelled, extractor, READING, tmp_path / "mean.npy", keep_tokens=False, num_workers=0)
+    mean = extract(labeled, extractor, READING, tmp_path / "mean.npy", keep_tokens=False, num_workers=0)
     torch.testing.assert_close(mean.tokens[0, :, 0].float(), found.tokens[0].float().mean(dim=1), atol=2e-3, rtol=2e-3)
     assert np.load(tmp_path / "mean.npy", mmap_mode="r").dtype == np.float16
 
@@ -62,6 +62,6 @@ def test_features_on_disk_are_the_extractors_and_unreadable_files_are_named(fram
 def test_a_set_without_a_readable_file_is_refused(tmp_path: Path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    labelled = LabelledSet(("a",), (LabelledFile(broken, 0),))
+    labeled = LabeledSet(("a",), (LabeledFile(broken, 0),))
     with pytest.raises(DatasetError, match=r"^not a readable video: .*mp4\): re-encode it or leave it out$"):
-        extract(labelled, load("pixels:16"), READING, tmp_path / "x.npy", keep_tokens=False, num_workers=0)
+        extract(labeled, load("pixels:16"), READING, tmp_path / "x.npy", keep_tokens=False, num_workers=0)

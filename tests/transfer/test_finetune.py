@@ -9,9 +9,9 @@ from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
 from kinema.ops.collectives import rank
 from kinema.ops.pixels import standardize
-from kinema.recipes.build import initialised
+from kinema.recipes.build import initialized
 from kinema.train.config import Schedule, TrainConfig
-from kinema.train.finite import check_initialised
+from kinema.train.finite import check_initialized
 from kinema.train.parallel import Ranks
 from kinema.train.step import Stepper
 from kinema.transfer.classifier import fitted
@@ -19,14 +19,14 @@ from kinema.transfer.finetune import FineTune, smooth_targets, soft_cross_entrop
 from kinema.transfer.finetune_config import FineTuneConfig, MixConfig
 from kinema.types import ClipBatch
 from tests.ranks import run_on_ranks
-from tests.transfer.coloured import ENCODER, FRAME_ENCODER
+from tests.transfer.colored import ENCODER, FRAME_ENCODER
 
 PLAIN = FineTuneConfig(drop_path=0.0, mix=MixConfig(mixup=0.0, cutmix=0.0))
 both = pytest.mark.parametrize("encoder", [ENCODER, FRAME_ENCODER], ids=["clips", "frames"])
 
 
 def _method(encoder: ViTConfig, config: FineTuneConfig = PLAIN) -> FineTune:
-    return initialised(lambda: FineTune(config, encoder, num_frames=4, num_classes=5), seed=0)
+    return initialized(lambda: FineTune(config, encoder, num_frames=4, num_classes=5), seed=0)
 
 
 def _batch(rows: slice = slice(None)) -> ClipBatch:
@@ -42,7 +42,7 @@ def _batch(rows: slice = slice(None)) -> ClipBatch:
 def test_the_loss_equals_a_slow_one(encoder: ViTConfig) -> None:
     """Tokens of each clip, without the class token and the encoder's last norm, averaged one by one."""
     method, batch = _method(encoder, replace(PLAIN, head_scale=1.0)), _batch()
-    check_initialised(method)
+    check_initialized(method)
     network, head = method.classifier.encoder, method.classifier
     losses = []
     for clip, label in zip(standardize(batch.frames), batch.labels, strict=True):
@@ -118,7 +118,7 @@ def test_a_gradient_reaches_every_parameter(encoder: ViTConfig) -> None:
 def test_one_checkpoint_serves_any_number_of_frames(num_frames: int) -> None:
     pretrained = ViT(replace(ENCODER, num_frames=16))
     config = fitted(pretrained.config, num_frames=num_frames, image_size=48)
-    method = initialised(lambda: FineTune(PLAIN, config, num_frames=num_frames, num_classes=2), seed=0)
+    method = initialized(lambda: FineTune(PLAIN, config, num_frames=num_frames, num_classes=2), seed=0)
     method.start_from(pretrained)
     clips = torch.randn(1, num_frames, 3, 48, 48)
     found = method.classifier.encoder(clips)

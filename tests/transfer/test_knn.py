@@ -24,6 +24,6 @@ def test_votes_are_what_a_loop_counts(monkeypatch: pytest.MonkeyPatch):
         torch.testing.assert_close(scores, torch.tensor(votes) / sum(votes))
 
 
-def test_more_neighbours_than_samples_are_refused():
-    with pytest.raises(ConfigError, match="20 neighbours of 5"):
+def test_more_neighbors_than_samples_are_refused():
+    with pytest.raises(ConfigError, match="20 neighbors of 5"):
         knn_scores(torch.ones(1, 2), torch.ones(5, 2), torch.zeros(5, dtype=torch.int64), num_classes=2)

@@ -66,7 +66,7 @@ def test_the_size_is_that_of_the_picture_as_displayed(tmp_path: Path, orientatio
         image_size(tmp_path / "torn")
 
 
-def test_a_cut_jpeg_is_refused_and_not_filled_with_grey() -> None:
+def test_a_cut_jpeg_is_refused_and_not_filled_with_gray() -> None:
     data = encoded(quality=95)
     for kept in (len(data) // 2, len(data) - 10, len(data) - 2, 30, 0):
         with pytest.raises(DecodeError, match=r"unreadable image.*\(a\.jpg\)"):

@@ -11,7 +11,7 @@ from kinema.palette import voc_palette
 from kinema.video.masks import read_mask, write_mask
 
 
-def test_masks_keep_their_ids_and_have_the_colours(tmp_path: Path) -> None:
+def test_masks_keep_their_ids_and_have_the_colors(tmp_path: Path) -> None:
     ids = np.arange(256, dtype=np.uint8).reshape(8, 32)
     write_mask(tmp_path / "00000.png", ids)
     with Image.open(tmp_path / "00000.png") as image:
@@ -35,9 +35,9 @@ def test_mask_values_are_ids_whatever_the_palette(tmp_path: Path, mode: str) -> 
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
-def test_colours_are_not_ids(tmp_path: Path, mode: str) -> None:
+def test_colors_are_not_ids(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (4, 4)).save(tmp_path / "mask.png")
-    with pytest.raises(DecodeError, match=rf"mode {mode} holds colours, not object ids \(.*mask.png\)"):
+    with pytest.raises(DecodeError, match=rf"mode {mode} holds colors, not object ids \(.*mask.png\)"):
         read_mask(tmp_path / "mask.png")
 
 

@@ -11,7 +11,7 @@ from tests.video.encode import moving_frames
 FRAMES = moving_frames(2, 16, 24)
 
 
-def test_jitter_changes_colours_as_defined() -> None:
+def test_jitter_changes_colors_as_defined() -> None:
     strengths = (0.5, 0.4, 0.3, 0.1)
     out = Photometric(jitter=strengths).draw(np.random.default_rng(7)).apply(FRAMES)
     rng = np.random.default_rng(7)
@@ -23,8 +23,8 @@ def test_jitter_changes_colours_as_defined() -> None:
     assert np.abs(out[0].astype(int) - FRAMES[0]).mean() > 5
 
 
-def test_grey_is_the_luma_in_all_channels() -> None:
-    out = ColorChange(is_grey=True).apply(FRAMES).astype(float)
+def test_gray_is_the_luma_in_all_channels() -> None:
+    out = ColorChange(is_gray=True).apply(FRAMES).astype(float)
     luma = FRAMES[..., 0] * 0.299 + FRAMES[..., 1] * 0.587 + FRAMES[..., 2] * 0.114
     assert np.abs(out - luma[..., None]).max() <= 0.501
 
@@ -36,7 +36,7 @@ def test_blur_is_gaussian(sigma: float) -> None:
     assert np.abs(out[1].astype(int) - FRAMES[1]).max() > 3
 
 
-def test_solarising_inverts_the_bright_half() -> None:
+def test_solarizing_inverts_the_bright_half() -> None:
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
     out = ColorChange(is_solarized=True).apply(ramp)[0, ..., 0].ravel()
     assert out[:128].tolist() == list(range(128))
@@ -44,11 +44,11 @@ def test_solarising_inverts_the_bright_half() -> None:
 
 
 def test_each_change_comes_with_its_own_probability() -> None:
-    config = Photometric(jitter=(0.4, 0.4, 0.2, 0.1), jitter_probability=0.8, grey=0.2, blur=0.5, solarize=0.1)
+    config = Photometric(jitter=(0.4, 0.4, 0.2, 0.1), jitter_probability=0.8, gray=0.2, blur=0.5, solarize=0.1)
     drawn = [config.draw(np.random.default_rng(seed)) for seed in range(3000)]
     shares = {
         0.8: np.mean([change.jitter is not None for change in drawn]),
-        0.2: np.mean([change.is_grey for change in drawn]),
+        0.2: np.mean([change.is_gray for change in drawn]),
         0.5: np.mean([change.blur_sigma is not None for change in drawn]),
         0.1: np.mean([change.is_solarized for change in drawn]),
     }
@@ -60,7 +60,7 @@ def test_each_change_comes_with_its_own_probability() -> None:
 
 
 def test_the_second_view_differs_where_it_is_told_to() -> None:
-    config = Photometric(grey=0.2, blur=1.0, second_blur=0.1)
+    config = Photometric(gray=0.2, blur=1.0, second_blur=0.1)
     assert config.has_second
     assert config.second() == replace(config, blur=0.1)
     assert not Photometric(blur=1.0).has_second
@@ -80,7 +80,7 @@ def test_what_is_off_takes_nothing_from_the_generator() -> None:
         {"jitter": (0.4, 0.4, 0.2, 0.6)},
         {"jitter": (-0.1, 0.0, 0.0, 0.0)},
         {"jitter_probability": 1.1},
-        {"grey": -0.1},
+        {"gray": -0.1},
         {"blur": 2.0},
         {"blur_sigma": (0.0, 1.0)},
         {"solarize": float("nan")},

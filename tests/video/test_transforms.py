@@ -78,7 +78,7 @@ def test_crops_cover_the_stated_share_and_shape_and_reach_everywhere() -> None:
 
 
 @pytest.mark.parametrize(("size", "expected"), [((30, 300), (0, 130, 30, 40)), ((300, 30), (130, 0, 40, 30))])
-def test_a_frame_too_long_for_any_crop_is_cut_in_the_centre(
+def test_a_frame_too_long_for_any_crop_is_cut_in_the_center(
     size: tuple[int, int], expected: tuple[int, int, int, int]
 ) -> None:
     config = ClipTransform(scale=(1.0, 1.0))

@@ -46,7 +46,7 @@ def saved(folder: Path, content: Any, name: str = "checkpoint.pth") -> Path:
 
 
 def training(**networks: dict[str, Tensor]) -> dict[str, Any]:
-    """What a research trainer saves: networks, optimiser, epoch and a namespace of options."""
+    """What a research trainer saves: networks, optimizer, epoch and a namespace of options."""
     return {**networks, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, "epoch": 7, "args": ARGS}
 
 

@@ -151,7 +151,7 @@ def _claim_ten_terabytes(content: bytes) -> bytes:
         (lambda weights: (weights / CONFIG).write_text("{"), "not JSON"),
         (lambda weights: (weights / CONFIG).write_text("[]"), "not a description of"),
         (lambda weights: (weights / CONFIG).write_text('{"format": "other/1", "encoder": {}}'), "not a description of"),
-        (_change_config(colour="red"), "unknown settings colour"),
+        (_change_config(color="red"), "unknown settings color"),
         (_change_config(width="48"), "width cannot be '48'"),
         (_change_config(width=None), "width cannot be None"),
         (_change_config(depth=2.5), "depth cannot be 2.5"),

@@ -120,7 +120,7 @@ def wrong_dtype(folder: Path) -> Path:
     return folder / "weights.safetensors"
 
 
-def quantised(folder: Path) -> Path:
+def quantized(folder: Path) -> Path:
     return saved(folder, TENSORS | {"norm.weight": torch.ones(192, dtype=torch.int8)})
 
 
@@ -208,7 +208,7 @@ def words(folder: Path) -> Path:
         (huge_header, "not a readable safetensors file"),
         (claims_by_stride, "claims 100000000000000 numbers and stores fewer"),
         (wrong_dtype, "norm.weight holds I64"),
-        (quantised, "norm.weight holds int8"),
+        (quantized, "norm.weight holds int8"),
         (nan_weights, "norm.weight holds values that are not finite"),
         (infinite_weights, "norm.weight holds values that are not finite"),
         (missing_key, r"1 tensors missing \['blocks.1.attn.proj.bias'\]"),

@@ -135,8 +135,8 @@ def test_every_layout_is_read_at_stride_8(name: str, tmp_path: Path) -> None:
     seen = pixels
     if name == "uvc":
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-        colours = (pixels[0].permute(1, 2, 0) * std + mean).clamp(0, 1)
-        lightness = torch.from_numpy(cv2.cvtColor(colours.numpy(), cv2.COLOR_RGB2LAB)[..., 0])  # 0 to 100
+        colors = (pixels[0].permute(1, 2, 0) * std + mean).clamp(0, 1)
+        lightness = torch.from_numpy(cv2.cvtColor(colors.numpy(), cv2.COLOR_RGB2LAB)[..., 0])  # 0 to 100
         seen = ((lightness * 2.55 - 128) / 128).expand(1, 3, 40, 64)
     expected = by_hand(found, seen, depth, last, "reflect" if name == "crw" else "constant")
     dense = weights.network().dense(pixels, layer=-1, positions="interpolated")

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kinema.benchmark.recognition import scored
 from kinema.benchmark.result import versions
-from kinema.datasets.actions import LabelledSet
-from kinema.datasets.labelled import labelled_items
+from kinema.datasets.actions import LabeledSet
+from kinema.datasets.labeled import labeled_items
 from kinema.datasets.scan import MediaItem
 from kinema.features import WeightsSource
 from kinema.files import write_json
@@ -61,28 +61,28 @@ class ClassifierResult(ClassifierScores):
 
 def classify(
     classifier: Classifier,
-    labelled: LabelledSet,
+    labeled: LabeledSet,
     reading: ClipReading,
     *,
     num_workers: int = 1,
     report: Report = lambda *_: None,
     alone: bool = False,
 ) -> ClassifierScores:
-    """The scores of a classifier in evaluation mode on a labelled set, the softmax of all views of a video averaged.
+    """The scores of a classifier in evaluation mode on a labeled set, the softmax of all views of a video averaged.
 
     Ranks share the files and all get the scores, unless this one works alone while others wait. Unreadable files are
     named, never replaced. DatasetError where none can be read.
     """
     share = slice(None) if alone else slice(rank(), None, world_size())
-    scores = _each_score(classifier, labelled_items(labelled)[share], reading, num_workers, report)
-    own = dict(zip(range(len(labelled))[share], scores, strict=True))
+    scores = _each_score(classifier, labeled_items(labeled)[share], reading, num_workers, report)
+    own = dict(zip(range(len(labeled))[share], scores, strict=True))
     rows = {number: row for part in ([own] if alone else gather_objects(own)) for number, row in part.items()}
-    return _scores(labelled, [rows[number] for number in range(len(labelled))])
+    return _scores(labeled, [rows[number] for number in range(len(labeled))])
 
 
-def _scores(labelled: LabelledSet, rows: Sequence[np.ndarray | str]) -> ClassifierScores:
-    read = [(file.label, row) for file, row in zip(labelled.files, rows, strict=True) if not isinstance(row, str)]
-    unreadable = [(str(file.path), row) for file, row in zip(labelled.files, rows, strict=True) if isinstance(row, str)]
+def _scores(labeled: LabeledSet, rows: Sequence[np.ndarray | str]) -> ClassifierScores:
+    read = [(file.label, row) for file, row in zip(labeled.files, rows, strict=True) if not isinstance(row, str)]
+    unreadable = [(str(file.path), row) for file, row in zip(labeled.files, rows, strict=True) if isinstance(row, str)]
     if not read:
         raise none_readable(unreadable)
     labels, probabilities = np.array([label for label, _ in read]), np.stack([row for _, row in read])

@@ -10,7 +10,7 @@ from kinema.errors import ConfigError
 from kinema.propagation.protocols import Protocol, protocol_named
 from kinema.settings import flat
 
-FEATURE_DIALS = ("layer", "centred")
+FEATURE_DIALS = ("layer", "centered")
 """Dials of `FeatureSettings`; the others are `PropagationConfig`'s."""
 TUNING_SPLITS = ("train",)
 """Lists that settings may be chosen on: papers report none of them."""
@@ -28,7 +28,7 @@ class SweepGrid:
     """Frames."""
     layer: tuple[int, ...] = ()
     """Blocks whose output is read: 1 is the first, -1 the last. The network runs once for each."""
-    centred: tuple[bool, ...] = ()
+    centered: tuple[bool, ...] = ()
     frame_stride: int = 1
     """Take every n-th frame of the list alone: faster, and motion is n times as large."""
 

@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from kinema.benchmark.result import versions
-from kinema.datasets.actions import LabelledSet, check_classes, read_labelled
+from kinema.datasets.actions import LabeledSet, check_classes, read_labeled
 from kinema.datasets.low_shot import only_listed, share_of_each_class
 from kinema.features import FeatureExtractor, WeightsSource
 from kinema.files import write_json
 from kinema.metrics.classification import accuracy, cross_entropy, merge_views
 from kinema.pipeline.results import output_folder
 from kinema.transfer.clips import ClipFeatures, extract
-from kinema.transfer.knn import check_neighbours, knn_scores
+from kinema.transfer.knn import check_neighbors, knn_scores
 from kinema.transfer.probe import train_probe
 from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
 
@@ -27,8 +27,8 @@ Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledData:
-    """Which labelled files to learn from, and which to test on."""
+class LabeledData:
+    """Which labeled files to learn from, and which to test on."""
 
     dataset: str
     """One of `datasets.actions.READERS`."""
@@ -41,10 +41,10 @@ class LabelledData:
     train_share: float = 1.0
     """Share of each class's training files to learn from, in (0, 1]."""
 
-    def read(self) -> tuple[LabelledSet, LabelledSet]:
+    def read(self) -> tuple[LabeledSet, LabeledSet]:
         """The training and the test set. DatasetError where they do not belong together."""
         train, test = (
-            read_labelled(self.dataset, self.root, split, fold=self.fold) for split in (self.train, self.test)
+            read_labeled(self.dataset, self.root, split, fold=self.fold) for split in (self.train, self.test)
         )
         if self.train_list is not None:
             train = only_listed(train, self.train_list)
@@ -85,7 +85,7 @@ class ProbeResult:
 
 def probe(
     kind: ProbeKind,
-    data: LabelledData,
+    data: LabeledData,
     extractor: FeatureExtractor,
     out: Path,
     *,
@@ -103,11 +103,11 @@ def probe(
     """
     train, test = data.read()
     if kind == "knn":
-        check_neighbours(knn.k, len(train.files) * reading.num_views)
+        check_neighbors(knn.k, len(train.files) * reading.num_views)
     with output_folder(out), _removed_where_it_fails(out / "features"):
         read = [
             extract(
-                labelled,
+                labeled,
                 extractor,
                 reading,
                 out / "features" / f"{name}.npy",
@@ -115,7 +115,7 @@ def probe(
                 num_workers=num_workers,
                 report=report,
             )
-            for name, labelled in (("train", train), ("test", test))
+            for name, labeled in (("train", train), ("test", test))
         ]
         rows = probe_rows(
             kind,

@@ -41,8 +41,8 @@ class CachedFeatures(FeatureExtractor):
 
     @classmethod
     def of(cls, extractor: FeatureExtractor, frames: Iterable[np.ndarray], count: int, file: Path) -> "CachedFeatures":
-        """Computes the features of `count` frames into `file`, one frame in memory at a time; none is centred."""
-        plain = extractor.with_settings(replace(extractor.settings, centred=False))
+        """Computes the features of `count` frames into `file`, one frame in memory at a time; none is centered."""
+        plain = extractor.with_settings(replace(extractor.settings, centered=False))
         cache: np.memmap | None = None
         for position, compared in enumerate(plain.compared(frames)):
             parts = torch.stack([part for part in compared if part is not None])
@@ -54,15 +54,15 @@ class CachedFeatures(FeatureExtractor):
         return cls(plain, cache)
 
     def with_settings(self, settings: FeatureSettings) -> "CachedFeatures":
-        """The same features; only whether they are centred may differ."""
-        assert replace(settings, centred=False) == replace(self.settings, centred=False)
+        """The same features; only whether they are centered may differ."""
+        assert replace(settings, centered=False) == replace(self.settings, centered=False)
         cached = CachedFeatures(self, self._cache)
         cached.settings = settings
         return cached
 
     def compared(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Compared]:
         """What is kept of as many frames, whatever these show."""
-        mean = torch.from_numpy(self._cache[0, 0]).mean(dim=(0, 1)) if self.settings.centred else 0.0
+        mean = torch.from_numpy(self._cache[0, 0]).mean(dim=(0, 1)) if self.settings.centered else 0.0
         for parts, _ in zip(self._cache, frames, strict=True):
             queries, *keys = ((torch.from_numpy(part) - mean).to(self.device) for part in parts)
             yield Compared(queries, keys[0] if keys else None)

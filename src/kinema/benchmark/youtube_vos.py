@@ -47,7 +47,7 @@ class YouTubeVosTask(Task[YouTubeVosVideo]):
         return item.frame_paths
 
     def strided(self, item: YouTubeVosVideo, stride: int) -> YouTubeVosVideo:
-        """Every `stride`-th frame from the first labelled one on, and those that are labelled or scored."""
+        """Every `stride`-th frame from the first labeled one on, and those that are labeled or scored."""
         kept = {path.stem for path in (*item.label_paths, *item.truth_paths)}
         first = min(given_masks(item), key=int)
         onward = [path for path in item.frame_paths if int(path.stem) >= int(first)]

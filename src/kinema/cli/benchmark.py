@@ -1,4 +1,4 @@
-"""`kinema benchmark`: a network's score on a labelled data set, with the protocol written into it."""
+"""`kinema benchmark`: a network's score on a labeled data set, with the protocol written into it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -89,7 +89,7 @@ def _examine(given: Arguments) -> int:
 def _examined(given: Arguments, items: "Sequence[MediaItem]", recipe: Recipe | None) -> "Summary":
     from kinema.doctor.collection import Manner, examine_all
     from kinema.doctor.limits import usable_cores
-    from kinema.doctor.summary import summarise
+    from kinema.doctor.summary import summarize
 
     num_processes = given.num_processes or usable_cores()
     manner = Manner(num_processes=num_processes, limit_s=given.time_limit, is_quick=given.quick)
@@ -97,7 +97,7 @@ def _examined(given: Arguments, items: "Sequence[MediaItem]", recipe: Recipe | N
         records = examine_all(
             items, manner, report=lambda done, total: report("files", done, total), manifest=given.manifest
         )
-    return summarise(records, recipe.data.sampling if recipe else None)
+    return summarize(records, recipe.data.sampling if recipe else None)
 
 
 def _findings_text(findings: "Sequence[Finding]") -> str:

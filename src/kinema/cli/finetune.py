@@ -29,7 +29,7 @@ _USAGE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled(Common):
+class Labeled(Common):
     """Options of training and of testing."""
 
     dataset: str
@@ -44,7 +44,7 @@ class Labelled(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(Labelled):
+class Arguments(Labeled):
     """Train a classifier of videos or images from pre-trained weights, and test it."""
 
     weights: str
@@ -70,7 +70,7 @@ class Arguments(Labelled):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Testing(Labelled):
+class Testing(Labeled):
     """Test a classifier that `kinema finetune` left."""
 
     weights: Path
@@ -116,14 +116,14 @@ def _test_as_told(arguments: Sequence[str]) -> int:
 
 
 def _finetune(name: str, given: Arguments) -> int:
-    from kinema.benchmark.recognition import LabelledData
+    from kinema.benchmark.recognition import LabeledData
     from kinema.recipes.finetuning import FineTuneRequest, finetune
     from kinema.train.checkpoint import finished_steps
     from kinema.train.parallel import is_first_process
 
     train = given.train if given.seed is None else replace(given.train, seed=given.seed)
     recipe = FineTuneRecipe(method=given.method, data=given.data, train=train, views=given.views)
-    labelled = LabelledData(
+    labeled = LabeledData(
         dataset=given.dataset,
         root=given.root,
         train=given.train_split,
@@ -135,7 +135,7 @@ def _finetune(name: str, given: Arguments) -> int:
     request = FineTuneRequest(
         name=name,
         recipe=recipe,
-        labelled=labelled,
+        labeled=labeled,
         weights=given.weights,
         out=given.out,
         fresh=given.fresh,
@@ -154,14 +154,14 @@ def _finetune(name: str, given: Arguments) -> int:
 
 
 def _test(given: Testing) -> None:
-    from kinema.benchmark.recognition import LabelledData
+    from kinema.benchmark.recognition import LabeledData
     from kinema.recipes.finetuning import evaluate
     from kinema.train.parallel import is_first_process
 
-    labelled = LabelledData(dataset=given.dataset, root=given.root, test=given.test_split, fold=given.fold)
+    labeled = LabeledData(dataset=given.dataset, root=given.root, test=given.test_split, fold=given.fold)
     result = evaluate(
         given.weights,
-        labelled,
+        labeled,
         given.out,
         reading=given.reading,
         num_workers=given.num_workers,

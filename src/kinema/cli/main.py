@@ -12,11 +12,11 @@ from kinema import __version__
 from kinema.errors import nearest
 
 COMMANDS = {
-    "pretrain": "learn features from a folder of unlabelled video",
+    "pretrain": "learn features from a folder of unlabeled video",
     "doctor": "check the installation, and data for files that cannot be used",
     "pack": "turn videos into fast-seeking training data, once",
     "propagate": "carry masks, points or maps of a frame through a video",
-    "benchmark": "score a network on a labelled data set",
+    "benchmark": "score a network on a labeled data set",
     "probe": "classify videos or images by frozen features",
     "features": "write the features of many videos into one file",
     "finetune": "train a classifier of videos or images from pre-trained weights",
@@ -82,7 +82,7 @@ def _help() -> str:
     lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
-            f"kinema {__version__}: learn from unlabelled video, carry labels through video",
+            f"kinema {__version__}: learn from unlabeled video, carry labels through video",
             "",
             "usage: kinema COMMAND [options]     (kinema COMMAND --help explains each)",
             "",

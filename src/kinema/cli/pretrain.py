@@ -1,4 +1,4 @@
-"""`kinema pretrain RECIPE`: learns features from unlabelled video."""
+"""`kinema pretrain RECIPE`: learns features from unlabeled video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ _USAGE = "kinema pretrain RECIPE --data PATH [PATH ...] --out FOLDER [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(Common):
-    """Learn features from unlabelled video."""
+    """Learn features from unlabeled video."""
 
     sources: Annotated[tuple[str, ...], tyro.conf.arg(name="data", metavar="PATH [PATH ...]")]
     """What to learn from: folders, videos, lists (.txt, .csv, .jsonl), manifests; packs and tars, also at URLs."""

@@ -21,7 +21,7 @@ class Arguments(Common):
     """Classify videos or images by frozen features: no part of the network is trained."""
 
     kind: tyro.conf.Positional[Literal["knn", "linear", "attentive"]]
-    """k nearest neighbours; a linear classifier on one vector a view (--reading.pooling); one query that attends to all
+    """k nearest neighbors; a linear classifier on one vector a view (--reading.pooling); one query that attends to all
     tokens."""
     dataset: str = "folders"
     """ucf101, hmdb51, kinetics, ssv2, moments, folders (SPLIT/CLASS/FILE, as ImageNet and CIFAR are unpacked) or list
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str]) -> int:
 def _probe(given: Arguments) -> None:
     if given.seeds < 1:
         raise ConfigError(f"{given.seeds} seeds", where="--seeds", fix="give at least 1")
-    from kinema.benchmark.recognition import LabelledData, probe
+    from kinema.benchmark.recognition import LabeledData, probe
     from kinema.pipeline.load import load
 
-    data = LabelledData(
+    data = LabeledData(
         dataset=given.dataset,
         root=given.root,
         train=given.train,

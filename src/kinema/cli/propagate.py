@@ -22,7 +22,7 @@ class Arguments(Common):
     video: tyro.conf.Positional[Path]
     """A video file, or a folder of frames."""
     labels: Path
-    """A palette or grey PNG of object ids for one frame; a folder of them named by frame number (00000.png): objects
+    """A palette or gray PNG of object ids for one frame; a folder of them named by frame number (00000.png): objects
     may appear late, and a later mask of a known object corrects it; a JSON of points {"points": [{"name", "frame", "x",
     "y"} ...]} in pixels; or float maps (H, W, C) as .npy or .npz."""
     weights: str

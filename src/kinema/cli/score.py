@@ -22,7 +22,7 @@ class Arguments(Common):
     root: Path
     """The data set, with its truth."""
     results: Path
-    """Predictions in the layout of the data set: <sequence>/<frame>.png, palette or grey, ids as values (davis, vip);
+    """Predictions in the layout of the data set: <sequence>/<frame>.png, palette or gray, ids as values (davis, vip);
     the same under Annotations/ (ytvos); <clip>.csv, or one .npz with an array (2, 15, T) named <action>/<clip> for each
     clip (jhmdb)."""
     set: str | None = None

@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr
 
 from kinema.errors import ConfigError, KinemaError
 
-_COLOURS, _BLANK = re.compile(r"\x1b\[[0-9;]*m"), re.compile(r"\n *\n")
+_COLORS, _BLANK = re.compile(r"\x1b\[[0-9;]*m"), re.compile(r"\n *\n")
 _RULE = re.compile(r"^ ?[─-]{3,} *$", re.MULTILINE)
 _ENTRY = re.compile(r"^ {5}(\S.*?) *$", re.MULTILINE)
 """An option in a box; what is said of it stands deeper."""
@@ -31,7 +31,7 @@ def boxes_as_errors(command: str, arguments: Sequence[str]) -> Iterator[None]:
         with redirect_stderr(said), _unwrapped():
             yield
     except SystemExit as end:
-        _title, *box = _COLOURS.sub("", said.getvalue()).splitlines() or [""]
+        _title, *box = _COLORS.sub("", said.getvalue()).splitlines() or [""]
         if not end.code or not box:
             raise
         said = io.StringIO()

@@ -50,7 +50,7 @@ class OfFeatures(OfVideo):
     pictures: int = 4
     """Frames on the sheet, spread evenly."""
     samples: int = 16
-    """Frames, spread evenly, that scales and colours of the whole clip are made of."""
+    """Frames, spread evenly, that scales and colors of the whole clip are made of."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Labelled videos (and images) of action recognition: UCF101, HMDB51, Kinetics, Something-Something v2, any list.
+"""Labeled videos (and images) of action recognition: UCF101, HMDB51, Kinetics, Something-Something v2, any list.
 
 Every reader gives typed rows; an error names the file and the line it is about. Lists are read, no video is opened.
 """
@@ -18,7 +18,7 @@ _UNPACK = "correct the list, or unpack the data set again"
 
 
 @dataclass(frozen=True)
-class LabelledFile:
+class LabeledFile:
     """One video or image and its class."""
 
     path: Path
@@ -27,11 +27,11 @@ class LabelledFile:
 
 
 @dataclass(frozen=True)
-class LabelledSet:
+class LabeledSet:
     """The files of one split, in the order of its list."""
 
     class_names: tuple[str, ...]
-    files: tuple[LabelledFile, ...]
+    files: tuple[LabeledFile, ...]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -46,8 +46,8 @@ class _Row:
     where: str
 
 
-def read_labelled(dataset: str, root: Path, split: str, *, fold: int = 1) -> LabelledSet:
-    """The labelled files of a split of `ucf101`, `hmdb51`, `kinetics`, `ssv2`, `moments`, `folders` or `list`.
+def read_labeled(dataset: str, root: Path, split: str, *, fold: int = 1) -> LabeledSet:
+    """The labeled files of a split of `ucf101`, `hmdb51`, `kinetics`, `ssv2`, `moments`, `folders` or `list`.
 
     split: `train`, `val` or `test`, as the data set has it. fold: 1 to 3, of UCF101 and HMDB51. Layouts:
     - ucf101: `videos` or `UCF-101`, a folder a class; `splits` or `ucfTrainTestlist` with classInd.txt,
@@ -67,14 +67,14 @@ def read_labelled(dataset: str, root: Path, split: str, *, fold: int = 1) -> Lab
     """
     if dataset not in READERS:
         fix = f"{nearest(dataset, READERS)}choose from {', '.join(READERS)}"
-        raise ConfigError(f"no labelled data set {dataset!r}", where="--dataset", fix=fix)
+        raise ConfigError(f"no labeled data set {dataset!r}", where="--dataset", fix=fix)
     found = READERS[dataset](root, split, fold)
     if not found.files:
         raise DatasetError(f"no file in split {split}", where=str(root), fix=_UNPACK)
     return found
 
 
-def check_classes(train: LabelledSet, test: LabelledSet) -> None:
+def check_classes(train: LabeledSet, test: LabeledSet) -> None:
     """DatasetError where the two sets name other classes, or a class is tested that was never seen in training."""
     if train.class_names != test.class_names:
         odd = sorted({*train.class_names} ^ {*test.class_names})
@@ -87,7 +87,7 @@ def check_classes(train: LabelledSet, test: LabelledSet) -> None:
         raise DatasetError(f"{len(unseen)} tested classes have no training clip", where=names, fix=fix)
 
 
-def _ucf101(root: Path, split: str, fold: int) -> LabelledSet:
+def _ucf101(root: Path, split: str, fold: int) -> LabeledSet:
     lists = _first_there(root, ("splits", "ucfTrainTestlist"), "UCF101")
     videos = _first_there(root, ("videos", "UCF-101"), "UCF101")
     numbered = [_fields(line, where, 2) for where, line in _lines(lists / "classInd.txt")]
@@ -102,7 +102,7 @@ def _ucf101(root: Path, split: str, fold: int) -> LabelledSet:
     return _looked_up(rows, class_names, lambda row: videos / row.name)
 
 
-def _hmdb51(root: Path, split: str, fold: int) -> LabelledSet:
+def _hmdb51(root: Path, split: str, fold: int) -> LabeledSet:
     lists = _first_there(root, ("testTrainMulti_7030_splits", "splits"), "HMDB51")
     videos = next((root / name for name in ("videos", "hmdb51_org") if (root / name).is_dir()), root)
     mark = {"train": "1", "test": "2"}[_train_or_test(split)]
@@ -119,7 +119,7 @@ def _hmdb51(root: Path, split: str, fold: int) -> LabelledSet:
     return _looked_up(rows, [file.name.removesuffix(ending) for file in files], lambda row: videos / row.name)
 
 
-def _kinetics(root: Path, split: str, fold: int) -> LabelledSet:
+def _kinetics(root: Path, split: str, fold: int) -> LabeledSet:
     rows = []
     for where, row in _records(root / f"{split}.csv", ("label", "youtube_id", "time_start", "time_end")):
         start, end = (_number(row[name], where) for name in ("time_start", "time_end"))
@@ -128,7 +128,7 @@ def _kinetics(root: Path, split: str, fold: int) -> LabelledSet:
     return _looked_up(rows, sorted({row.class_name for row in rows}), lambda row: by_stem.get(row.name))
 
 
-def _moments(root: Path, split: str, fold: int) -> LabelledSet:
+def _moments(root: Path, split: str, fold: int) -> LabeledSet:
     names = {"train": ("training", "trainingSet.csv"), "val": ("validation", "validationSet.csv")}
     if split not in names:
         raise ConfigError(f"no split {split!r}", fix="it has train and val")
@@ -145,7 +145,7 @@ def _moments(root: Path, split: str, fold: int) -> LabelledSet:
     return _looked_up(rows, class_names, lambda row: root / folder / row.name)
 
 
-def _ssv2(root: Path, split: str, fold: int) -> LabelledSet:
+def _ssv2(root: Path, split: str, fold: int) -> LabeledSet:
     official = {"val": "validation"}.get(split, split)
     labels = _json(_first_there(root, ("labels.json", "something-something-v2-labels.json"), "SSv2"))
     names = (f"{split}.json", f"something-something-v2-{official}.json")
@@ -163,17 +163,15 @@ def _ssv2(root: Path, split: str, fold: int) -> LabelledSet:
     return _looked_up(rows, class_names, lambda row: by_stem.get(row.name))
 
 
-def _folders(root: Path, split: str, fold: int) -> LabelledSet:
+def _folders(root: Path, split: str, fold: int) -> LabeledSet:
     folder = _first_there(root, (split,), "a data set of class folders")
     class_names = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    files = [
-        LabelledFile(path, label) for label, name in enumerate(class_names) for path in _media_below(folder / name)
-    ]
-    return LabelledSet(tuple(class_names), tuple(files))
+    files = [LabeledFile(path, label) for label, name in enumerate(class_names) for path in _media_below(folder / name)]
+    return LabeledSet(tuple(class_names), tuple(files))
 
 
-def _listed(root: Path, split: str, fold: int) -> LabelledSet:
-    file = _first_there(root, (f"{split}.csv", f"{split}.txt"), "a labelled list")
+def _listed(root: Path, split: str, fold: int) -> LabeledSet:
+    file = _first_there(root, (f"{split}.csv", f"{split}.txt"), "a labeled list")
     rows = [_Row(name, label, where) for where, name, label in _paths_and_labels(file)]
     names = {row.class_name for row in rows}
     numbered = all(name.isascii() and name.isdigit() for name in names)
@@ -196,7 +194,7 @@ def _paths_and_labels(file: Path) -> Iterator[tuple[str, str, str]]:
         yield where, cells[0].strip(), cells[1].strip()
 
 
-READERS: dict[str, Callable[[Path, str, int], LabelledSet]] = {
+READERS: dict[str, Callable[[Path, str, int], LabeledSet]] = {
     "ucf101": _ucf101,
     "hmdb51": _hmdb51,
     "kinetics": _kinetics,
@@ -205,10 +203,10 @@ READERS: dict[str, Callable[[Path, str, int], LabelledSet]] = {
     "folders": _folders,
     "list": _listed,
 }
-"""Data set by name: (root, split, fold) to its labelled files."""
+"""Data set by name: (root, split, fold) to its labeled files."""
 
 
-def _looked_up(rows: Sequence[_Row], class_names: Sequence[str], find: Callable[[_Row], Path | None]) -> LabelledSet:
+def _looked_up(rows: Sequence[_Row], class_names: Sequence[str], find: Callable[[_Row], Path | None]) -> LabeledSet:
     label_of = {name: label for label, name in enumerate(class_names)}
     files = []
     for row in rows:
@@ -218,8 +216,8 @@ def _looked_up(rows: Sequence[_Row], class_names: Sequence[str], find: Callable[
             raise DatasetError(f"no class {row.class_name!r}", where=row.where, fix=fix)
         if path is None or not path.exists():
             raise DatasetError(f"no file for {row.name}", where=row.where, fix="download it, or take it off the list")
-        files.append(LabelledFile(path, label_of[row.class_name]))
-    return LabelledSet(tuple(class_names), tuple(files))
+        files.append(LabeledFile(path, label_of[row.class_name]))
+    return LabeledSet(tuple(class_names), tuple(files))
 
 
 def _media_below(folder: Path) -> list[Path]:

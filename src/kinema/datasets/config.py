@@ -62,7 +62,7 @@ class DataConfig:
         transforms = (self.transform, self.image_transform)
         if not self.frame_views and any(transform.photometric.has_second for transform in transforms):
             raise ConfigError(
-                "colours for every second view, where all frames of a clip share one",
+                "colors for every second view, where all frames of a clip share one",
                 where="--data.transform.photometric.second-...",
                 fix="set --data.frame-views True",
             )

@@ -1,4 +1,4 @@
-"""JHMDB: clips with 15 joints in every frame (Jhuang et al. 2013, "Towards understanding action recognition")."""
+"""JHMDB: clips with 15 joints in every frame (Jhuang et al. 2013, "Toward understanding action recognition")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinema import draws
-from kinema.datasets.actions import LabelledSet
+from kinema.datasets.actions import LabeledSet
 from kinema.errors import ConfigError, DatasetError
 
 
-def only_listed(labelled: LabelledSet, file: Path) -> LabelledSet:
+def only_listed(labeled: LabeledSet, file: Path) -> LabeledSet:
     """The files of the set that a list names, a name or a path a line, as SimCLR's lists of ImageNet do.
 
     A file counts as named where its own name, or its folder and name, is there. DatasetError where the list cannot be
@@ -20,7 +20,7 @@ def only_listed(labelled: LabelledSet, file: Path) -> LabelledSet:
     except (OSError, UnicodeDecodeError) as fault:
         raise DatasetError("unreadable list", where=str(file), fix="give a text file with a name a line") from fault
     kept, met = [], set()
-    for each in labelled.files:
+    for each in labeled.files:
         names = {each.path.name, f"{each.path.parent.name}/{each.path.name}", str(each.path)} & wanted
         if names:
             kept.append(each)
@@ -31,16 +31,16 @@ def only_listed(labelled: LabelledSet, file: Path) -> LabelledSet:
         raise DatasetError(
             what, where=f"{file}: {absent[0] if absent else 'empty'}", fix="give the list of this data set"
         )
-    return replace(labelled, files=tuple(kept))
+    return replace(labeled, files=tuple(kept))
 
 
-def share_of_each_class(labelled: LabelledSet, share: float, *, seed: int = 0) -> LabelledSet:
+def share_of_each_class(labeled: LabeledSet, share: float, *, seed: int = 0) -> LabeledSet:
     """A share of every class, at least one file of it, the same for the same seed. ConfigError outside (0, 1]."""
     if not 0 < share <= 1:
         raise ConfigError(f"share {share} of the training files", where="--train-share", fix="give e.g. 0.1")
     kept: set[int] = set()
-    for label in range(len(labelled.class_names)):
-        members = [number for number, file in enumerate(labelled.files) if file.label == label]
+    for label in range(len(labeled.class_names)):
+        members = [number for number, file in enumerate(labeled.files) if file.label == label]
         order = draws.generator(seed, label, "low shot").permutation(len(members))
         kept |= {members[place] for place in order[: math.ceil(share * len(members) - 1e-9)]}
-    return replace(labelled, files=tuple(file for number, file in enumerate(labelled.files) if number in kept))
+    return replace(labeled, files=tuple(file for number, file in enumerate(labeled.files) if number in kept))

@@ -51,7 +51,7 @@ class Summary:
         return {**vars(self), "unusable": self.unusable, **listed}
 
 
-def summarise(records: Sequence[FileRecord], sampling: Sampling | None) -> Summary:
+def summarize(records: Sequence[FileRecord], sampling: Sampling | None) -> Summary:
     """sampling: the recipe's, for which videos may be too short; None: any that has two frames will do."""
     usable = [record for record in records if record.problem is None]
     sizes = sorted({(record.width or 0, record.height or 0) for record in usable}, key=lambda size: size[0] * size[1])

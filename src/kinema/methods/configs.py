@@ -35,7 +35,7 @@ class SiamMAEConfig:
     memory_positions: bool = True
     """Add the decoder's positions to the past frame's tokens as well. The paper does not say; CropMAE does not."""
     target: Literal["normalized", "raw"] = "normalized"
-    """Predict each patch with its mean and contrast taken out, or plain standardised pixels."""
+    """Predict each patch with its mean and contrast taken out, or plain standardized pixels."""
 
     def __post_init__(self) -> None:
         check_decoded(self.encoder)
@@ -63,7 +63,7 @@ class VideoMAEConfig:
     """Pixels with mean and contrast taken out of each tubelet: channel by channel (VideoMAE), or over all its values
     together (MAE, MAE-ST); or plain pixels."""
     target_pixels: Literal["unit", "standardized"] = "unit"
-    """What targets are made of: pixels in [0, 1] (VideoMAE), or standardised as the encoder sees them (MAE)."""
+    """What targets are made of: pixels in [0, 1] (VideoMAE), or standardized as the encoder sees them (MAE)."""
     target_frames: Literal["all", "half", "center"] = "all"
     """Frames to predict: all; every other one (MAE-ST); the one at the middle of the clip (an ablation of VideoMAE)."""
     loss: Literal["mse", "l1", "smooth_l1"] = "mse"
@@ -88,7 +88,7 @@ class VideoMAEConfig:
             )
         if self.target_frames == "center" and (self.mask != "tube" or self.decoder_mask_ratio):
             raise ConfigError(
-                "the centre frame alone is hidden equally in all clips only by a whole tube mask",
+                "the center frame alone is hidden equally in all clips only by a whole tube mask",
                 where="target_frames",
                 fix="use the tube mask and decoder_mask_ratio 0",
             )

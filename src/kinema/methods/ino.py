@@ -199,7 +199,7 @@ class INO(Method):
         )
 
     def _class_targets(self, outputs: Float[Tensor, "T B K"], temperature: float) -> Float[Tensor, "T B K"]:
-        """What the teacher's class tokens teach. The pairs move the centre one after the other, or all together."""
+        """What the teacher's class tokens teach. The pairs move the center one after the other, or all together."""
         stages = self.config.num_frames // 2 if self.config.center_updates == "frames" else 1
         stage = torch.arange(len(outputs), device=outputs.device) % stages  # frames t and t + T / 2 share one
         stage = stage.repeat_interleave(outputs.shape[1])
@@ -207,7 +207,7 @@ class INO(Method):
         return targets.view_as(outputs)
 
     def _patch_targets(self, taught: Outputs, masked: MaskedTokens, temperature: float) -> Float[Tensor, "R K"]:
-        """What the teacher's masked tokens teach. The frames move the centre one after the other, or all together."""
+        """What the teacher's masked tokens teach. The frames move the center one after the other, or all together."""
         assert taught.patches is not None
         stages = self.config.num_frames if self.config.center_updates == "frames" else 1
         moved_by = self._sums_of_all_tokens(taught.tokens[:, 1:], stages) if self.config.patch_center == "all" else None
@@ -286,7 +286,7 @@ def at(temperature: Temperature, progress: float) -> float:
 
 def _watched(kind: str, targets: Float[Tensor, "R K"], loss: Tensor, center: Float[Tensor, " K"]) -> Terms:
     """What tells collapse early: the loss as the teacher's entropy plus the distance to it, prototypes in use (1 to
-    K), and the length of the centre."""
+    K), and the length of the center."""
     spread = entropy(targets).sum() / max(len(targets), 1)
     return {
         f"{kind}_entropy": spread,

@@ -54,13 +54,13 @@ class INOConfig:
     masked_tokens: float = 1.0
     """Weight of the masked tokens against the teacher's of the same view (in-generative, as iBOT); 0 is off."""
     consistency: float = 1.0
-    """Weight of the consistency of neighbouring frames (in-generative); 0 is off."""
+    """Weight of the consistency of neighboring frames (in-generative); 0 is off."""
 
     pairing: Literal["both", "cross_frame", "same_frame"] = "both"
     """Which teacher of a pair of frames a local view is matched to: both frames', the other's, or its own's. Global
     views are matched across frames only: their own frame's teacher sees the same view."""
     consistency_of: Literal["affinity", "feature"] = "affinity"
-    """Of what neighbouring frames must be consistent: how their masked tokens match (INO); or the outputs of the same
+    """Of what neighboring frames must be consistent: how their masked tokens match (INO); or the outputs of the same
     place: the student's at t against the teacher's at t + 1."""
     mask: Literal["random", "block"] = "random"
     """Any tokens, as published, or blocks (BEiT, iBOT)."""
@@ -75,11 +75,11 @@ class INOConfig:
     """How the teacher is kept from collapse: a moving mean of its outputs is taken off, or all prototypes are used
     equally often in each batch (Sinkhorn-Knopp, three iterations)."""
     center_momentum: float = 0.9
-    """Share of the old centre that an update keeps, in [0, 1)."""
+    """Share of the old center that an update keeps, in [0, 1)."""
     center_updates: Literal["frames", "step"] = "frames"
-    """Class centre after every pair of frames and patch centre after every frame (INO), or both once a step (iBOT)."""
+    """Class center after every pair of frames and patch center after every frame (INO), or both once a step (iBOT)."""
     patch_center: Literal["masked", "all"] = "masked"
-    """The patch centre is the mean of the teacher's masked tokens (INO), or of all its tokens (iBOT)."""
+    """The patch center is the mean of the teacher's masked tokens (INO), or of all its tokens (iBOT)."""
 
     student_temperature: float = 0.1
     teacher_temperature: Temperature = Temperature()

@@ -1,6 +1,6 @@
 """What every method is to the training engine: a module that turns a batch of clips into a loss.
 
-The method owns its mask, its target and its loss; the engine owns the optimiser, the ranks and the files.
+The method owns its mask, its target and its loss; the engine owns the optimizer, the ranks and the files.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ from kinema.types import ClipBatch, ClipSpec
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOutput:
-    """The scalar to minimise, and the named scalars it is made of (for the log)."""
+    """The scalar to minimize, and the named scalars it is made of (for the log)."""
 
     loss: Float[Tensor, ""]
     terms: dict[str, Tensor]
@@ -91,7 +91,7 @@ class Method(nn.Module, ABC):
         return None
 
     def after_step(self, progress: float) -> None:
-        """Called after each optimiser step, e.g. to move a teacher."""
+        """Called after each optimizer step, e.g. to move a teacher."""
 
     def alarms(self, measured: dict[str, float]) -> list[str]:
         """What a person should know of the numbers just logged, in plain words and always the same ones: how the

@@ -1,7 +1,7 @@
 """SiamMAE: masked autoencoding of a future frame given its past (Gupta et al. 2023, arXiv:2305.14344).
 
 Paper -> here: f1 -> past, f2 -> future; asymmetric masking -> `mask_ratio` applies to the future only; "cross-self"
-decoder -> `decoding`. No temporal position embedding, no colour augmentation, one direction only, as in the paper.
+decoder -> `decoding`. No temporal position embedding, no color augmentation, one direction only, as in the paper.
 """
 
 from dataclasses import asdict
@@ -93,7 +93,7 @@ class SiamMAE(Method):
 
     @torch.no_grad()
     def reconstruct(self, batch: ClipBatch) -> Reconstruction:
-        """Pictures of a prediction. Where the target is normalised, the honest one takes the mean and contrast of each
+        """Pictures of a prediction. Where the target is normalized, the honest one takes the mean and contrast of each
         patch from the same place in the past frame, which the network saw."""
         past, future = standardize(batch.frames).unbind(dim=1)
         mask, past_mask = self.masks(batch)

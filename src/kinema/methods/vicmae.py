@@ -35,12 +35,12 @@ class Compared(nn.Module):
 
     def __init__(self, config: ViCMAEConfig, *, predicts: bool) -> None:
         super().__init__()
-        width, synchronised = config.encoder.width, config.synchronised_norm
+        width, synchronized = config.encoder.width, config.synchronized_norm
         self.num_class_tokens = config.encoder.leading_tokens
         self.pooling = Pooling(config.pooling, width, config.encoder.num_heads)
-        self.projector = Projector(config.projector, width, synchronised=synchronised)
+        self.projector = Projector(config.projector, width, synchronized=synchronized)
         projected = config.projector.out if config.projector.layers else width
-        self.predictor = Projector(config.predictor, projected, synchronised=synchronised) if predicts else None
+        self.predictor = Projector(config.predictor, projected, synchronized=synchronized) if predicts else None
 
     def init_weights(self) -> None:
         for part in (self.pooling, self.projector, self.predictor):
@@ -130,7 +130,7 @@ class ViCMAE(Method):
     def reconstruction_loss(
         self, tokens: Float[Tensor, "B2 V1 D"], views: Float[Tensor, "B2 *T 3 H W"], mask: Mask
     ) -> Float[Tensor, ""]:
-        """L_mask: the squared error of the hidden patches, normalised one by one; both views count alike."""
+        """L_mask: the squared error of the hidden patches, normalized one by one; both views count alike."""
         assert self.decoder is not None
         predicted = self.decoder(tokens, mask)  # (2 B, M, P)
         target = normalize_patches(take_tokens(self._patches(views), mask.target_ids), per_channel=False)

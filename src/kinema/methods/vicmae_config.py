@@ -31,14 +31,14 @@ class ViCMAEConfig:
     """Share of the training over which the weight of contrast rises from 0 in a straight line: 0 in the released code;
     the paper speaks of a gradual introduction, of unknown length."""
     pooling: Literal["mean", "max", "gem", "class", "attention"] = "mean"
-    """How the tokens of a view become one vector: mean, maximum or generalised mean (GeM) of the visible patches, the
+    """How the tokens of a view become one vector: mean, maximum or generalized mean (GeM) of the visible patches, the
     class token, or a learned query that attends to the visible patches."""
     projector: ProjectorConfig = ProjectorConfig()
     """From the pooled vector to what is compared."""
     predictor: ProjectorConfig = ProjectorConfig(layers=0, hidden=4096, out=128)
     """From the projected vector of one view to the other's (MoCo v3, SimSiam); none in the released ViC-MAE."""
-    synchronised_norm: bool = True
-    """Projector and predictor normalise by the rows of all ranks; by each rank's own in the released code."""
+    synchronized_norm: bool = True
+    """Projector and predictor normalize by the rows of all ranks; by each rank's own in the released code."""
     loss: Literal["nt_xent", "info_nce", "vicreg", "simsiam"] = "nt_xent"
     """With negatives: all other views of the batch (SimCLR, ViC-MAE), or only other samples' second views (MoCo v3).
     Without: variance and covariance (VICReg), or the cosine alone (SimSiam)."""

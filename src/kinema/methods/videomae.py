@@ -77,7 +77,7 @@ class VideoMAE(Method):
         return draw(seeds, config.encoder.clip_grid, config.mask_ratio, floor=config.floor, purpose=HIDDEN)
 
     def predict(self, tubelets: UInt8[Tensor, "B N P"], mask: Mask) -> Float[Tensor, "B M Q"]:
-        """The targets as predicted; only visible tubelets are standardised, embedded and encoded."""
+        """The targets as predicted; only visible tubelets are standardized, embedded and encoded."""
         visible = standardize_patches(take_tokens(tubelets, mask.visible_ids))  # (B, V, P)
         encoded = self.encoder.encode(self.encoder.embed_patches(visible, mask.visible_ids))  # (B, V, D)
         return self.decoder(encoded, mask)
@@ -99,7 +99,7 @@ class VideoMAE(Method):
 
     @torch.no_grad()
     def reconstruct(self, batch: ClipBatch) -> Reconstruction:
-        """Pictures of a prediction of everything hidden. Where the target is normalised, the honest one takes the mean
+        """Pictures of a prediction of everything hidden. Where the target is normalized, the honest one takes the mean
         and contrast of each tubelet from the nearest visible one."""
         tubelets, mask = self.tubelets(batch.frames), self.encoder_mask(batch.seeds)
         truth = self._pixels(tubelets)  # (B, N, Q)

@@ -170,7 +170,7 @@ def _boundary_f(truth: Bool[np.ndarray, "H W"], predicted: Bool[np.ndarray, "H W
 
 
 def _boundary_map(mask: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
-    """1 where a pixel differs from its right, lower or lower-right neighbour; there is nothing past the image."""
+    """1 where a pixel differs from its right, lower or lower-right neighbor; there is nothing past the image."""
     import cv2
 
     return cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8), anchor=(0, 0))

@@ -250,7 +250,7 @@ class PrototypeHeadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorConfig:
-    """An MLP with batch normalisation and ReLU between its layers: projector or predictor of methods that compare
+    """An MLP with batch normalization and ReLU between its layers: projector or predictor of methods that compare
     views. The defaults are those of ViC-MAE's released code."""
 
     layers: int = 3
@@ -259,9 +259,9 @@ class ProjectorConfig:
     """Channels between the layers."""
     out: int = 128
     bias: bool = True
-    """Give the linear layers a bias (MoCo v3: none before a normalisation)."""
+    """Give the linear layers a bias (MoCo v3: none before a normalization)."""
     last_norm: bool = False
-    """Batch-normalise the output, without learned scale (MoCo v3, SimSiam)."""
+    """Batch-normalize the output, without learned scale (MoCo v3, SimSiam)."""
 
     def __post_init__(self) -> None:
         if self.layers < 0:

@@ -30,7 +30,7 @@ class PrototypeHead(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """DINO's initialisation: matrices normal with deviation 0.02, cut at two units, and no biases."""
+        """DINO's initialization: matrices normal with deviation 0.02, cut at two units, and no biases."""
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -47,7 +47,7 @@ class PrototypeHead(nn.Module):
 
 
 class Prototypes(nn.Module):
-    """A linear map whose rows have a direction and a norm of their own (weight normalisation); no bias.
+    """A linear map whose rows have a direction and a norm of their own (weight normalization); no bias.
 
     Always fp32: in bf16 a cosine is off by up to 0.004, which a temperature of 0.04 makes a tenth.
     """
@@ -73,7 +73,7 @@ class TeacherTargets(nn.Module):
     """Probabilities for a student, from a teacher's outputs that are kept from collapse.
 
     `centering`: a moving mean of the outputs of all ranks is taken off (DINO); `sinkhorn`: all prototypes are used
-    equally often (DINOv2), and the centre stays 0. In evaluation mode nothing moves.
+    equally often (DINOv2), and the center stays 0. In evaluation mode nothing moves.
     """
 
     center: Tensor
@@ -99,7 +99,7 @@ class TeacherTargets(nn.Module):
     ) -> Float[Tensor, "R K"]:
         """The targets of each row.
 
-        stage: the rows of stage 0 use the centre as it is and then move it, those of stage 1 the one that is left, and
+        stage: the rows of stage 0 use the center as it is and then move it, those of stage 1 the one that is left, and
         so on, 0 to `stages` - 1. moved_by: what moves it in place of the rows, sums and counts a stage.
         """
         if self.kind == "sinkhorn":
@@ -139,7 +139,7 @@ class HeadedViT(nn.Module):
     def tokens(
         self, frames: Float[Tensor, "V 3 H W"], hidden: Bool[Tensor, "V N"] | None = None
     ) -> Float[Tensor, "V N1 D"]:
-        """The same of standardised frames."""
+        """The same of standardized frames."""
         encoder, patch = self.encoder, self.encoder.patch_size
         patches = encoder.patch_embed(frames)  # (V, N, D)
         if hidden is not None and self.mask_token is not None:

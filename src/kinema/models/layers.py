@@ -1,4 +1,4 @@
-"""The parts a transformer is made of: attention, MLP, blocks, patch embedding, and their initialisation."""
+"""The parts a transformer is made of: attention, MLP, blocks, patch embedding, and their initialization."""
 
 import torch
 import torch.nn.functional as F
@@ -246,7 +246,7 @@ class PatchEmbed(nn.Module):
 
 
 def init_linear(module: nn.Module) -> None:
-    """MAE's initialisation: Xavier-uniform matrices (a patch embedding counts as one), zero biases, norms at one."""
+    """MAE's initialization: Xavier-uniform matrices (a patch embedding counts as one), zero biases, norms at one."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
         nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
         if module.bias is not None:

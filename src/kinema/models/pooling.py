@@ -14,7 +14,7 @@ PoolingKind = Literal["mean", "max", "gem", "class", "attention"]
 class Pooling(nn.Module):
     """One vector a view: of its patch tokens, or the class token before them.
 
-    gem: the generalised mean (Σ x^p / n)^(1/p) of the tokens' positive parts, p learned from 3 (Radenović et al. 2018,
+    gem: the generalized mean (Σ x^p / n)^(1/p) of the tokens' positive parts, p learned from 3 (Radenović et al. 2018,
     arXiv:1711.02512). attention: a learned query attends to all patch tokens.
     """
 

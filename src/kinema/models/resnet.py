@@ -53,7 +53,7 @@ class ResNet(nn.Module):
 
     @property
     def patch_size(self) -> int:
-        """Pixels between neighbouring features."""
+        """Pixels between neighboring features."""
         return STRIDE
 
     def dense(
@@ -61,7 +61,7 @@ class ResNet(nn.Module):
     ) -> Float[Tensor, "B h w D"]:
         """The stage's output, after its last ReLU, of frames of any size that divides by 8.
 
-        frames: standardised by ImageNet's statistics. layer: -1 is the stage that is read; 1 to 3 are res2 to res4, of
+        frames: standardized by ImageNet's statistics. layer: -1 is the stage that is read; 1 to 3 are res2 to res4, of
         which res2 has a stride of 4 and is refused. positions: means nothing here.
         """
         if layer not in (-1, *range(2, _STAGES.index(self.config.stage) + 2)):
@@ -133,7 +133,7 @@ def _stage(config: ResNetConfig, number: int, inside: int, channels: int) -> nn.
 
 
 def _lightness(frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-    """CIE L of frames that were standardised by ImageNet's statistics, from 0 to 255, less 128, over 128."""
+    """CIE L of frames that were standardized by ImageNet's statistics, from 0 to 255, less 128, over 128."""
     mean, std = (frames.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (frames * std + mean).clamp(0, 1)
     linear = torch.where(pixels > 0.04045, ((pixels + 0.055) / 1.055) ** 2.4, pixels / 12.92)

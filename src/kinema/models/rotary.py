@@ -20,8 +20,8 @@ class Rotation:
     cos: Float[Tensor, "B V E"]
     """E, the channels of a head; B is 1 where all samples are alike."""
     sin: Float[Tensor, "B V E"]
-    neighbours: bool
-    """Channels are turned in pairs of neighbours (V-JEPA 2), or each with the one half a head away (DINOv3)."""
+    neighbors: bool
+    """Channels are turned in pairs of neighbors (V-JEPA 2), or each with the one half a head away (DINOv3)."""
 
     def turn(self, heads: Float[Tensor, "B K N E"]) -> Float[Tensor, "B K N E"]:
         """Queries or keys of K heads, turned."""
@@ -30,7 +30,7 @@ class Rotation:
         return torch.cat([before, patches * cos + self._partners(patches) * sin], dim=2)
 
     def _partners(self, patches: Tensor) -> Tensor:
-        if self.neighbours:
+        if self.neighbors:
             first, second = patches.unflatten(-1, (-1, 2)).unbind(dim=-1)
             return torch.stack([-second, first], dim=-1).flatten(-2)
         first, second = patches.chunk(2, dim=-1)
@@ -43,11 +43,11 @@ def rotation(
     """The rotation of the tokens `ids` of a clip of that grid, or of all of them in raster order."""
     angles = _ANGLES[config.positions](grid, config.width // config.num_heads, config.rotary_base, device)  # (N, E)
     placed = angles[None] if ids is None else angles[ids]
-    return Rotation(placed.cos(), placed.sin(), neighbours=config.positions == "rotary_3d")
+    return Rotation(placed.cos(), placed.sin(), neighbors=config.positions == "rotary_3d")
 
 
 def frame_angles(grid: Grid, head_width: int, base: float, device: torch.device | None) -> Float[Tensor, "N E"]:
-    """DINOv3's: rows and columns of patch centres from -1 to 1, whatever the size; a quarter of the channels each.
+    """DINOv3's: rows and columns of patch centers from -1 to 1, whatever the size; a quarter of the channels each.
 
     Channel i of a quarter turns by 2 pi place / base^(4 i / head width); the second half of a head repeats the first.
     Times are not told apart.
@@ -63,7 +63,7 @@ def clip_angles(grid: Grid, head_width: int, base: float, device: torch.device |
     """V-JEPA 2's: time, row and column as whole numbers, each in an even third of the channels; what is left stays.
 
     Known oddity, kept because the weights were trained with it: within a third of d channels the frequencies run
-    0 ... d/2 - 1 twice over, so the two neighbours that are turned together have different angles.
+    0 ... d/2 - 1 twice over, so the two neighbors that are turned together have different angles.
     """
     third = 2 * (head_width // 3 // 2)
     periods = base ** (torch.arange(third // 2, dtype=torch.float32, device=device) * 2 / third)

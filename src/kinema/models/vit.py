@@ -59,7 +59,7 @@ class ViT(Positioned):
         """Normed tokens: the class token and registers (if any), then the visible patches in ascending order (all
         without a mask).
 
-        frames: standardised, of the training size; (B, 3, H, W) for single frames, (B, T, 3, H, W) for clips.
+        frames: standardized, of the training size; (B, 3, H, W) for single frames, (B, T, 3, H, W) for clips.
         """
         return self.encode(self.embed(frames, mask), None if mask is None else mask.visible_ids)
 
@@ -69,7 +69,7 @@ class ViT(Positioned):
         return self.patch_embed(frames, ids) + self._positions_of(ids, len(frames))
 
     def embed_patches(self, patches: Float[Tensor, "B V P"], ids: Int64[Tensor, "B V"]) -> Float[Tensor, "B V D"]:
-        """`embed` for patches that are cut out and taken already: the standardised pixels of the tokens `ids`."""
+        """`embed` for patches that are cut out and taken already: the standardized pixels of the tokens `ids`."""
         return self.patch_embed.embed(patches) + self._positions_of(ids, len(patches))
 
     def _positions_of(self, ids: Int64[Tensor, "B V"] | None, batch: int) -> Float[Tensor, "B V D"]:

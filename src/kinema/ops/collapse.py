@@ -24,9 +24,9 @@ def feature_health(first: Float[Tensor, "B D"], second: Float[Tensor, "B D"]) ->
     """
     first, second = first.float(), second.float()
     units, others = F.normalize(first, dim=1), F.normalize(second, dim=1)
-    centred = first - first.mean(dim=0)
+    centered = first - first.mean(dim=0)
     with torch.autocast(units.device.type, enabled=False):
-        gram = centred @ centred.T  # (B, B): its eigenvalues are the covariance's, and zeros
+        gram = centered @ centered.T  # (B, B): its eigenvalues are the covariance's, and zeros
         cosines = units @ units.T
     rank = gram.trace().square() / gram.square().sum().clamp(min=torch.finfo().tiny)
     size = len(units)

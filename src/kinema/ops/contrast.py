@@ -53,8 +53,8 @@ def vicreg_terms(
     invariance = (views[0] - views[1]).square().mean()
     variance, covariance = torch.zeros_like(invariance), torch.zeros_like(invariance)
     for view in views:
-        centred = view - view.mean(dim=0)
-        products = _products(centred.T, centred.T) / (len(view) - 1)  # (D, D)
+        centered = view - view.mean(dim=0)
+        products = _products(centered.T, centered.T) / (len(view) - 1)  # (D, D)
         deviations = (products.diagonal() + 1e-4).sqrt()
         variance = variance + F.relu(1 - deviations).mean() / len(views)
         squares = products.square()

@@ -1,4 +1,4 @@
-"""What a student learns from a teacher: targets, centres and cross-entropies over K prototypes (DINO, iBOT, INO).
+"""What a student learns from a teacher: targets, centers and cross-entropies over K prototypes (DINO, iBOT, INO).
 
 All of it is fp32, whatever the networks computed in: a temperature of 0.04 makes small errors large.
 """
@@ -21,10 +21,10 @@ def centers_along(
     *,
     momentum: float,
 ) -> Float[Tensor, "S1 K"]:
-    """The centre before each of S updates in turn, and after the last: c <- momentum * c + (1 - momentum) * mean.
+    """The center before each of S updates in turn, and after the last: c <- momentum * c + (1 - momentum) * mean.
 
     sums: of the teacher's raw outputs, over this rank, for each update; counts: how many. Means are over all ranks. An
-    update of nothing leaves the centre as it is. DINO (Caron et al. 2021, equation 4).
+    update of nothing leaves the center as it is. DINO (Caron et al. 2021, equation 4).
     """
     joint = mean_over_ranks(torch.cat([sums.float(), counts.float()[:, None]], dim=1))
     means, found = joint[:, :-1] / joint[:, -1:].clamp(min=_FEWEST), joint[:, -1:] > 0
@@ -37,7 +37,7 @@ def centers_along(
 def centered_targets(
     outputs: Float[Tensor, "*B K"], centers: Float[Tensor, "*B K"], *, temperature: float
 ) -> Float[Tensor, "*B K"]:
-    """softmax((outputs - centre) / temperature): what the student should say, without a gradient."""
+    """softmax((outputs - center) / temperature): what the student should say, without a gradient."""
     return ((outputs.detach().float() - centers) / temperature).softmax(dim=-1)
 
 
@@ -121,11 +121,11 @@ def affinity_cross_entropy(
     student_temperature: float,
     teacher_temperature: float,
 ) -> Float[Tensor, ""]:
-    """How differently student and teacher match the masked tokens of neighbouring frames (INO's affinity consistency).
+    """How differently student and teacher match the masked tokens of neighboring frames (INO's affinity consistency).
 
     Outputs of R masked tokens, frame by frame and clip by clip (`num_frames` frames each); counts: of each frame.
-    For neighbours t and t + 1 the cosines of all tokens of t with all of t + 1 become a distribution over the latter;
-    the student's is compared with the teacher's: mean over the tokens of t, then over all pairs of neighbours. A pair
+    For neighbors t and t + 1 the cosines of all tokens of t with all of t + 1 become a distribution over the latter;
+    the student's is compared with the teacher's: mean over the tokens of t, then over all pairs of neighbors. A pair
     in which a frame has no mask counts as 0.
     """
     students = torch.nn.functional.normalize(student.float(), dim=-1).split(counts)
@@ -147,7 +147,7 @@ def next_frame_cross_entropy(
     """The student's masked tokens against the teacher's of the same place in the next frame.
 
     All `num_frames` frames of a clip have the same mask. The mean over a frame's tokens, then over all pairs of
-    neighbours; a pair without a mask counts as 0.
+    neighbors; a pair without a mask counts as 0.
     """
     has_next = ((masked.frame + 1) % num_frames).nonzero().squeeze(1)
     next_ids = has_next + masked.counts[masked.frame[has_next]]

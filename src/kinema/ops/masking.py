@@ -192,7 +192,7 @@ def _uniform(seeds: Int64[Tensor, " B"], count: int, *, purpose: int) -> Float64
 
 
 def hash_tokens(seeds: Int64[Tensor, " B"], num_tokens: int, *, purpose: int) -> Int64[Tensor, "B N"]:
-    """Independent non-negative 63-bit draws, one a token: SplitMix64's finaliser over (seed, purpose, token).
+    """Independent non-negative 63-bit draws, one a token: SplitMix64's finalizer over (seed, purpose, token).
 
     Integer arithmetic wraps identically on every device, so the draws are equal on all of them.
     """

@@ -1,4 +1,4 @@
-"""Between uint8 pixels and the standardised values that networks see."""
+"""Between uint8 pixels and the standardized values that networks see."""
 
 import torch
 from jaxtyping import Float, UInt8

@@ -32,7 +32,7 @@ def encode_jpeg(frame: UInt8[np.ndarray, "H W 3"], quality: int) -> bytes:
 
 
 def plain_jpeg(path: Path) -> bytes | None:
-    """The bytes of an image file that can lie in a shard as it is: a JPEG, grey or in colour, that is not turned."""
+    """The bytes of an image file that can lie in a shard as it is: a JPEG, gray or in color, that is not turned."""
     data = image_bytes(path)
     with Image.open(io.BytesIO(data)) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)

@@ -75,7 +75,7 @@ class Kind(ABC):
 
 
 class Masks(Kind):
-    """Masks of objects or parts. Ids are 1 to 255, need not be contiguous, and may appear on any labelled frame."""
+    """Masks of objects or parts. Ids are 1 to 255, need not be contiguous, and may appear on any labeled frame."""
 
     def __init__(self, labels: Mapping[int, np.ndarray], protocol: Protocol) -> None:
         self._protocol = protocol
@@ -149,10 +149,10 @@ class Joints(Kind):
             raise DatasetError(
                 f"points of shape {label.shape}",
                 where=f"frame {number}",
-                fix=f"give finite x and y of {len(self.names)} joints, NaN for one that is not labelled",
+                fix=f"give finite x and y of {len(self.names)} joints, NaN for one that is not labeled",
             )
         if opens and not self.told(label):
-            raise DatasetError("no joint is labelled", where=f"frame {number}", fix="give one or more")
+            raise DatasetError("no joint is labeled", where=f"frame {number}", fix="give one or more")
 
     def told(self, label: np.ndarray) -> list[int]:
         return (1 + np.flatnonzero(~np.isnan(label).any(axis=1))).tolist()

@@ -58,7 +58,7 @@ def _untrained(match: re.Match[str]) -> tuple[ViT, WeightsSource, Callable[[], P
     with torch.random.fork_rng(devices=[]):  # building draws, and what it draws is drawn anew below
         encoder = ViT(config)
 
-    def initialised(*networks: ViT | PatchDecoder) -> None:
+    def initialized(*networks: ViT | PatchDecoder) -> None:
         """As `recipes.build` does it: these are the weights that a run with this seed begins with."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -67,8 +67,8 @@ def _untrained(match: re.Match[str]) -> tuple[ViT, WeightsSource, Callable[[], P
 
     def decoder() -> PatchDecoder:
         fresh = new_decoder(Path(described))
-        initialised(ViT(config), fresh)
+        initialized(ViT(config), fresh)
         return fresh
 
-    initialised(encoder)
+    initialized(encoder)
     return encoder.eval(), WeightsSource(source=match[0], sha256=None), None if named else decoder

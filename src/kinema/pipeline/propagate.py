@@ -1,4 +1,4 @@
-"""From a network and one labelled frame to a label on every frame: one engine under masks, joints and maps."""
+"""From a network and one labeled frame to a label on every frame: one engine under masks, joints and maps."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -48,7 +48,7 @@ def propagate_keypoints(
     """Where each joint is, x and y in pixels, and its confidence in [0, 1], for every frame, one by one.
 
     points: x and y in pixels, counted from 0, of the first frame's joints, or by frame number, 0 among them; NaN for a
-    joint that is not labelled there, which a later frame may open or correct. A given point comes back as it was, with
+    joint that is not labeled there, which a later frame may open or correct. A given point comes back as it was, with
     confidence 1; a joint that is nowhere is NaN, with confidence 0. How points become heat maps and come back is
     `protocol.joints`. The confidence is the heat in the joint's cells, as a share of what a given joint has there
     (`propagation.keypoints.soft_to_keypoints`), times the mean similarity of the candidates of the token that it lies
@@ -85,7 +85,7 @@ def propagate_video(
     kind: Kind | None = None,
     quality: Quality | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(frame number, label) for every frame: forward from the first labelled frame to the end, then backward to 0.
+    """(frame number, label) for every frame: forward from the first labeled frame to the end, then backward to 0.
 
     kind: of the labels, masks by default. quality: is told of every frame.
     """
@@ -103,7 +103,7 @@ def propagate_video(
     if first > 0:
         backward = _carry(_backward(video, first), {0: labels[first]}, kind, extractor, protocol)
         numbered = _decoded(range(first, -1, -1), backward, kind, quality)
-        next(numbered)  # the labelled frame itself came with the forward pass
+        next(numbered)  # the labeled frame itself came with the forward pass
         yield from numbered
 
 
@@ -141,7 +141,7 @@ def _carry(
     extractor: FeatureExtractor,
     protocol: Protocol,
 ) -> Iterator[Carried]:
-    """Every frame with its soft labels: forward, from the first frame, which is labelled."""
+    """Every frame with its soft labels: forward, from the first frame, which is labeled."""
     opened = iter(open_video(frames)) if isinstance(frames, str | Path | np.ndarray) else frames
     return _carried(opened, labels, kind, extractor.with_settings(protocol.features), protocol)
 

@@ -41,7 +41,7 @@ class Written:
     files: tuple[str, ...]
     """Names of files and folders."""
     neediest: int | None
-    """The frame that most needs a second label; None where quality was not measured, or every frame is labelled."""
+    """The frame that most needs a second label; None where quality was not measured, or every frame is labeled."""
 
 
 @contextmanager

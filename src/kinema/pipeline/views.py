@@ -24,9 +24,9 @@ from kinema.settings import FeatureSettings
 from kinema.video.base import VideoReader
 
 _BRIGHTEST = 0.995
-"""Share of a head's attention that stays below the brightest colour."""
+"""Share of a head's attention that stays below the brightest color."""
 _LEAST_PEAK = 2.0
-"""Multiple of even attention that the brightest colour stands for at least: noise must not look like a finding."""
+"""Multiple of even attention that the brightest color stands for at least: noise must not look like a finding."""
 _DIMMED = 0.55
 """Brightness of the frame under a head's attention."""
 _DARKEST_LIKENESS = 0.8
@@ -90,7 +90,7 @@ def _untrained_twin(extractor: FeatureExtractor, *, seed: int = 0) -> FeatureExt
 class AttentionView:
     """The frame, the mean over heads and the heads, for every network in a row of its own.
 
-    Each head has one scale for the whole clip, from dark (nothing) to the brightest colour at the multiple of even
+    Each head has one scale for the whole clip, from dark (nothing) to the brightest color at the multiple of even
     attention that its caption names. heads: from 1; none: all of them. point: whose attention; None: the class token's.
     `asked` says whose it was, of each network where they differ.
     """

@@ -13,8 +13,8 @@ class FrameBank:
     """Numbered frames, each in a slot that a later one may take over.
 
     `keys` is (bands, w, S, BAND, D) for S slots, `labels` the same with C: BAND rows of the grid form a band, and in a
-    band the keys of neighbouring columns, of all slots, are one contiguous run. Rows that fill the last band are 0.
-    `coarse` is bf16 of the keys less `centre`, from which candidates are chosen; None where that is not wanted.
+    band the keys of neighboring columns, of all slots, are one contiguous run. Rows that fill the last band are 0.
+    `coarse` is bf16 of the keys less `center`, from which candidates are chosen; None where that is not wanted.
 
     expected: slots to make room for, in three stages; beyond them it grows a slot at a time.
     """
@@ -24,7 +24,7 @@ class FrameBank:
         self.keys = torch.empty(0, dtype=dtype)
         self.labels = torch.empty(0)
         self.coarse = torch.empty(0, dtype=torch.bfloat16) if coarse else None
-        self.centre = torch.empty(0)
+        self.center = torch.empty(0)
         self._norms: dict[int, float] = {}
         self._roundings: dict[int, float] = {}
         self._expected = expected
@@ -36,12 +36,12 @@ class FrameBank:
 
     @property
     def largest_norm(self) -> float:
-        """The largest length of a centred key, after rounding to bf16."""
+        """The largest length of a centered key, after rounding to bf16."""
         return max(self._norms.values())
 
     @property
     def largest_rounding(self) -> float:
-        """The largest distance between a centred key and its bf16."""
+        """The largest distance between a centered key and its bf16."""
         return max(self._roundings.values())
 
     def put(self, number: int, keys: Float[Tensor, "h w D"], labels: Float[Tensor, "h w C"]) -> None:
@@ -61,11 +61,11 @@ class FrameBank:
         self.keys[band, :, slot, rows] = keys.transpose(0, 1)
         self.labels[band, :, slot, rows] = labels.transpose(0, 1)
         if self.coarse is not None:
-            centred = keys - self.centre
-            rounded = centred.bfloat16()
+            centered = keys - self.center
+            rounded = centered.bfloat16()
             self.coarse[band, :, slot, rows] = rounded.transpose(0, 1)
             self._norms[slot] = max(self._norms[slot], float(rounded.float().norm(dim=-1).max()))
-            self._roundings[slot] = max(self._roundings[slot], float(centred.sub_(rounded).norm(dim=-1).max()))
+            self._roundings[slot] = max(self._roundings[slot], float(centered.sub_(rounded).norm(dim=-1).max()))
 
     def keep(self, numbers: set[int]) -> None:
         """Frees the slots of all other frames."""
@@ -81,7 +81,7 @@ class FrameBank:
             self.labels = labels.new_empty(*grid, labels.shape[2])
             if self.coarse is not None:
                 # any vector would do, since it shifts all of a query's similarities alike
-                self.centre = keys.mean(dim=(0, 1))
+                self.center = keys.mean(dim=(0, 1))
                 self.coarse = keys.new_empty(*grid, keys.shape[2], dtype=torch.bfloat16)
         self.keys, self.labels = (F.pad(held, (0, 0, 0, 0, 0, more)) for held in (self.keys, self.labels))
         if self.coarse is not None:

@@ -21,7 +21,7 @@ Precision = Literal["auto", "fp32", "bf16", "half"]
 
 @dataclass(frozen=True, kw_only=True)
 class PropagationConfig:
-    """How a token finds the labelled tokens it resembles, and how their labels are averaged.
+    """How a token finds the labeled tokens it resembles, and how their labels are averaged.
 
     References (the first frame, and every later frame given labels by hand) are always in the context.
     """

@@ -1,7 +1,7 @@
 """Joints to Gaussian heat maps on the token grid, and back.
 
-A point x (pixels, 0 the centre of the first) lies at cell (x + offset) * w / W - offset of w cells: with `offset` 0.5 a
-cell's index stands for its centre, with 0 for the upper left corner of its pixels, as in the published code (UVC, CRW,
+A point x (pixels, 0 the center of the first) lies at cell (x + offset) * w / W - offset of w cells: with `offset` 0.5 a
+cell's index stands for its center, with 0 for the upper left corner of its pixels, as in the published code (UVC, CRW,
 CropMAE). Both ways use the same rule, so a published joint comes back to within half a cell of where it was.
 """
 
@@ -26,8 +26,8 @@ def keypoints_to_soft(
     """A heat map in [0, 1] for each joint on a grid of (h, w) tokens, after a background that is 1 where all are 0.
 
     points: x and y in pixels of a frame of `size` (H, W); a joint that is NaN has no heat. sigma: in cells.
-    truncate_borders: as published, the Gaussian is centred on the nearest cell and its window cut off towards 0, so
-    that joints near the upper or left border move by one cell. Otherwise it is centred where the joint is, to a
+    truncate_borders: as published, the Gaussian is centered on the nearest cell and its window cut off toward 0, so
+    that joints near the upper or left border move by one cell. Otherwise it is centered where the joint is, to a
     fraction of a cell.
     """
     h, w = grid
@@ -45,7 +45,7 @@ def soft_to_keypoints(
     """Where the joints are, x and y in pixels of a frame of `size` (H, W), and how much of their heat is there.
 
     A joint is the mean of the `top_cells` largest cells of its map, weighted by their values; NaN where no cell has
-    heat. The second value is the heat in these cells over that of as many cells of a Gaussian centred on a cell: in
+    heat. The second value is the heat in these cells over that of as many cells of a Gaussian centered on a cell: in
     [0, 1], and about 1 where the joint was given.
     """
     h, w, _ = soft.shape
@@ -58,19 +58,19 @@ def soft_to_keypoints(
     return points, np.minimum(mass / _ideal_mass(sigma, top_cells), 1)
 
 
-def _profile(centre: float, count: int, sigma: float) -> Float64[np.ndarray, " cells"]:
-    """A Gaussian of height 1 along one axis; zeros for a centre that is NaN."""
-    distance = np.abs(np.arange(count) - centre)
+def _profile(center: float, count: int, sigma: float) -> Float64[np.ndarray, " cells"]:
+    """A Gaussian of height 1 along one axis; zeros for a center that is NaN."""
+    distance = np.abs(np.arange(count) - center)
     return np.where(distance <= _REACH_SIGMAS * sigma, np.exp(-(distance**2) / (2 * sigma**2)), 0)
 
 
-def _published_profile(centre: float, count: int, sigma: float) -> Float64[np.ndarray, " cells"]:
-    """The same, as the published code draws it: a window of whole cells whose ends are cut off towards 0."""
+def _published_profile(center: float, count: int, sigma: float) -> Float64[np.ndarray, " cells"]:
+    """The same, as the published code draws it: a window of whole cells whose ends are cut off toward 0."""
     profile = np.zeros(count)
-    if not np.isfinite(centre):
+    if not np.isfinite(center):
         return profile
     reach = _REACH_SIGMAS * sigma
-    start, stop = int(centre - reach), int(centre + reach + 1)
+    start, stop = int(center - reach), int(center + reach + 1)
     window = np.arange(0, 2 * reach + 1)
     values = np.exp(-((window - (2 * reach + 1) // 2) ** 2) / (2 * sigma**2))
     first, last = max(start, 0), min(stop, count, start + len(window))

@@ -26,7 +26,7 @@ def masks_to_soft(
 ) -> Float[Tensor, "h w C"]:
     """Labels in [0, 1] on a grid of (h, w) tokens, summing to 1 over channels; every other mask value is background.
 
-    mode: `nearest` takes the pixel under each token's centre, as Pillow does (DINO); `bilinear` resizes each object's
+    mode: `nearest` takes the pixel under each token's center, as Pillow does (DINO); `bilinear` resizes each object's
     indicator without antialiasing, as OpenCV does (CRW). keep_small: an object that would be the label of no token gets
     the token it overlaps most; where that is another object's last one, or two such objects want it, they share it.
     """
@@ -35,7 +35,7 @@ def masks_to_soft(
     channel_of_id[list(ids)] = np.arange(1, len(ids) + 1)
     num_channels = len(ids) + 1
     if mode == "nearest":
-        small = torch.from_numpy(channel_of_id[resize_mask(mask, grid, "centre")])
+        small = torch.from_numpy(channel_of_id[resize_mask(mask, grid, "center")])
         soft = F.one_hot(small, num_channels).float()
     else:
         full = torch.from_numpy(channel_of_id[mask])
@@ -53,13 +53,13 @@ def soft_to_mask(
     via: tuple[int, int],
     min_max: bool,
     upsample: Literal["bilinear", "nearest"] = "bilinear",
-    to_native: Literal["centre", "corner"] = "centre",
+    to_native: Literal["center", "corner"] = "center",
 ) -> UInt8[np.ndarray, "H W"]:
     """The mask of (H, W) pixels, with object ids as values, that soft labels stand for.
 
     The labels are upsampled to `via`, the network's input (height, width); the largest channel wins, the first of
-    equals; the result is resized to `size` by nearest neighbour. min_max: first stretch every channel to [0, 1] over
-    the frame (DINO); a channel without contrast counts as 0. to_native: the pixel under each new pixel's `centre`
+    equals; the result is resized to `size` by nearest neighbor. min_max: first stretch every channel to [0, 1] over
+    the frame (DINO); a channel without contrast counts as 0. to_native: the pixel under each new pixel's `center`
     (Pillow) or upper left `corner` (OpenCV).
     """
     _check_ids(ids)
@@ -82,12 +82,12 @@ def _check_ids(ids: Sequence[int]) -> None:
 
 
 def resize_mask(
-    mask: UInt8[np.ndarray, "H W"], size: tuple[int, int], convention: Literal["centre", "corner"]
+    mask: UInt8[np.ndarray, "H W"], size: tuple[int, int], convention: Literal["center", "corner"]
 ) -> UInt8[np.ndarray, "h w"]:
-    """The mask at another (height, width): each new pixel takes the one under its centre (as Pillow does), or under its
+    """The mask at another (height, width): each new pixel takes the one under its center (as Pillow does), or under its
     upper left corner (as OpenCV does)."""
     height, width = size
-    if convention == "centre":
+    if convention == "center":
         return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
     rows = np.arange(height) * mask.shape[0] // height
     columns = np.arange(width) * mask.shape[1] // width

@@ -45,7 +45,7 @@ _CODE_ALONE = "size and scoring as in the code, the rest, published for DAVIS al
 CRW = (
     _CRW,
     on_ytvos(_CRW),
-    replace(on_vip(_CRW, _CODE_ALONE), first_labels_via="input", to_native="centre"),
+    replace(on_vip(_CRW, _CODE_ALONE), first_labels_via="input", to_native="center"),
     on_jhmdb(_CRW, UVC_JOINTS, _CODE_ALONE),
 )
 
@@ -61,7 +61,7 @@ _VFS = replace(
     first_labels="nearest",
     upsample_to="frame",
     min_max=True,
-    to_native="centre",
+    to_native="center",
 )
 VFS = (
     _VFS,
@@ -80,7 +80,7 @@ _DUL = replace(
     name="dul",
     source="DUL (Araslanov et al., NeurIPS 2021), infer_vos.py with ResNet-18, res4 at stride 8 and frames of "
     "their own size; here both sides are floored to a multiple of 16. Masks are interpolated with aligned corners "
-    "there, with half-pixel centres here.",
+    "there, with half-pixel centers here.",
     features=replace(_CRW.features, size=InputSize(native=True, multiple=16)),
     propagation=replace(_CRW.propagation, late_objects="own_context"),
     upsample_to="frame",
@@ -109,7 +109,7 @@ def _cropmae_vip(davis: Protocol, top_k: int, radius: int, extension: str = "") 
         extension=extension,
         propagation=propagation,
         first_labels_via="input",
-        to_native="centre",
+        to_native="center",
     )
 
 
@@ -129,7 +129,7 @@ CROPMAE_480X880 = (
 _SIAMMAE = replace(
     _CROPMAE,
     name="siammae",
-    source="SiamMAE (Gupta et al. 2023, arXiv:2305.14344), table 4b: top-k, queue and neighbourhood for DAVIS, VIP and "
+    source="SiamMAE (Gupta et al. 2023, arXiv:2305.14344), table 4b: top-k, queue and neighborhood for DAVIS, VIP and "
     "JHMDB. Its evaluation code was not released; temperature, sizes and everything else are CropMAE's, as a choice. "
     "Scored at the data set's own size.",
     scoring_size=None,
@@ -147,7 +147,7 @@ def _catmae(patch: int, *, radius: int, top_k: int, temperature: float) -> tuple
         _CROPMAE,
         name=f"catmae_s{patch}",
         source=f"CatMAE (Jiang et al. 2023, arXiv:2311.00961), DAVIS.md for ViT-S/{patch}: CRW's code on a copy of "
-        "DAVIS at 480x880 that Pillow made by nearest neighbour, frames as well as masks.",
+        "DAVIS at 480x880 that Pillow made by nearest neighbor, frames as well as masks.",
         propagation=replace(_CRW.propagation, radius=radius, top_k=top_k, temperature=temperature),
         scoring_resize="nearest",
     )

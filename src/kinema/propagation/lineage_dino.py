@@ -27,7 +27,7 @@ _DINO = Protocol(
     first_labels="nearest",
     keep_small=False,
     min_max=True,
-    to_native="centre",
+    to_native="center",
 )
 DINO_480P = (_DINO, on_ytvos(_DINO), *at_uvc_sizes(_DINO))
 
@@ -35,7 +35,7 @@ _RSP = replace(
     _DINO,
     name="rsp",
     source="RSP (Jang et al. 2024, arXiv:2406.07398), README: DINO's script with other numbers, on a copy of DAVIS at "
-    "480x880 that Pillow made by nearest neighbour, frames as well as masks; the script makes 480x832 of it. That the "
+    "480x880 that Pillow made by nearest neighbor, frames as well as masks; the script makes 480x832 of it. That the "
     "copy's frames were compressed as JPEG once more is not repeated here.",
     propagation=replace(_DINO.propagation, context=30, radius=30, top_k=7, normalization="exp_divide"),
     scoring_size=(480, 880),
@@ -48,7 +48,7 @@ _INO_DAVIS = replace(
     name="ino_davis",
     source="INO (Pan et al. 2022, arXiv:2203.15312), infer_vos.sh for DAVIS with a ViT-S/8: block 7 of 12, the sixth "
     "from the end, and the final norm. Given masks reach the grid by bilinear interpolation with aligned corners "
-    "there, with half-pixel centres here.",
+    "there, with half-pixel centers here.",
     features=replace(_DINO.features, size=InputSize(short_side=480, multiple=8), layer=-6),
     propagation=replace(
         _DINO.propagation, context=10, radius=40, normalization="exp_divide", late_objects="own_context"

@@ -1,4 +1,4 @@
-"""What an evaluation protocol is: every choice between a labelled frame and a score. Free of torch."""
+"""What an evaluation protocol is: every choice between a labeled frame and a score. Free of torch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -25,17 +25,17 @@ class JointSettings:
     sigma_cells: float = 0.5
     """Standard deviation of a joint's Gaussian, in token cells."""
     truncate_borders: bool = False
-    """Centre the Gaussian on a whole cell and cut its window off towards 0, as the published code does: joints within a
-    cell of the upper or left border move by one cell. False: centred where the joint is."""
+    """Center the Gaussian on a whole cell and cut its window off toward 0, as the published code does: joints within a
+    cell of the upper or left border move by one cell. False: centered where the joint is."""
     top_cells: int = 5
     """A joint is the weighted mean of its map's largest cells."""
     offset_cells: float = 0.5
-    """Where in a cell its index lies: 0.5 is its centre, 0 the upper left corner, as published."""
+    """Where in a cell its index lies: 0.5 is its center, 0 the upper left corner, as published."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Everything between a video with a labelled frame and its masks that changes the score.
+    """Everything between a video with a labeled frame and its masks that changes the score.
 
     `dataclasses.asdict` of it is JSON, and is written beside every result; `protocol_from` reads it back.
     """
@@ -55,7 +55,7 @@ class Protocol:
     """How given masks reach the token grid (`labels.masks_to_soft`)."""
     first_labels_via: Literal["frame", "input"] = "frame"
     """The size they start from: the frame's, or the network's input size, to which they are resized before by nearest
-    neighbour (the pixel under each upper left corner)."""
+    neighbor (the pixel under each upper left corner)."""
     keep_small: bool
     """Give a token to an object that is too small to have one on the grid."""
     upsample: Literal["bilinear", "nearest"] = "bilinear"
@@ -65,12 +65,12 @@ class Protocol:
     size by `to_native`; or at the frame's own size at once."""
     min_max: bool
     """Stretch every channel to [0, 1] over the upsampled frame before the arg-max."""
-    to_native: Literal["centre", "corner"]
-    """Nearest neighbour from the input size to the frame's own: the pixel under the centre of the new one (Pillow), or
+    to_native: Literal["center", "corner"]
+    """Nearest neighbor from the input size to the frame's own: the pixel under the center of the new one (Pillow), or
     under its upper left corner (OpenCV)."""
     scoring_size: tuple[int, int] | None = None
     """(height, width) of the resized copy of the data set that is propagated and scored in its place: frames by
-    `scoring_resize`, masks (truth and given ones) by nearest neighbour. None: the data set itself."""
+    `scoring_resize`, masks (truth and given ones) by nearest neighbor. None: the data set itself."""
     scoring_resize: Interpolation = "bilinear"
     """How the frames of that copy are made."""
     joints: JointSettings = JointSettings()

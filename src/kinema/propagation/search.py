@@ -101,15 +101,15 @@ def _uncertain(
 ) -> Bool[Tensor, "n"]:
     """Whether a key that bf16 put behind the last candidate may belong before the last one kept.
 
-    With q' and k' for what bf16 makes of a query q and a centred key k, q·k - q'·k' = (q - q')·k' + q·(k - k'), and by
+    With q' and k' for what bf16 makes of a query q and a centered key k, q·k - q'·k' = (q - q')·k' + q·(k - k'), and by
     Cauchy and Schwarz that is at most |q - q'| |k'| + |q| |k - k'|. Sums in fp32 and the rounding of the result to bf16
     (a relative 2**-8) come on top.
     """
     length = queries.norm(dim=1)
     bound = (queries - queries.bfloat16()).norm(dim=1) * bank.largest_norm + length * bank.largest_rounding
-    bound += 4 * queries.shape[1] * 2**-24 * length * (bank.largest_norm + bank.centre.norm())
+    bound += 4 * queries.shape[1] * 2**-24 * length * (bank.largest_norm + bank.center.norm())
     bound += coarse.abs().nan_to_num(posinf=0) / 250
-    return (coarse + bound >= exact - queries @ bank.centre) & (coarse > -torch.inf)
+    return (coarse + bound >= exact - queries @ bank.center) & (coarse > -torch.inf)
 
 
 def _nothing(queries: Float[Tensor, "N D"], keep: int) -> Found:

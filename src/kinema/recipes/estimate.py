@@ -33,7 +33,7 @@ class Estimate:
     peak_lr: float
     parameters: int
     memory_gib: float
-    """Of the computing device, for weights, optimiser and one accumulated part's activations."""
+    """Of the computing device, for weights, optimizer and one accumulated part's activations."""
     seconds: float
     """Of computing, from `clips_per_s`."""
     clips_per_s: float

@@ -177,7 +177,7 @@ def finetune_imagenet_vitb16() -> FineTuneRecipe:
     Command: torchrun --nproc-per-node 8 -m kinema finetune finetune_imagenet_vitb16 --dataset folders --test val
     --root $DATA/imagenet --weights runs/mae_vitb16 --out runs/ft
     Cost: 53 GFLOP an image and step.
-    Published result: 83.6 top-1 on one centre crop. Theirs is cut from 256 pixels; ours is the whole shorter side.
+    Published result: 83.6 top-1 on one center crop. Theirs is cut from 256 pixels; ours is the whole shorter side.
     """
     augmented = replace(_AUGMENTED, rand_augment=RandAugment(num_ops=2, magnitude=9.0))
     return FineTuneRecipe(
@@ -219,7 +219,7 @@ def finetune_k400_vicmae_vitb16() -> FineTuneRecipe:
 
 
 def finetune_cpu() -> FineTuneRecipe:
-    """A few dozen labelled clips in minutes on a processor, from small weights: 16 frames at their own size.
+    """A few dozen labeled clips in minutes on a processor, from small weights: 16 frames at their own size.
 
     Command: kinema finetune finetune_cpu --dataset folders --root clips/ --weights runs/cpu --out runs/ft
     Cost: 44 CPU seconds for 40 steps of ViT-Ti on 8 frames of 112 pixels.

@@ -1,4 +1,4 @@
-"""A fine-tuning run: labelled files and weights to a classifier, and what it says on the test set."""
+"""A fine-tuning run: labeled files and weights to a classifier, and what it says on the test set."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kinema.benchmark.classification import ClassifierResult, classify
-from kinema.benchmark.recognition import LabelledData
-from kinema.datasets.actions import LabelledSet, read_labelled
-from kinema.datasets.labelled import labelled_items
+from kinema.benchmark.recognition import LabeledData
+from kinema.datasets.actions import LabeledSet, read_labeled
+from kinema.datasets.labeled import labeled_items
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError, WeightsError
@@ -19,7 +19,7 @@ from kinema.models.vit import ViT
 from kinema.ops.collectives import failing_together
 from kinema.pipeline.load import load
 from kinema.pipeline.results import output_folder
-from kinema.recipes.build import initialised
+from kinema.recipes.build import initialized
 from kinema.recipes.hooks import export_hooks, renew_report
 from kinema.recipes.recipe import FineTuneRecipe
 from kinema.recipes.run import Run, train
@@ -53,12 +53,12 @@ def silent() -> AbstractContextManager[Report]:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneRequest:
-    """What a person asks for: a recipe, on which labelled files, from which weights, into which folder."""
+    """What a person asks for: a recipe, on which labeled files, from which weights, into which folder."""
 
     name: str
     """Of the recipe."""
     recipe: FineTuneRecipe
-    labelled: LabelledData
+    labeled: LabeledData
     weights: str
     """As `pipeline.load` takes them, pixels left out."""
     out: Path
@@ -67,11 +67,11 @@ class FineTuneRequest:
 
     def items(self) -> list[MediaItem]:
         """What is trained on."""
-        return labelled_items(self.labelled.read()[0])
+        return labeled_items(self.labeled.read()[0])
 
     def new_method(self) -> FineTune:
         """The recipe's classifier around an encoder of the weights' kind, all of it with fresh weights."""
-        num_classes = len(self.labelled.read()[0].class_names)
+        num_classes = len(self.labeled.read()[0].class_names)
         encoder, source = self.encoder()
         return _new_method(self.recipe, encoder.config, num_classes, source)
 
@@ -89,12 +89,12 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
     """Trains from the weights, or from where a run of the same request stopped, then tests; `out` gets both.
 
     The classifier of the last step is tested: nothing is chosen on the test set. No result where it was interrupted.
-    Raises the errors of `recipes.run.train`, DatasetError for labelled data that do not belong together, WeightsError
+    Raises the errors of `recipes.run.train`, DatasetError for labeled data that do not belong together, WeightsError
     for weights that are not the recipe's size.
     """
     recipe = request.recipe
-    train_set, test_set = request.labelled.read()
-    items = labelled_items(train_set)
+    train_set, test_set = request.labeled.read()
+    items = labeled_items(train_set)
 
     def method(finished_steps: int) -> Method:
         num_classes = len(train_set.class_names)
@@ -112,7 +112,7 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
         items=items,
         data=recipe.data,
         train=recipe.train,
-        description=described(request.name, recipe, items, [request.labelled.root], request.weights),
+        description=described(request.name, recipe, items, [request.labeled.root], request.weights),
         fresh=request.fresh,
         method=method,
         hooks=lambda built, dataset: _hooks(request, built, dataset, train_set, test_set),
@@ -126,7 +126,7 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
             saved = load_classifier(request.out)
         own = saved.facts.reading
         reading = replace(recipe.reading(own.size), mean=own.mean, std=own.std)
-        test = _Test(saved=saved, labelled=request.labelled, files=test_set, reading=reading)
+        test = _Test(saved=saved, labeled=request.labeled, files=test_set, reading=reading)
         unread = {row["path"] for row in trained.state.skipped}
         result = test.result(ranks, recipe.data.num_workers, reporting, train_files=len(items) - len(unread))
         if ranks.is_first:
@@ -137,7 +137,7 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
 
 def evaluate(
     weights: Path,
-    labelled: LabelledData,
+    labeled: LabeledData,
     out: Path | None,
     *,
     reading: ClipReading,
@@ -149,10 +149,10 @@ def evaluate(
 
     out: a new folder for `result.json`. DatasetError where the split names other classes than the classifier's.
     """
-    files = read_labelled(labelled.dataset, labelled.root, labelled.test, fold=labelled.fold)
+    files = read_labeled(labeled.dataset, labeled.root, labeled.test, fold=labeled.fold)
     saved = load_classifier(weights)
     _check_names(saved, files)
-    test = _Test(saved=saved, labelled=labelled, files=files, reading=reading)
+    test = _Test(saved=saved, labeled=labeled, files=files, reading=reading)
     with joined_ranks(device) as ranks:
         folder = out if ranks.is_first else None
         with nullcontext() if folder is None else output_folder(folder):
@@ -167,8 +167,8 @@ class _Test:
     """Which classifier is tested on what."""
 
     saved: SavedClassifier
-    labelled: LabelledData
-    files: LabelledSet
+    labeled: LabeledData
+    files: LabeledSet
     reading: ClipReading
 
     def result(
@@ -181,7 +181,7 @@ class _Test:
             summary=scores.summary,
             test_files=scores.test_files,
             unreadable=scores.unreadable,
-            data=self.labelled.as_json(),
+            data=self.labeled.as_json(),
             classes=len(self.files.class_names),
             train_files=train_files,
             reading=self.reading,
@@ -197,7 +197,7 @@ def _new_method(recipe: FineTuneRecipe, encoder: ViTConfig, num_classes: int, so
         image_size=recipe.method.image_size or encoder.image_size,
         tubelet_size=recipe.method.tubelet_size,
     )
-    return initialised(
+    return initialized(
         lambda: FineTune(
             recipe.method,
             config,
@@ -222,7 +222,7 @@ def _check_size(encoder: ViTConfig, config: FineTuneConfig, weights: str) -> Non
         )
 
 
-def _check_names(saved: SavedClassifier, test_set: LabelledSet) -> None:
+def _check_names(saved: SavedClassifier, test_set: LabeledSet) -> None:
     own = saved.facts.class_names
     if own != test_set.class_names:
         odd = sorted({*own} ^ {*test_set.class_names})
@@ -234,7 +234,7 @@ def _check_names(saved: SavedClassifier, test_set: LabelledSet) -> None:
 
 
 def _hooks(
-    request: FineTuneRequest, method: Method, dataset: MediaDataset, train_set: LabelledSet, test_set: LabelledSet
+    request: FineTuneRequest, method: Method, dataset: MediaDataset, train_set: LabeledSet, test_set: LabeledSet
 ) -> list[Hook]:
     assert isinstance(method, FineTune)
     recipe = request.recipe

@@ -169,7 +169,7 @@ def ino_vitt16_cpu() -> Recipe:
 
     Views are small parts of the frame, so that things have about the size in training that they have at 480 pixels;
     few prototypes and a fast teacher, as suits a thousand steps. Every clip of a batch is of another video: of 16 clips
-    from four videos class tokens have little to tell apart, and drift towards even answers.
+    from four videos class tokens have little to tell apart, and drift toward even answers.
     Command: kinema pretrain ino_vitt16_cpu --data clips/ --out runs/ino
     Cost and result: docs/results.md.
     """

@@ -23,7 +23,7 @@ BY_KIND = DataConfig(
     images=True,
     repeats=1,
 )
-"""As the paper: time is what changes a video's views, colour and blur an image's."""
+"""As the paper: time is what changes a video's views, color and blur an image's."""
 
 
 def vicmae_vitb16_k400_in1k() -> Recipe:
@@ -126,7 +126,7 @@ def mocov3_vits16() -> Recipe:
 def simclr_vits16() -> Recipe:
     """SimCLR with a ViT-S/16 on images (Chen et al. 2020, arXiv:2002.05709): all other views are negatives.
 
-    Optimised as MoCo v3, whose authors trained SimCLR with a ViT so; the patch embedding is learned.
+    Optimized as MoCo v3, whose authors trained SimCLR with a ViT so; the patch embedding is learned.
     Command: torchrun --nproc-per-node 8 -m kinema pretrain simclr_vits16 --data $DATA/imagenet/train --out runs/simclr
     Cost and result: none measured here.
     """
@@ -150,7 +150,7 @@ def simclr_vits16() -> Recipe:
 def simsiam_vits16() -> Recipe:
     """SimSiam with a ViT-S/16 on images (Chen & He 2021, arXiv:2011.10566): no negatives, no moving average.
 
-    Heads as published (2048 channels, a predictor that narrows to 512), optimised as MoCo v3.
+    Heads as published (2048 channels, a predictor that narrows to 512), optimized as MoCo v3.
     Command: torchrun --nproc-per-node 8 -m kinema pretrain simsiam_vits16 --data $DATA/imagenet/train --out runs/siam
     Cost and result: none measured here. The log warns in words if it collapses.
     """

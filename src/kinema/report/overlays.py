@@ -11,16 +11,16 @@ from kinema.errors import ConfigError
 from kinema.palette import voc_palette
 
 BACKGROUND_ID, VOID_ID = 0, 255
-PAPER, INK = 255, 50  # grey levels of a sheet and of the words on it
+PAPER, INK = 255, 50  # gray levels of a sheet and of the words on it
 _LINE, _EDGE = (255, 255, 255), (0, 0, 0)  # between points; around dots and names
 
 
 def overlay(
     frame: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], *, opacity: float = 0.5
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The frame with each object tinted in its colour, and a line of the full colour just inside it.
+    """The frame with each object tinted in its color, and a line of the full color just inside it.
 
-    Colours are those of DAVIS and VOC, as bright as they get: the palette's own are lost on dark scenes.
+    Colors are those of DAVIS and VOC, as bright as they get: the palette's own are lost on dark scenes.
 
     mask: object ids; background (0) and void (255) stay as they are. opacity: of the tint, in [0, 1]. The line is 1
     pixel wide, 2 where the shorter side has 320 pixels or more. ConfigError for an opacity outside its range.
@@ -44,7 +44,7 @@ def overlay_points(
     lines: Sequence[tuple[int, int]] = (),
     dot: float = 0.01,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The frame with a dot and a name for each point, in a colour of its own, and lines between pairs of points.
+    """The frame with a dot and a name for each point, in a color of its own, and lines between pairs of points.
 
     points: x and y in pixels; one that is NaN is not drawn, nor a line that ends there. A name that would cover another
     is left out. lines: pairs of indices. dot: radius as a share of the frame's shorter side; at least 2 pixels.
@@ -71,7 +71,7 @@ def overlay_points(
 
 
 def _hue(number: int, count: int) -> tuple[int, int, int]:
-    """One of `count` colours that differ as much as hues can."""
+    """One of `count` colors that differ as much as hues can."""
     red, green, blue = hsv_to_rgb(number / count, 0.9, 1)
     return round(255 * red), round(255 * green), round(255 * blue)
 
@@ -88,10 +88,10 @@ def overlay_maps(
     high: Float32[np.ndarray, " C"],
     opacity: float = 0.7,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The frame under the heat of its maps: one channel from dark to bright, several each in a colour of its own.
+    """The frame under the heat of its maps: one channel from dark to bright, several each in a color of its own.
 
     low, high: values of each channel at which the frame shows through entirely, and at which `opacity`, in [0, 1], of
-    the colour lies over it; values beyond them count as they do.
+    the color lies over it; values beyond them count as they do.
     """
     span = np.where(high > low, high - low, 1)
     heat = np.clip((values - low) / span, 0, 1)  # (H, W, C)
@@ -164,7 +164,7 @@ def _check_sheet(frames: Sequence[np.ndarray], *, columns: int, labels: Sequence
 
 
 def caption(text: str, *, width: int) -> UInt8[np.ndarray, "h W 3"]:
-    """One line of dark text on white, centred in `width` pixels; it ends in … where the whole does not fit.
+    """One line of dark text on white, centered in `width` pixels; it ends in … where the whole does not fit.
 
     The height depends on the width only, so that captions of pictures of one size line up.
     """
@@ -175,6 +175,6 @@ def caption(text: str, *, width: int) -> UInt8[np.ndarray, "h W 3"]:
         text = text[:-1]
         shown = f"{text.rstrip()}…" if text else ""
     bar = Image.new("RGB", (width, round(1.6 * size)), (PAPER,) * 3)
-    centre = (width / 2, bar.height / 2)
-    ImageDraw.Draw(bar).text(centre, shown, font=font, fill=(INK,) * 3, anchor="mm")
+    center = (width / 2, bar.height / 2)
+    ImageDraw.Draw(bar).text(center, shown, font=font, fill=(INK,) * 3, anchor="mm")
     return np.asarray(bar)

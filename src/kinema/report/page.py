@@ -84,7 +84,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequ
 
 
 def paragraph(text: str) -> str:
-    """A sentence in a quiet colour."""
+    """A sentence in a quiet color."""
     return f'<p class="note">{escape(text)}</p>' if text else ""
 
 

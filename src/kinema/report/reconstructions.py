@@ -8,7 +8,7 @@ from kinema.errors import ConfigError
 from kinema.methods.method import Reconstruction
 from kinema.report.overlays import caption, contact_sheet
 
-HIDDEN = 128  # grey level of a patch that the encoder did not see
+HIDDEN = 128  # gray level of a patch that the encoder did not see
 GAP = 6
 LEGIBLE_WIDTH = 192
 """Pixels that the frame of a pair has at least; a clip's, of which there are many side by side, half as many."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from kinema.benchmark.recognition import LabelledData
+from kinema.benchmark.recognition import LabeledData
 from kinema.errors import ConfigError, DatasetError
 from kinema.ops.precision import resolve_device, resolve_precision
 from kinema.studies.dials import Dialled, dialled
@@ -60,7 +60,7 @@ def _wanted(settings: Evaluations) -> Iterator[Evaluation]:
     if settings.dials:
         yield from dialled(settings.dials, settings)
     if settings.dataset and settings.root:
-        data = LabelledData(dataset=settings.dataset, root=settings.root)
+        data = LabeledData(dataset=settings.dataset, root=settings.root)
         yield from (
             Probed(kind="knn", data=data, settings=settings),
             Probed(kind="linear", data=data, settings=settings),

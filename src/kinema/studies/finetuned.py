@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kinema.benchmark.recognition import LabelledData
+from kinema.benchmark.recognition import LabeledData
 from kinema.benchmark.run import Report
 from kinema.features import FeatureExtractor
 from kinema.files import write_json
@@ -24,7 +24,7 @@ _RECIPE = "finetune_cpu"
 class FineTuned:
     """Top-1 of a fine-tuned classifier (`evaluate.Evaluation`)."""
 
-    data: LabelledData
+    data: LabeledData
     settings: Evaluations
     measure: str = "fine-tuned top-1"
     """Its name in tables."""
@@ -49,7 +49,7 @@ class FineTuned:
         request = FineTuneRequest(
             name=_RECIPE,
             recipe=self._recipe(),
-            labelled=self.data,
+            labeled=self.data,
             weights=extractor.source.source,
             out=run,
             device=str(extractor.device),

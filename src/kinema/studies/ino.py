@@ -45,7 +45,7 @@ def _losses() -> Question:
 def _consistency() -> Question:
     return Question(
         name="consistency",
-        asks="Of what must neighbouring frames be consistent?",
+        asks="Of what must neighboring frames be consistent?",
         arms=(
             _student(name="affinities"),
             _student(name="features", changes={"method.consistency_of": "feature"}),
@@ -84,8 +84,8 @@ def _targets() -> Question:
     return Question(
         name="targets",
         asks="What keeps the teacher from collapse?",
-        arms=(_student(name="centring"), _student(name="Sinkhorn", changes={"method.targets": "sinkhorn"})),
-        source="DINOv2 prefers Sinkhorn, at another scale; the paper centres",
+        arms=(_student(name="centering"), _student(name="Sinkhorn", changes={"method.targets": "sinkhorn"})),
+        source="DINOv2 prefers Sinkhorn, at another scale; the paper centers",
     )
 
 

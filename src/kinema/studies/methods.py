@@ -11,9 +11,9 @@ _CONTRAST_ALONE = {
     "method.contrast": 1.0,
     "method.mask_ratio": 0.0,
     "data.transform.photometric.jitter": COLORS.jitter,
-    "data.transform.photometric.grey": COLORS.grey,
+    "data.transform.photometric.gray": COLORS.gray,
 }
-"""SimCLR with two frames of a video as views, colours always, and the mean token."""
+"""SimCLR with two frames of a video as views, colors always, and the mean token."""
 _DINO = {
     "method.masked_tokens": 0.0,
     "method.consistency": 0.0,

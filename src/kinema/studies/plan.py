@@ -48,7 +48,7 @@ class PlannedRun:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps it takes; 0 where nothing is trained."""
+        """Optimizer steps it takes; 0 where nothing is trained."""
         return (self.recipe.train.steps or 0) if self.is_trained else 0
 
     @property

@@ -1,4 +1,4 @@
-"""Recognition as a study measures it: k-NN and linear top-1 on labelled clips or images."""
+"""Recognition as a study measures it: k-NN and linear top-1 on labeled clips or images."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from kinema.benchmark.recognition import LabelledData, ProbeKind, probe
+from kinema.benchmark.recognition import LabeledData, ProbeKind, probe
 from kinema.benchmark.run import Report
 from kinema.features import FeatureExtractor
 from kinema.studies.propagation import digest
@@ -25,7 +25,7 @@ class Probed:
     """Top-1 of a probe on frozen features (`evaluate.Evaluation`)."""
 
     kind: ProbeKind
-    data: LabelledData
+    data: LabeledData
     settings: Evaluations
 
     @property
@@ -72,7 +72,7 @@ class Probed:
         ).summary
 
 
-def of_data(data: LabelledData, extractor: FeatureExtractor) -> dict[str, str]:
+def of_data(data: LabeledData, extractor: FeatureExtractor) -> dict[str, str]:
     """Which files and which network a number is of, beside what was asked for: either may change under one name."""
     listed = blake2b(digest_size=8)
     for split in data.read():

@@ -42,7 +42,7 @@ class Evaluations:
     sequences: tuple[str, ...] = ()
     """Only these of the list; of `dials` all are measured."""
     dataset: str | None = None
-    """Labelled clips or images: ucf101, hmdb51, kinetics, ssv2, folders or list; k-NN and linear top-1."""
+    """Labeled clips or images: ucf101, hmdb51, kinetics, ssv2, folders or list; k-NN and linear top-1."""
     root: Path | None = None
     """Their root."""
     finetune_steps: int | None = None

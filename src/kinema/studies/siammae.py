@@ -77,14 +77,14 @@ def _augmentation() -> Question:
     colored = {"data.transform.photometric.jitter": (0.4, 0.4, 0.4, 0.1)}
     return Question(
         name="augmentation",
-        asks="The middle of the frame, crop and flip, or colours as well?",
+        asks="The middle of the frame, crop and flip, or colors as well?",
         arms=(
             Arm(name="middle, no flip", changes=middle),
             Arm(name="crop, flip"),
-            Arm(name="crop, flip, colour", changes=colored),
+            Arm(name="crop, flip, color", changes=colored),
         ),
-        order=(("crop, flip",), ("crop, flip, colour",)),
-        source="CropMAE's ablation of the same knob as notes on it report: 60.4 without, 56.2 with colour jitter",
+        order=(("crop, flip",), ("crop, flip, color",)),
+        source="CropMAE's ablation of the same knob as notes on it report: 60.4 without, 56.2 with color jitter",
     )
 
 
@@ -92,7 +92,7 @@ def _target() -> Question:
     return Question(
         name="target",
         asks="Are a patch's mean and contrast taken out of what is predicted?",
-        arms=(Arm(name="normalised"), Arm(name="raw pixels", changes={"method.target": "raw"})),
+        arms=(Arm(name="normalized"), Arm(name="raw pixels", changes={"method.target": "raw"})),
         source=_NO_ORDER,
     )
 

@@ -32,7 +32,7 @@ class Verdict:
 class Chance:
     """How far two arms' means come apart by chance, as the arms that have several seeds tell.
 
-    Seeds are blocks where all of these have the same ones: an initialisation or an order of clips that suits all arms
+    Seeds are blocks where all of these have the same ones: an initialization or an order of clips that suits all arms
     alike is no difference between them. Else arms are taken as independent samples of one variance.
     """
 

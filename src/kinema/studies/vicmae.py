@@ -70,12 +70,12 @@ def _negatives() -> Question:
 
 
 def _augmentation() -> Question:
-    no_colours = {
+    no_colors = {
         "data.image_transform.photometric.jitter": (0.0, 0.0, 0.0, 0.0),
-        "data.image_transform.photometric.grey": 0.0,
+        "data.image_transform.photometric.gray": 0.0,
         "data.image_transform.photometric.blur": 0.0,
     }
-    colours_of_videos = {"data.transform.photometric": replace(COLORS, blur=0.5)}
+    colors_of_videos = {"data.transform.photometric": replace(COLORS, blur=0.5)}
     no_crops = {
         f"data.{kind}.{name}": value
         for kind in ("transform", "image_transform")
@@ -83,12 +83,12 @@ def _augmentation() -> Question:
     }
     return Question(
         name="augmentation",
-        asks="What changes the views: colours of images, crops, or both?",
+        asks="What changes the views: colors of images, crops, or both?",
         arms=(
-            Arm(name="colours alone", changes=no_crops, published=65.40),
-            Arm(name="crops alone", changes=no_colours, published=66.03),
+            Arm(name="colors alone", changes=no_crops, published=65.40),
+            Arm(name="crops alone", changes=no_colors, published=66.03),
             Arm(name="both", published=67.66),
-            Arm(name="both, and colours of videos", changes=colours_of_videos),
+            Arm(name="both, and colors of videos", changes=colors_of_videos),
         ),
         source=_SOURCE.format("augmentation"),
         measure=_MEASURE,

@@ -45,9 +45,9 @@ def _target() -> Question:
         name="target",
         asks="What is predicted of a hidden tubelet?",
         arms=(
-            Arm(name="all frames, normalised", published=69.6),
+            Arm(name="all frames, normalized", published=69.6),
             Arm(name="every other frame", changes={"method.target_frames": "half"}),
-            Arm(name="the centre frame", changes={"method.target_frames": "center"}, published=63.0),
+            Arm(name="the center frame", changes={"method.target_frames": "center"}, published=63.0),
             Arm(name="raw pixels", changes={"method.target": "raw"}),
         ),
         source=_SOURCE,

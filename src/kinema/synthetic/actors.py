@@ -26,7 +26,7 @@ class Actor:
     """A body and its motion; arrays hold one value a frame."""
 
     body: Body
-    centres: Float[np.ndarray, "T 2"]
+    centers: Float[np.ndarray, "T 2"]
     """Image position of the body's origin: x, y in zero-based pixels."""
     angles: Float[np.ndarray, " T"]
     """Radians, clockwise in the image."""
@@ -40,7 +40,7 @@ class Actor:
         time_s = float(self.times_s[frame])
         placed = self.body.frames_at(time_s).astype(np.float64)
         warped = np.array([placed[part] @ (*point, 1.0) for part, point in points])
-        return self.warp.undo(warped, time_s) @ self.turn(frame).T + self.centres[frame]
+        return self.warp.undo(warped, time_s) @ self.turn(frame).T + self.centers[frame]
 
     def turn(self, frame: int) -> Float[np.ndarray, "2 2"]:
         """The linear map from body units to pixels in a frame."""
@@ -98,14 +98,14 @@ def _make_actor(
         first = 3 * (index - 1) % len(CREATURE_CATEGORIES)
         body = make_creature(rng, first_category=first, **body_look)
     start, roam = _territories(config, strip, margin=(0.55 if index == 0 else 0.35) * size)
-    centres = path(rng, times_s, start=start, roam=roam, speed=dials.speed * config.height)
+    centers = path(rng, times_s, start=start, roam=roam, speed=dials.speed * config.height)
     base, turn = (0.0, 0.4) if index == 0 else (rng.uniform(-np.pi, np.pi), 1.0)
     grow = np.log(1 + dials.scaling)
     if late:
-        centres = _enter(rng, centres, config, reach=(body.reach + MAX_WARP) * size * (1 + dials.scaling))
+        centers = _enter(rng, centers, config, reach=(body.reach + MAX_WARP) * size * (1 + dials.scaling))
     return Actor(
         body=body,
-        centres=centres,
+        centers=centers,
         angles=base + turn * np.radians(dials.rotation) * drift(rng, times_s),
         sizes=size * np.exp(grow * drift(rng, times_s)),
         warp=draw_warp(rng, amplitude=MAX_WARP * dials.deformation),
@@ -132,16 +132,16 @@ def _shrunk(box: Box, margin: float) -> Box:
 
 
 def _enter(
-    rng: np.random.Generator, centres: Float[np.ndarray, "T 2"], config: SceneConfig, *, reach: float
+    rng: np.random.Generator, centers: Float[np.ndarray, "T 2"], config: SceneConfig, *, reach: float
 ) -> Float[np.ndarray, "T 2"]:
     """The same path reached from beyond the left or right border at a frame drawn from the first 70 % of the clip."""
-    last = len(centres) - 1
+    last = len(centers) - 1
     if last == 0:
-        return centres
+        return centers
     stops = range(ANNOTATION_STRIDE, int(0.7 * last) + 1, ANNOTATION_STRIDE) or range(last, last + 1)
     arrival = int(rng.choice(list(stops)))
     frames = min(ENTRY_FRAMES, arrival)
-    outside_x = -reach if centres[arrival, 0] < config.width / 2 else config.width + reach
-    outside = np.array([outside_x, centres[arrival, 1]])
-    progress = np.clip((np.arange(len(centres)) - arrival + frames) / frames, 0, 1)[:, None]
-    return outside + progress * (centres - outside)
+    outside_x = -reach if centers[arrival, 0] < config.width / 2 else config.width + reach
+    outside = np.array([outside_x, centers[arrival, 1]])
+    progress = np.clip((np.arange(len(centers)) - arrival + frames) / frames, 0, 1)[:, None]
+    return outside + progress * (centers - outside)

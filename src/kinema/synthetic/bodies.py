@@ -44,7 +44,7 @@ class Part:
     distance: Field
     """Signed distance to the outline in texels, negative inside; the shape is its linearly interpolated zero level."""
     origin: Point
-    """The hinge in texels (x, y); texel centres at integers."""
+    """The hinge in texels (x, y); texel centers at integers."""
 
 
 @dataclass(frozen=True, kw_only=True)

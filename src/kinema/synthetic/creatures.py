@@ -40,7 +40,7 @@ def make_creature(
             phase=rng.random(),
         )
         pattern = draw_style(rng).pattern if k else style.pattern
-        part_style = Style(colours=np.roll(style.colours, k, axis=0), pattern=pattern)
+        part_style = Style(colors=np.roll(style.colors, k, axis=0), pattern=pattern)
         category = CREATURE_CATEGORIES[(first_category + k) % len(CREATURE_CATEGORIES)]
         look = {"style": part_style, "category": category, "depth": int(rng.choice([-1, 1])) if k else 0}
         shape = trunk if k == 0 else _attachment(rng, angle)

@@ -57,7 +57,7 @@ _JOINTS: tuple[tuple[str, Point], ...] = (
 )
 """neck, belly, face; then right and left shoulder, hip, elbow, knee, wrist, ankle: JHMDB's order."""
 SKIN = np.array([[236, 188, 150], [206, 150, 112], [150, 98, 66], [96, 60, 42]], np.float32)
-"""Colours of skin: red, green, blue."""
+"""Colors of skin: red, green, blue."""
 
 
 def _both_sides() -> dict[str, _Limb]:
@@ -86,9 +86,9 @@ def make_figure(rng: np.random.Generator, *, style: Style, texels_per_unit: floa
     skin = SKIN[int(rng.integers(len(SKIN)))]
     tones = skin * np.linspace(0.8, 1.15, 4, dtype=np.float32)[:, None]
     styles = {category: draw_style(rng) for category in (2, 16, 18)} | {4: style}
-    styles[8] = Style(colours=np.roll(style.colours, 3, axis=0), pattern=draw_style(rng).pattern)
-    styles[13] = styles[14] = Style(colours=np.clip(tones, 0, 255), pattern="spots")
-    styles[2] = replace(styles[2], colours=styles[2].colours * np.float32(0.45), pattern="stripes")
+    styles[8] = Style(colors=np.roll(style.colors, 3, axis=0), pattern=draw_style(rng).pattern)
+    styles[13] = styles[14] = Style(colors=np.clip(tones, 0, 255), pattern="spots")
+    styles[2] = replace(styles[2], colors=styles[2].colors * np.float32(0.45), pattern="stripes")
     styles |= {15: styles[14], 17: styles[16], 19: styles[18]}
     rate, phase = rng.uniform(0.7, 1.3), rng.random()
     parts = []

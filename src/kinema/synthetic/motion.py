@@ -39,11 +39,11 @@ def path(rng: np.random.Generator, times_s: Times, *, start: Box, roam: Box, spe
         polygon += float(steps.max())
     knots = np.concatenate([[0] * 3, np.linspace(0, 1, len(controls) - 2), [1] * 3])
     fine = BSpline(knots, np.array(controls), 3)(np.linspace(0, 1, 100 * len(controls)))
-    travelled = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
+    traveled = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
     pace = 1 + 0.4 * drift(rng, times_s)
     wanted = np.concatenate([[0], np.cumsum(pace[1:])])
     wanted *= length / max(wanted[-1], 1e-9)
-    return np.stack([np.interp(wanted, travelled, fine[:, k]) for k in range(2)], axis=1)
+    return np.stack([np.interp(wanted, traveled, fine[:, k]) for k in range(2)], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +77,12 @@ class Warp:
 
 def draw_warp(rng: np.random.Generator, *, amplitude: float) -> Warp:
     """A random warp of three waves, 0.8 to 1.6 units long, with periods of 1 to 3 seconds."""
-    angles, towards = rng.uniform(0, 2 * np.pi, (2, 3))
+    angles, toward = rng.uniform(0, 2 * np.pi, (2, 3))
     number = 2 * np.pi / rng.uniform(0.8, 1.6, 3)
     return Warp(
         amplitude=amplitude,
         vectors=np.stack([np.cos(angles), np.sin(angles)], axis=1) * number[:, None],
-        directions=np.stack([np.cos(towards), np.sin(towards)], axis=1),
+        directions=np.stack([np.cos(toward), np.sin(toward)], axis=1),
         phases=rng.uniform(0, 2 * np.pi, 3),
         rates=2 * np.pi / rng.uniform(1, 3, 3) * rng.choice([-1, 1], 3),
     )

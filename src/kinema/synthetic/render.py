@@ -1,6 +1,6 @@
 """A seeded renderer of textured moving objects with exact masks, parts and joints.
 
-Rule of the masks: the value of a pixel is the object (or part category) that is topmost at the pixel's centre, by the
+Rule of the masks: the value of a pixel is the object (or part category) that is topmost at the pixel's center, by the
 sharp outlines; objects and parts are painted back to front. Image edges are antialiased around the same outlines.
 """
 
@@ -135,8 +135,8 @@ def _draw_actor(
         if box is None:
             continue
         rows, columns = box
-        coverage, colour = _sample_part(actor, frame, part, placed[k], rows, columns)
-        image[rows, columns] += coverage[..., None] * (colour - image[rows, columns])
+        coverage, color = _sample_part(actor, frame, part, placed[k], rows, columns)
+        image[rows, columns] += coverage[..., None] * (color - image[rows, columns])
         inside = coverage >= 0.5
         mask[rows, columns][inside] = value
         parts[rows, columns][inside] = part.category
@@ -149,7 +149,7 @@ def _image_box(
     height, width = part.distance.shape
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)]) - part.origin
     corners = corners / actor.body.texels_per_unit @ placed[:, :2].T + placed[:, 2]
-    pixels = corners @ actor.turn(frame).T + actor.centres[frame]
+    pixels = corners @ actor.turn(frame).T + actor.centers[frame]
     reach = actor.warp.amplitude * actor.sizes[frame] + 1
     x0, y0 = np.maximum(np.floor(pixels.min(axis=0) - reach), 0).astype(int)
     x1, y1 = np.ceil(pixels.max(axis=0) + reach).astype(int) + 1
@@ -160,21 +160,21 @@ def _image_box(
 def _sample_part(
     actor: Actor, frame: int, part: Part, placed: Float32[np.ndarray, "2 3"], rows: slice, columns: slice
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w 3"]]:
-    """Coverage in [0, 1] (at least a half exactly where the pixel's centre is inside) and colour of a box of pixels."""
+    """Coverage in [0, 1] (at least a half exactly where the pixel's center is inside) and color of a box of pixels."""
     import cv2
 
     texels = actor.body.texels_per_unit
     y, x = np.mgrid[rows, columns].astype(np.float32)
-    pixels = np.stack([x - np.float32(actor.centres[frame, 0]), y - np.float32(actor.centres[frame, 1])], axis=-1)
+    pixels = np.stack([x - np.float32(actor.centers[frame, 0]), y - np.float32(actor.centers[frame, 1])], axis=-1)
     points = pixels @ np.linalg.inv(actor.turn(frame)).T.astype(np.float32)
     points += actor.warp.shift(points, float(actor.times_s[frame]))
     at = ((points - placed[:, 2]) @ placed[:, :2]) * np.float32(texels) + np.array(part.origin, np.float32)
     far = float(part.distance.max()) + 1
     u, v = at[..., 0], at[..., 1]
     distance = cv2.remap(part.distance, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=[far])
-    colour = cv2.remap(part.texture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    color = cv2.remap(part.texture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     pixels_per_texel = np.float32(actor.sizes[frame] / texels)
-    return np.clip(0.5 - distance * pixels_per_texel, 0, 1), colour.astype(np.float32)
+    return np.clip(0.5 - distance * pixels_per_texel, 0, 1), color.astype(np.float32)
 
 
 def _photograph(

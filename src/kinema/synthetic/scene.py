@@ -12,7 +12,7 @@ class Difficulty:
     num_objects: int = 4
     """Objects in a clip, 1 to 32; the first is the articulated figure that carries the joints."""
     speed: float = 0.5
-    """Mean speed of an object's centre along its curved path, in image heights a second, 0 to 4."""
+    """Mean speed of an object's center along its curved path, in image heights a second, 0 to 4."""
     rotation: float = 30.0
     """Largest in-plane turn to either side, in degrees, 0 to 180; the figure, nearer upright, turns 0.4 of it."""
     scaling: float = 0.3
@@ -26,9 +26,9 @@ class Difficulty:
     lighting: float = 0.15
     """Largest relative change of brightness over time and across the frame, 0 to 0.9."""
     texture_similarity: float = 0.2
-    """0: objects have colours and patterns of their own; 1: they wear the background's."""
+    """0: objects have colors and patterns of their own; 1: they wear the background's."""
     noise: float = 2.0
-    """Standard deviation of sensor noise, in grey levels of 255, 0 to 64."""
+    """Standard deviation of sensor noise, in gray levels of 255, 0 to 64."""
     blur: float = 0.5
     """Standard deviation of a Gaussian blur of the whole frame, in pixels, 0 to 8. Masks stay sharp."""
     compression: float = 0.0

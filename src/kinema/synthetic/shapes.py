@@ -33,9 +33,9 @@ class Capsule(NamedTuple):
 
 
 class Blob(NamedTuple):
-    """A superellipse around a centre whose outline is wavy: squareness 2 is round, 6 nearly a box."""
+    """A superellipse around a center whose outline is wavy: squareness 2 is round, 6 nearly a box."""
 
-    centre: Point
+    center: Point
     half_width: float
     half_height: float
     squareness: float
@@ -46,11 +46,11 @@ class Blob(NamedTuple):
     def box(self) -> tuple[float, float, float, float]:
         """x0, y0, x1, y1 that hold the shape."""
         w, h = self.half_width * (1 + self.wave_height), self.half_height * (1 + self.wave_height)
-        return self.centre[0] - w, self.centre[1] - h, self.centre[0] + w, self.centre[1] + h
+        return self.center[0] - w, self.center[1] - h, self.center[0] + w, self.center[1] + h
 
     def level(self, x: Field, y: Field) -> Field:
         """Negative inside, zero on the outline."""
-        u, v = (x - self.centre[0]) / self.half_width, (y - self.centre[1]) / self.half_height
+        u, v = (x - self.center[0]) / self.half_width, (y - self.center[1]) / self.half_height
         radius = (np.abs(u) ** self.squareness + np.abs(v) ** self.squareness) ** (1 / self.squareness)
         level = radius - 1 - self.wave_height * np.sin(self.waves * np.arctan2(v, u) + self.wave_phase)
         return level.astype(np.float32)

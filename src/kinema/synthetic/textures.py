@@ -1,4 +1,4 @@
-"""Colours and patterns: painted surfaces rich enough at every scale that a point on them can be found again.
+"""Colors and patterns: painted surfaces rich enough at every scale that a point on them can be found again.
 
 Backgrounds and objects are painted by the same patterns, at other grain sizes. Occluding shapes with sizes of a power
 law ("dead leaves", Lee, Mumford & Huang 2001) share many statistics of natural images.
@@ -13,35 +13,35 @@ from jaxtyping import Float32, Int, UInt8
 PATTERNS = ("marble", "stripes", "spots", "cells", "tiles", "leaves")
 
 Field = Float32[np.ndarray, "H W"]
-Colours = Float32[np.ndarray, "K 3"]
+Colors = Float32[np.ndarray, "K 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
     """How a surface looks: a palette (red, green, blue in 0 to 255) and one of `PATTERNS`."""
 
-    colours: Colours
+    colors: Colors
     pattern: str
 
 
-def draw_style(rng: np.random.Generator, *, num_colours: int = 6) -> Style:
-    """A random style: hues around one or two centres, a range of values of its own, mostly muted as in nature."""
+def draw_style(rng: np.random.Generator, *, num_colors: int = 6) -> Style:
+    """A random style: hues around one or two centers, a range of values of its own, mostly muted as in nature."""
     hue, spread = rng.random(), rng.uniform(0.02, 0.08)
-    centres = rng.choice([1, 1, 2])
+    centers = rng.choice([1, 1, 2])
     saturation = rng.beta(2, 3) * 0.8
     darkest = rng.uniform(0.12, 0.5)
-    colours = []
-    for k, value in enumerate(np.linspace(darkest, darkest + rng.uniform(0.3, 0.5), num_colours)):
-        tint = (hue + 0.4 * (k % centres) + rng.normal(0, spread)) % 1
-        colours.append(colorsys.hsv_to_rgb(tint, float(np.clip(saturation + rng.normal(0, 0.1), 0.03, 0.85)), value))
-    order = rng.permutation(num_colours)
-    return Style(colours=np.array(colours, np.float32)[order] * 255, pattern=str(rng.choice(PATTERNS)))
+    colors = []
+    for k, value in enumerate(np.linspace(darkest, darkest + rng.uniform(0.3, 0.5), num_colors)):
+        tint = (hue + 0.4 * (k % centers) + rng.normal(0, spread)) % 1
+        colors.append(colorsys.hsv_to_rgb(tint, float(np.clip(saturation + rng.normal(0, 0.1), 0.03, 0.85)), value))
+    order = rng.permutation(num_colors)
+    return Style(colors=np.array(colors, np.float32)[order] * 255, pattern=str(rng.choice(PATTERNS)))
 
 
 def blend_styles(rng: np.random.Generator, own: Style, other: Style, *, similarity: float) -> Style:
-    """`own` moved towards `other`: colours in proportion, the pattern with that probability. Similarity in [0, 1]."""
-    colours = own.colours + np.float32(similarity) * (other.colours - own.colours)
-    return Style(colours=colours, pattern=other.pattern if rng.random() < similarity else own.pattern)
+    """`own` moved toward `other`: colors in proportion, the pattern with that probability. Similarity in [0, 1]."""
+    colors = own.colors + np.float32(similarity) * (other.colors - own.colors)
+    return Style(colors=colors, pattern=other.pattern if rng.random() < similarity else own.pattern)
 
 
 def fractal_noise(
@@ -69,8 +69,8 @@ def paint(
 ) -> Float32[np.ndarray, "H W 3"]:
     """A surface in that style, values in [0, 255]; `grain` is the typical width of its features in pixels."""
     index = _PAINTERS[style.pattern](rng, height, width, grain)
-    steps = np.linspace(0, len(style.colours) - 1, 256)
-    table = np.stack([np.interp(steps, np.arange(len(style.colours)), c) for c in style.colours.T], axis=1)
+    steps = np.linspace(0, len(style.colors) - 1, 256)
+    table = np.stack([np.interp(steps, np.arange(len(style.colors)), c) for c in style.colors.T], axis=1)
     surface = table.astype(np.float32)[(index * 255).astype(np.uint8)]
     fine = fractal_noise(rng, height, width, grain=float(np.clip(grain / 2, 6, 12)), octaves=4, persistence=0.8)
     return np.clip(surface * (0.5 + fine)[..., None], 0, 255)
@@ -94,13 +94,13 @@ def paint_background(rng: np.random.Generator, height: int, width: int, *, style
 
 def _landscape(rng: np.random.Generator, height: int, width: int, style: Style) -> Float32[np.ndarray, "H W 3"]:
     """Layers with wavy upper borders, each nearer one in another pattern and coarser."""
-    surface = paint(rng, height, width, style=Style(colours=style.colours, pattern="marble"), grain=height * 0.3)
+    surface = paint(rng, height, width, style=Style(colors=style.colors, pattern="marble"), grain=height * 0.3)
     tops = np.sort(rng.uniform(0.2, 0.95, 3))
     rows = np.arange(height, dtype=np.float32)[:, None]
     for k, top in enumerate(tops):
         border = fractal_noise(rng, 1, width, grain=width / 4, octaves=6)
         below = rows > height * (top + 0.16 * (border - 0.5))
-        layer_style = Style(colours=np.roll(style.colours, k + 1, axis=0), pattern=str(rng.choice(PATTERNS)))
+        layer_style = Style(colors=np.roll(style.colors, k + 1, axis=0), pattern=str(rng.choice(PATTERNS)))
         layer = paint(rng, height, width, style=layer_style, grain=height * (0.03 + 0.025 * k))
         surface = np.where(below[..., None], layer, surface)
     return surface
@@ -189,8 +189,8 @@ def _occluding_shapes(
         angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) if corners < 24 else np.linspace(0, 2 * np.pi, 24)
         stretch, turn = rng.uniform(0.4, 1), rng.uniform(0, 2 * np.pi)
         x, y = np.cos(angles) * radius, np.sin(angles) * radius * stretch
-        centre = rng.uniform(0, (width, height))
-        outline = np.stack([np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y], axis=1) + centre
+        center = rng.uniform(0, (width, height))
+        outline = np.stack([np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y], axis=1) + center
         cv2.fillPoly(labels, [outline.astype(np.int32)], label)
     return labels
 

@@ -44,7 +44,7 @@ class TrainState:
     """What a checkpoint says of the run beside its tensors."""
 
     step: int
-    """Finished optimiser steps."""
+    """Finished optimizer steps."""
     fingerprint: str
     """Hash of the configuration the run was started with."""
     clips_seen: int
@@ -105,7 +105,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, method: Method, optimizer: torch.optim.Optimizer, *, fingerprint: str) -> TrainState:
-    """Puts a checkpoint's weights and optimiser state in place; nothing in it is run as code.
+    """Puts a checkpoint's weights and optimizer state in place; nothing in it is run as code.
 
     Raises ConfigError where it belongs to another configuration, WeightsError where it cannot be read.
     """

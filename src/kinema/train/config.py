@@ -13,9 +13,9 @@ class TrainConfig:
     epochs: float | None = None
     """Effective epochs: a repeat of a video counts, so one pass with two repeats is two epochs."""
     steps: int | None = None
-    """Optimiser steps, in place of epochs."""
+    """Optimizer steps, in place of epochs."""
     batch_size: int = 256
-    """Clips in one optimiser step, over all ranks and all accumulated parts."""
+    """Clips in one optimizer step, over all ranks and all accumulated parts."""
     base_lr: float = 1.5e-4
     """Learning rate for 256 clips a step: the peak learning rate is base_lr * batch_size / 256."""
     min_lr: float = 0.0
@@ -29,7 +29,7 @@ class TrainConfig:
     warmup_epochs: float | None = None
     """Effective epochs over which the learning rate rises from 0 to its peak. Unset, and no steps: none."""
     warmup_steps: int | None = None
-    """The same in optimiser steps, in place of epochs."""
+    """The same in optimizer steps, in place of epochs."""
     warmup_end: Literal["next_step", "last_step"] = "next_step"
     """The peak learning rate belongs to the first step after the warm-up (MAE), or to its last (DINO)."""
     warmup_start_lr: float = 0.0
@@ -114,14 +114,14 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The duration in optimiser steps, all of it and its warm-up."""
+    """The duration in optimizer steps, all of it and its warm-up."""
 
     steps: int
     warmup_steps: int
 
 
 def resolve_steps(config: TrainConfig, clips_per_epoch: int) -> Schedule:
-    """The one place where epochs become optimiser steps.
+    """The one place where epochs become optimizer steps.
 
     clips_per_epoch: clips that make one effective epoch, which is the number of videos. A last part that does not fill
     a batch makes no step. Raises ConfigError where an epoch count gives no step or the warm-up outlasts the run.

@@ -12,12 +12,12 @@ from kinema.ops.collectives import gather_objects, mean_over_ranks
 _NAMED_IDS = 8
 
 
-def check_initialised(module: nn.Module) -> None:
-    """Raises ValueError naming the parameters and buffers that are not finite, as those never initialised are."""
+def check_initialized(module: nn.Module) -> None:
+    """Raises ValueError naming the parameters and buffers that are not finite, as those never initialized are."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
     wrong = [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()]
     if wrong:
-        raise ValueError(f"{len(wrong)} tensors of {type(module).__name__} are not initialised: {', '.join(wrong)}")
+        raise ValueError(f"{len(wrong)} tensors of {type(module).__name__} are not initialized: {', '.join(wrong)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class _Watched:
 class FiniteWatch:
     """Stops the run at a loss or a gradient that is not finite, on every rank at the same step.
 
-    On a processor the optimiser step that would spread it is not taken. On a CUDA device asking at once would make the
+    On a processor the optimizer step that would spread it is not taken. On a CUDA device asking at once would make the
     device wait at every step, so the answer is read one step later; `settle` reads it before anything is written.
     """
 

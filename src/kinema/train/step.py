@@ -1,4 +1,4 @@
-"""One optimiser step: forward, backward, clip, step, on one rank of those that train together."""
+"""One optimizer step: forward, backward, clip, step, on one rank of those that train together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +12,17 @@ from kinema.errors import TrainingError
 from kinema.methods.method import Method, MethodOutput
 from kinema.ops.precision import allow_tf32, autocast, resolve_precision
 from kinema.train.config import Schedule, TrainConfig
-from kinema.train.finite import FiniteWatch, check_initialised
+from kinema.train.finite import FiniteWatch, check_initialized
 from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates, weight_decay
 from kinema.train.parallel import Ranks, place, rank_batch_size, sync_only
 from kinema.types import ClipBatch
 
 
 class Stepper:
-    """The method, its optimiser and all that a step needs, made from the configuration once."""
+    """The method, its optimizer and all that a step needs, made from the configuration once."""
 
     def __init__(self, method: Method, config: TrainConfig, schedule: Schedule, ranks: Ranks) -> None:
-        check_initialised(method)
+        check_initialized(method)
         allow_tf32(ranks.device)
         self.method = method
         self.watch = FiniteWatch(ranks.device)

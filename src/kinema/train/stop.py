@@ -1,4 +1,4 @@
-"""A request to stop training that the loop honours after the step it is in."""
+"""A request to stop training that the loop honors after the step it is in."""
 
 import os
 import signal

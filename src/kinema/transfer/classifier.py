@@ -50,7 +50,7 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, clips: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B K"]:
-        """Logits of standardised clips, of the size and length that the encoder is built for."""
+        """Logits of standardized clips, of the size and length that the encoder is built for."""
         encoder = self.encoder
         inputs = clips.flatten(0, 1) if encoder.config.num_frames == 1 else clips
         tokens = encoder.through_blocks(encoder.embed(inputs), encoder.config.depth)

@@ -1,4 +1,4 @@
-"""Videos to views, each decoded once for all of them; and labelled videos to features kept on disk."""
+"""Videos to views, each decoded once for all of them; and labeled videos to features kept on disk."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kinema.datasets.actions import LabelledSet
-from kinema.datasets.labelled import labelled_items
+from kinema.datasets.actions import LabeledSet
+from kinema.datasets.labeled import labeled_items
 from kinema.datasets.loader import start_worker
 from kinema.datasets.scan import MediaItem, open_item
 from kinema.errors import ConfigError, DatasetError, DecodeError
@@ -64,7 +64,7 @@ def _corners(frames: np.ndarray, reading: ClipReading) -> list[tuple[int, int]]:
 
 
 def extract(
-    labelled: LabelledSet,
+    labeled: LabeledSet,
     extractor: FeatureExtractor,
     reading: ClipReading,
     file: Path,
@@ -83,27 +83,27 @@ def extract(
     kept: list[int] = []
     unreadable: list[tuple[str, str]] = []
     file.parent.mkdir(parents=True, exist_ok=True)
-    for number, views in enumerate(each_views(labelled_items(labelled), reading, num_workers=num_workers)):
-        path = str(labelled.files[number].path)
+    for number, views in enumerate(each_views(labeled_items(labeled), reading, num_workers=num_workers)):
+        path = str(labeled.files[number].path)
         if isinstance(views, str):
             unreadable.append((path, views))
         else:
             tokens = torch.stack([_tokens(network, view, reading, keep_tokens) for view in views.numpy()])  # (V, S, D)
             if table is None:
                 table = np.lib.format.open_memmap(
-                    file, mode="w+", dtype=np.float16, shape=(len(labelled), *tokens.shape)
+                    file, mode="w+", dtype=np.float16, shape=(len(labeled), *tokens.shape)
                 )
             _check_same(table, tokens, path)
             table[len(kept)] = tokens.half().cpu().numpy()
             kept.append(number)
-        report(Path(path).name, number + 1, len(labelled))
+        report(Path(path).name, number + 1, len(labeled))
     if table is None:
         raise none_readable(unreadable)
     table.flush()
     return ClipFeatures(
         tokens=torch.from_numpy(table[: len(kept)]),
-        labels=torch.tensor([labelled.files[number].label for number in kept]),
-        paths=tuple(str(labelled.files[number].path) for number in kept),
+        labels=torch.tensor([labeled.files[number].label for number in kept]),
+        paths=tuple(str(labeled.files[number].path) for number in kept),
         unreadable=tuple(unreadable),
     )
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: a classifier and its encoder trained on labelled clips, by the loop that pre-trains (Tong et al. 2022).
+"""Fine-tuning: a classifier and its encoder trained on labeled clips, by the loop that pre-trains (Tong et al. 2022).
 
 Paper -> here: layer-wise decay -> `parameter_groups`; drop path -> `ViT`; repeated augmentation ->
 `DataConfig.repeats`; mixup and CutMix -> `Mixing`. Labels are smoothed before they are mixed.
@@ -24,10 +24,10 @@ from kinema.types import ClipBatch, ClipSpec
 
 
 class FineTune(Method):
-    """Learns classes from labelled clips; every batch must carry `labels`, class ids.
+    """Learns classes from labeled clips; every batch must carry `labels`, class ids.
 
     encoder: built for the clips that are read (`classifier.fitted`). num_frames: of a clip, also where the encoder sees
-    frames one by one. mean, std: what the encoder was trained to see pixels standardised by.
+    frames one by one. mean, std: what the encoder was trained to see pixels standardized by.
     """
 
     def __init__(

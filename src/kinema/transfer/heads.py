@@ -9,15 +9,15 @@ from kinema.models.layers import MLP, CrossAttention, layer_norm
 
 
 class LinearHead(nn.Module):
-    """Batch normalisation without parameters, then one linear layer, on the mean token (MAE's linear probe).
+    """Batch normalization without parameters, then one linear layer, on the mean token (MAE's linear probe).
 
-    He et al. 2022, arXiv:2111.06377, appendix A.1: the normalisation makes one learning rate fit features of any scale.
-    normalised: False for the linear layer alone (DINO).
+    He et al. 2022, arXiv:2111.06377, appendix A.1: the normalization makes one learning rate fit features of any scale.
+    normalized: False for the linear layer alone (DINO).
     """
 
-    def __init__(self, dim: int, num_classes: int, *, normalised: bool = True) -> None:
+    def __init__(self, dim: int, num_classes: int, *, normalized: bool = True) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(dim, affine=False, eps=1e-6) if normalised else nn.Identity()
+        self.norm = nn.BatchNorm1d(dim, affine=False, eps=1e-6) if normalized else nn.Identity()
         self.linear = nn.Linear(dim, num_classes)
         nn.init.trunc_normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
@@ -30,7 +30,7 @@ class LinearHead(nn.Module):
 class AttentiveHead(nn.Module):
     """One learned query attends to all tokens; a residual MLP and a linear layer read what it gathered.
 
-    The attentive probe of V-JEPA (Bardes et al. 2024, arXiv:2404.08471). The incoming tokens are normalised first, so
+    The attentive probe of V-JEPA (Bardes et al. 2024, arXiv:2404.08471). The incoming tokens are normalized first, so
     that one learning rate fits features of any scale.
     """
 

@@ -1,4 +1,4 @@
-"""k-nearest-neighbour classification of frozen features: no training, no dials that need a validation set."""
+"""k-nearest-neighbor classification of frozen features: no training, no dials that need a validation set."""
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,10 @@ def knn_scores(
 ) -> Float[Tensor, "N K"]:
     """The share of the vote that each class gets from the k training samples of largest cosine similarity.
 
-    A neighbour's vote weighs exp(cosine / temperature) (Wu et al. 2018, arXiv:1805.01978, section 3.4; DINO's defaults,
+    A neighbor's vote weighs exp(cosine / temperature) (Wu et al. 2018, arXiv:1805.01978, section 3.4; DINO's defaults,
     k 20 and temperature 0.07). Rows sum to 1. ConfigError where k exceeds the number of training samples.
     """
-    check_neighbours(k, len(train))
+    check_neighbors(k, len(train))
     keys = F.normalize(train.float(), dim=1)
     scores = []
     for chunk in queries.split(max(_SIMILARITIES_AT_ONCE // len(train), 1)):
@@ -36,8 +36,8 @@ def knn_scores(
     return torch.cat(scores)
 
 
-def check_neighbours(k: int, num_samples: int) -> None:
+def check_neighbors(k: int, num_samples: int) -> None:
     """ConfigError where there are not k training samples."""
     if not 1 <= k <= num_samples:
-        what = f"{k} neighbours of {num_samples} training samples"
+        what = f"{k} neighbors of {num_samples} training samples"
         raise ConfigError(what, where="--knn.k", fix="choose another k")

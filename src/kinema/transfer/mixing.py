@@ -68,9 +68,9 @@ def _beta_quantiles(alpha: float) -> Float[Tensor, " Q"]:
     return torch.from_numpy(betaincinv(alpha, alpha, likely.numpy())).float()
 
 
-def _within(centre: Tensor, side: Tensor, length: int) -> Tensor:
+def _within(center: Tensor, side: Tensor, length: int) -> Tensor:
     """True for the pixels of one axis inside a span of `side` (a share of it) around a uniformly drawn pixel."""
     half = (side * length).long() // 2
-    middle = (centre * length).long()
-    pixels = torch.arange(length, device=centre.device)
+    middle = (center * length).long()
+    pixels = torch.arange(length, device=center.device)
     return (pixels >= middle - half) & (pixels < middle + half)

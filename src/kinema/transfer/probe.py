@@ -83,7 +83,7 @@ def _new_head(kind: Head, tokens: Tensor, num_classes: int, config: ProbeConfig)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed, 0, 0, "head"))
         if kind == "linear":
-            head: nn.Module = LinearHead(dim, num_classes, normalised=config.convention != "dino")
+            head: nn.Module = LinearHead(dim, num_classes, normalized=config.convention != "dino")
         else:
             head = AttentiveHead(dim, num_classes, num_heads=max(dim // _HEAD_DIM, 1))
     return head.to(tokens.device)

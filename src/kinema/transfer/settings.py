@@ -1,4 +1,4 @@
-"""How labelled clips become features. Free of torch, so that `--help` can show it."""
+"""How labeled clips become features. Free of torch, so that `--help` can show it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,21 +8,21 @@ from kinema.settings import IMAGENET_MEAN, IMAGENET_STD, FeatureSettings, InputS
 from kinema.video.sampling import Clips, Segments
 
 Head = Literal["linear", "attentive"]
-"""`linear`: batch normalisation and one linear layer on the mean token; `attentive`: a query that attends to all."""
+"""`linear`: batch normalization and one linear layer on the mean token; `attentive`: a query that attends to all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KNNConfig:
-    """How neighbours vote."""
+    """How neighbors vote."""
 
     k: int = 20
-    """Neighbours of each clip."""
+    """Neighbors of each clip."""
     temperature: float = 0.07
-    """A neighbour's vote weighs exp(cosine / temperature)."""
+    """A neighbor's vote weighs exp(cosine / temperature)."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise ConfigError(f"{self.k} neighbours", where="k", fix="give at least 1")
+            raise ConfigError(f"{self.k} neighbors", where="k", fix="give at least 1")
         if not self.temperature > 0:
             raise ConfigError(f"temperature {self.temperature}", where="temperature", fix="give more than 0")
 
@@ -35,8 +35,8 @@ class ProbeConfig:
     """Tried on the held-out part, all of them in one pass, for 256 samples a step; of the linear probe's SGD times 10,
     unless `convention` names another."""
     convention: Literal["plain", "mae", "dino"] = "plain"
-    """Of linear probes. `plain`: batch normalisation and SGD. `mae`: batch normalisation and LARS, warm-up over a ninth
-    of the epochs (He et al. 2022: rate 0.1, 90 epochs). `dino`: no normalisation, SGD (Caron et al. 2021: rate 0.001,
+    """Of linear probes. `plain`: batch normalization and SGD. `mae`: batch normalization and LARS, warm-up over a ninth
+    of the epochs (He et al. 2022: rate 0.1, 90 epochs). `dino`: no normalization, SGD (Caron et al. 2021: rate 0.001,
     100 epochs)."""
     epochs: int = 100
     batch_size: int = 256
@@ -57,7 +57,7 @@ class ProbeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipReading:
-    """Which frames of a labelled video a network sees, at which size, and which of its tokens are kept.
+    """Which frames of a labeled video a network sees, at which size, and which of its tokens are kept.
 
     An image is a clip of one frame, repeated where the network embeds tubelets.
     """

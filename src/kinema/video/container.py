@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = {
     "protocol_whitelist": "file",  # with "file:", keeps a crafted name or playlist from reaching the network
-    "max_pixels": str(MAX_PIXELS),  # also for the frames that FFmpeg decodes to recognise a format
+    "max_pixels": str(MAX_PIXELS),  # also for the frames that FFmpeg decodes to recognize a format
 }
 
 

@@ -62,13 +62,13 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def _is_plain_jpeg(image: Image.Image, data: bytes) -> bool:
-    """Whether OpenCV gives Pillow's pixels, two to three times faster; torn data it would fill with grey unsaid."""
+    """Whether OpenCV gives Pillow's pixels, two to three times faster; torn data it would fill with gray unsaid."""
     is_whole = data[-2:] == _END_OF_JPEG
     return image.format == "JPEG" and image.mode in ("RGB", "L") and is_whole and _orientation(image) == 1
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 bits by its upper eight; Pillow's own conversion would show all from 255 on as white."""
+    """A gray image of 16 bits by its upper eight; Pillow's own conversion would show all from 255 on as white."""
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Changes of colour and sharpness that contrastive methods and self-distillation make of every view.
+"""Changes of color and sharpness that contrastive methods and self-distillation make of every view.
 
 Free of torch until hue is turned.
 """
@@ -12,20 +12,20 @@ from jaxtyping import UInt8
 from kinema.errors import ConfigError
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Rec. 601, by which a colour becomes a grey."""
+"""Rec. 601, by which a color becomes a gray."""
 _SOLARIZED_FROM = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class Photometric:
-    """Random changes in this order: jitter, grey, blur, solarising; all off by default."""
+    """Random changes in this order: jitter, gray, blur, solarizing; all off by default."""
 
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     """Strengths of brightness, contrast, saturation and hue: the first three are multiplied by factors drawn from
     [1 - s, 1 + s], the hue is turned by up to s of the circle; made in this order. At most 1, hue 0.5."""
     jitter_probability: float = 1.0
-    grey: float = 0.0
-    """Probability of losing all colour."""
+    gray: float = 0.0
+    """Probability of losing all color."""
     blur: float = 0.0
     """Probability of a Gaussian blur."""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
@@ -42,7 +42,7 @@ class Photometric:
         if not all(0 <= strength <= most for strength, most in zip(self.jitter, highest, strict=True)):
             fix = "give brightness, contrast, saturation in [0, 1], hue in [0, 0.5]"
             raise ConfigError(f"jitter {self.jitter}", where="photometric.jitter", fix=fix)
-        for name in ("jitter_probability", "grey", "blur", "solarize", "second_blur", "second_solarize"):
+        for name in ("jitter_probability", "gray", "blur", "solarize", "second_blur", "second_solarize"):
             probability = getattr(self, name)
             if probability is not None and not 0 <= probability <= 1:
                 where, fix = f"photometric.{name}", "give a number in [0, 1]"
@@ -68,14 +68,14 @@ class Photometric:
         if any(self.jitter) and _happens(rng, self.jitter_probability):
             brightness, contrast, saturation = (rng.uniform(1 - most, 1 + most) for most in self.jitter[:3])
             jitter = (brightness, contrast, saturation, rng.uniform(-self.jitter[3], self.jitter[3]))
-        is_grey = _happens(rng, self.grey)
+        is_gray = _happens(rng, self.gray)
         blur_sigma = rng.uniform(*self.blur_sigma) if _happens(rng, self.blur) else None
         return ColorChange(
-            jitter=jitter, is_grey=is_grey, blur_sigma=blur_sigma, is_solarized=_happens(rng, self.solarize)
+            jitter=jitter, is_gray=is_gray, blur_sigma=blur_sigma, is_solarized=_happens(rng, self.solarize)
         )
 
 
-COLORS = Photometric(jitter=(0.4, 0.4, 0.2, 0.1), jitter_probability=0.8, grey=0.2)
+COLORS = Photometric(jitter=(0.4, 0.4, 0.2, 0.1), jitter_probability=0.8, gray=0.2)
 """Those of SimCLR (Chen et al. 2020, arXiv:2002.05709, appendix A) at the strength that BYOL, MoCo v3 and DINO took."""
 
 
@@ -85,7 +85,7 @@ class ColorChange:
 
     jitter: tuple[float, float, float, float] | None = None
     """Factors of brightness, contrast and saturation, and the turn of the hue in circles."""
-    is_grey: bool = False
+    is_gray: bool = False
     blur_sigma: float | None = None
     """In pixels."""
     is_solarized: bool = False
@@ -94,7 +94,7 @@ class ColorChange:
         """The frames, changed alike."""
         if self.jitter is not None:
             frames = _jittered(frames, *self.jitter)
-        if self.is_grey:
+        if self.is_gray:
             frames = np.rint(frames @ _LUMA).astype(np.uint8)[..., None].repeat(3, axis=-1)
         if self.blur_sigma is not None:
             frames = _blurred(frames, self.blur_sigma)

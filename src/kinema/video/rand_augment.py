@@ -1,9 +1,9 @@
-"""RandAugment: a few random changes of colour and shape, the same for every frame of a clip (Cubuk et al. 2020,
+"""RandAugment: a few random changes of color and shape, the same for every frame of a clip (Cubuk et al. 2020,
 arXiv:1909.13719).
 
 The fifteen changes and their strengths are those that fine-tuning of MAE and VideoMAE names `inc1`: every change grows
 with the magnitude. They were held against the lists of timm and of PySlowFast's version for video. One difference: at
-magnitude 10 posterising leaves one bit of each value, where theirs leaves none, a black frame.
+magnitude 10 posterizing leaves one bit of each value, where theirs leaves none, a black frame.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from kinema.errors import ConfigError
 
 Operation = tuple[str, float]
 """Name of a change, and how much of it."""
-_GREY = (124, 116, 104)
-"""Fills what a turned or moved frame leaves empty: the mean colour of ImageNet."""
+_GRAY = (124, 116, 104)
+"""Fills what a turned or moved frame leaves empty: the mean color of ImageNet."""
 _HIGHEST = 10
 """Magnitude at which a change is strongest."""
 _AFFINE = {
@@ -31,7 +31,7 @@ _PLAIN: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "auto_contrast": lambda image, amount: ImageOps.autocontrast(image),
     "equalize": lambda image, amount: ImageOps.equalize(image),
     "invert": lambda image, amount: ImageOps.invert(image),
-    "rotate": lambda image, amount: image.rotate(amount, resample=Image.Resampling.BICUBIC, fillcolor=_GREY),
+    "rotate": lambda image, amount: image.rotate(amount, resample=Image.Resampling.BICUBIC, fillcolor=_GRAY),
     "posterize": lambda image, amount: ImageOps.posterize(image, int(amount)),
     "solarize": lambda image, amount: ImageOps.solarize(image, int(amount)),
     "solarize_add": lambda image, amount: image.point([min(k + int(amount), 255) if k < 128 else k for k in _BYTES]),
@@ -108,4 +108,4 @@ def _changed(image: Image.Image, name: str, amount: float) -> Image.Image:
         return _PLAIN[name](image, amount)
     matrix = _AFFINE[name](amount, image.width, image.height)
     transform = Image.Transform.AFFINE
-    return image.transform(image.size, transform, matrix, resample=Image.Resampling.BICUBIC, fillcolor=_GREY)
+    return image.transform(image.size, transform, matrix, resample=Image.Resampling.BICUBIC, fillcolor=_GRAY)

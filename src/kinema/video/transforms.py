@@ -1,6 +1,6 @@
 """One random draw a clip, applied to all its frames, so that motion between frames stays motion in the scene.
 
-Free of torch until colours are changed.
+Free of torch until colors are changed.
 """
 
 import math
@@ -31,7 +31,7 @@ class ClipTransform:
     flip: float = 0.5
     """Probability of mirroring left and right."""
     photometric: Photometric = Photometric()
-    """Changes of colour and sharpness, after the crop."""
+    """Changes of color and sharpness, after the crop."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """Of the crop to its final size; antialiased either way."""
     rand_augment: RandAugment = RandAugment()
@@ -123,7 +123,7 @@ def apply_view(
 
 
 def _erase(frames: np.ndarray, box: Erased) -> np.ndarray:
-    """Frames with the box filled by noise that is standard normal once pixels are standardised."""
+    """Frames with the box filled by noise that is standard normal once pixels are standardized."""
     height, width = frames.shape[1:3]
     top, left = int(box.top * height), int(box.left * width)
     bottom, right = top + max(round(box.height * height), 1), left + max(round(box.width * width), 1)
@@ -167,7 +167,7 @@ def _resize(frame: np.ndarray, height: int, width: int, interpolation: str) -> n
 
 
 def _draw_crop(rng: np.random.Generator, height: int, width: int, config: ClipTransform) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the crop: the first of ten draws that fits, else the largest centred one."""
+    """(top, left, height, width) of the crop: the first of ten draws that fits, else the largest centered one."""
     for _ in range(10):
         area = height * width * rng.uniform(*config.scale)
         ratio = math.exp(rng.uniform(math.log(config.ratio[0]), math.log(config.ratio[1])))

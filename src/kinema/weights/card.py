@@ -15,8 +15,8 @@ _HOW = {
     'model = timm.create_model("vit_base_patch16_224", **json.load(open("architecture.json")))\n'
     'model.load_state_dict(load_file("model.safetensors"))',
     "onnx": 'import onnxruntime\n\nsession = onnxruntime.InferenceSession("model.onnx")\n'
-    'features = session.run(None, {{"pixels": standardised}})[0]  # (B, h, w, D), or (B, t, h, w, D) of clips',
-    "export": 'import torch\n\nmodel = torch.export.load("model.pt2").module()\nfeatures = model(standardised)',
+    'features = session.run(None, {{"pixels": standardized}})[0]  # (B, h, w, D), or (B, t, h, w, D) of clips',
+    "export": 'import torch\n\nmodel = torch.export.load("model.pt2").module()\nfeatures = model(standardized)',
 }
 _LIBRARIES = {"huggingface": "transformers"}
 """Hugging Face's name for what loads the files, where it is not us."""
@@ -36,7 +36,7 @@ def card(name: str, weights: NetworkWeights, to: str, *, source: Mapping[str, An
         f"# {name}\n",
         f"Read from {weights.format}; source `{source.get('source', 'memory')}`, SHA-256 `{source.get('sha256')}`.\n",
         f"## How to use it\n\n```python\n{_HOW[to].format(folder=name)}\n```",
-        "\nPixels in [0, 1] are standardised by mean "
+        "\nPixels in [0, 1] are standardized by mean "
         f"{' '.join(map(str, weights.pixels.mean))} and deviation {' '.join(map(str, weights.pixels.std))}.",
         "\n## The network\n\n| fact | value |\n|---|---|",
         *(f"| {fact.replace('_', ' ')} | {value} |" for fact, value in weights.facts().items() if value is not None),

@@ -43,6 +43,6 @@ def _features_apart(first: NetworkWeights, second: NetworkWeights) -> float | No
 
 
 def _features(weights: NetworkWeights, pixels: Tensor) -> Tensor:
-    """Of pixels in [0, 1], standardised as the network was trained."""
+    """Of pixels in [0, 1], standardized as the network was trained."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (weights.pixels.mean, weights.pixels.std))
     return weights.network().dense_clips((pixels - mean) / std, positions=weights.resampling)

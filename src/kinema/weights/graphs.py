@@ -16,7 +16,7 @@ from kinema.weights.network import NetworkWeights
 
 
 class DenseFeatures(nn.Module):
-    """Standardised pixels to features of the last block, normed: (B, 3, H, W) to (B, h, w, D), clips likewise.
+    """Standardized pixels to features of the last block, normed: (B, 3, H, W) to (B, h, w, D), clips likewise.
 
     An encoder of tubelets takes clips (B, T, 3, H, W) of its training length.
     """

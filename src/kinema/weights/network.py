@@ -16,7 +16,7 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """What pixels in [0, 1] are standardised by before the network sees them."""
+    """What pixels in [0, 1] are standardized by before the network sees them."""
 
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD

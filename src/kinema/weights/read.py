@@ -1,4 +1,4 @@
-"""Weights from wherever they are, in whatever format: recognised, checked, and under our names."""
+"""Weights from wherever they are, in whatever format: recognized, checked, and under our names."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from kinema.weights.formats.resnets import ConvolutionalWeights, is_resnet, read
 from kinema.weights.formats.timm import is_timm, known_of_timm, read_timm
 from kinema.weights.network import NetworkWeights
 from kinema.weights.opening import SUFFIXES, open_sharded, open_tensors
-from kinema.weights.recognise import recognised
+from kinema.weights.recognize import recognized
 from kinema.weights.sources import BRANCHES, Source, downloaded, is_hub, parsed
 
 MODEL, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -105,7 +105,7 @@ def _read(content: Mapping[str, Any], file: Path, named: Source) -> NetworkWeigh
         return from_huggingface(tensors, config, where=where, pixels=preprocessor_pixels(file.parent))
     if is_timm(config):
         given = given.over(known_of_timm(config))
-    return recognised(tensors, (*RESEARCH, *DISTILLED), given, where=where)
+    return recognized(tensors, (*RESEARCH, *DISTILLED), given, where=where)
 
 
 def _branch(content: Mapping[str, Any], named: Source) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from kinema.models.configs import MaskedDecoderConfig
 from kinema.weights.formats.huggingface_names import LAYOUTS
 from kinema.weights.formats.known import Known
 from kinema.weights.network import HALVES, NetworkWeights, Pixels
-from kinema.weights.recognise import recognised
+from kinema.weights.recognize import recognized
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
 PREPROCESSOR = ("preprocessor_config.json", "video_preprocessor_config.json")
@@ -49,7 +49,7 @@ def from_huggingface(
         known = _known(model_type, config, pixels)
     except (ConfigError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise WeightsError(f"settings that cannot be read: {error}", where=where, fix="restore the file") from error
-    weights = recognised(tensors, layouts, known, where=where)
+    weights = recognized(tensors, layouts, known, where=where)
     _require_stated(weights, config, where)
     return weights
 

@@ -64,7 +64,7 @@ def _vit() -> list[Layout]:
         plain = Layout(
             title=f"Hugging Face ViT ({version})",
             encoder=encoder,
-            aside={**_HEADS, r"(vit\.)?embeddings\.mask_token|decoder\.0\.(weight|bias)": "masked image modelling"},
+            aside={**_HEADS, r"(vit\.)?embeddings\.mask_token|decoder\.0\.(weight|bias)": "masked image modeling"},
             known=Known(pooling=_CLASS),
         )
         layouts += [plain, replace(plain, prefix="vit.")]

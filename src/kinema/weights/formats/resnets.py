@@ -38,7 +38,7 @@ class ConvolutionalWeights:
             "stride": 8,
             "dilated": config.dilated,
             "padding": config.padding,
-            "input": "lightness in three channels" if config.lightness else "colours",
+            "input": "lightness in three channels" if config.lightness else "colors",
             "pixel_mean": list(self.pixels.mean),
             "pixel_std": list(self.pixels.std),
         }
@@ -98,7 +98,7 @@ _LAYOUTS = (
     _Layout(
         title="UVC's ResNet",
         prefix=r"gray_encoder\.",
-        aside={r"(?!gray_encoder\.).*": "UVC's colour encoder and decoder", rf"gray_encoder\.{_FC}": "a classifier"},
+        aside={r"(?!gray_encoder\.).*": "UVC's color encoder and decoder", rf"gray_encoder\.{_FC}": "a classifier"},
         stage="res5",
         lightness=True,
     ),

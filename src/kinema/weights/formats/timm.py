@@ -12,7 +12,7 @@ from kinema.weights.formats.known import Known
 from kinema.weights.formats.names import to_theirs
 from kinema.weights.formats.research import RESEARCH
 from kinema.weights.network import NetworkWeights, Pixels
-from kinema.weights.recognise import recognised
+from kinema.weights.recognize import recognized
 
 
 def is_timm(config: Mapping[str, Any]) -> bool:
@@ -49,7 +49,7 @@ def read_timm(name: str, given: Known) -> NetworkWeights:
     blocks = getattr(model, "blocks", None)
     heads = getattr(getattr(blocks[0], "attn", None), "num_heads", None) if blocks else None
     known = known.over(Known(num_heads=heads, heads_from="timm's model", norm_eps=_eps(model)))
-    return recognised(model.state_dict(), (*RESEARCH, *DISTILLED), known, where=where)
+    return recognized(model.state_dict(), (*RESEARCH, *DISTILLED), known, where=where)
 
 
 def _eps(model: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""Labelled clips that anything can learn to tell apart: noise of one colour a class."""
+"""Labeled clips that anything can learn to tell apart: noise of one color a class."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ ENCODER = replace(video_vit("tiny", image_size=32, num_frames=4), width=48, dept
 FRAME_ENCODER = ViTConfig(width=48, depth=2, num_heads=3, image_size=32)
 
 
-def write_coloured(root: Path, *, train: int = 4, test: int = 2, frames: int = 6) -> Path:
+def write_colored(root: Path, *, train: int = 4, test: int = 2, frames: int = 6) -> Path:
     """`train/CLASS/0.mp4 ...` and `test/CLASS/...`, 24 x 32 pixels."""
     rng = np.random.default_rng(0)
     for split, count in (("train", train), ("test", test)):

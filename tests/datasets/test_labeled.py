@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kinema.datasets.actions import read_labelled
+from kinema.datasets.actions import read_labeled
 from kinema.datasets.config import DataConfig
-from kinema.datasets.labelled import labelled_items
+from kinema.datasets.labeled import labeled_items
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import scan
@@ -20,7 +20,7 @@ SPEC = ClipSpec(num_frames=2, height=16, width=16)
 
 
 def _write(root: Path, *, torn: bool) -> None:
-    """A list of two videos as folders of frames (classes 0, 1) and two images (2, 3), grey 10 + 60 * class; a torn
+    """A list of two videos as folders of frames (classes 0, 1) and two images (2, 3), gray 10 + 60 * class; a torn
     file of class 0 as well."""
     rows = ["path,label"]
     for label in range(4):
@@ -40,7 +40,7 @@ def _write(root: Path, *, torn: bool) -> None:
 
 
 def _dataset(root: Path) -> MediaDataset:
-    items = labelled_items(read_labelled("list", root, "train"))
+    items = labeled_items(read_labeled("list", root, "train"))
     data = DataConfig(sampling=Clips(num_frames=2, stride=1), repeats=2)
     return MediaDataset(items, data=data, clip=SPEC, seed=1)
 

@@ -13,7 +13,7 @@ from kinema.weights.network import NetworkWeights
 _SHOWN = 3
 
 
-def recognised(tensors: Mapping[str, Tensor], layouts: Iterable[Layout], known: Known, *, where: str) -> NetworkWeights:
+def recognized(tensors: Mapping[str, Tensor], layouts: Iterable[Layout], known: Known, *, where: str) -> NetworkWeights:
     """The network in tensors that are exactly of one of the formats.
 
     known: what a configuration or a person says. Raises WeightsError where they are of none (the nearest is named, with
@@ -60,7 +60,7 @@ def _prepared(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() and not name.endswith(_INTEGERS):
             what = f"tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers"
-            raise WeightsError(what, where=where, fix="give weights that are not quantised")
+            raise WeightsError(what, where=where, fix="give weights that are not quantized")
     found = dict(tensors)
     while wrapper := next((word for word in _WRAPPERS if found and all(name.startswith(word) for name in found)), None):
         found = {name.removeprefix(wrapper): tensor for name, tensor in found.items()}
