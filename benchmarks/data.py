@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset, open_item
 from kinema.datasets.scan import MediaItem, scan
 from kinema.files import replacing
-from kinema.packing.pack import pack
-from kinema.packing.prepare import plan_pack
-from kinema.packing.settings import PackSettings
+from kinema.tools.packing.pack import pack
+from kinema.tools.packing.pack_config import PackSettings
+from kinema.tools.packing.prepare import plan_pack
 from kinema.types import ClipSpec
 from kinema.video.base import Decoder
 from kinema.video.reader import open_video

@@ -22,10 +22,10 @@ from pathlib import Path
 from kinema.benchmark.davis import davis_scores
 from kinema.datasets.davis import read_sequences
 from kinema.ops.precision import resolve_precision
-from kinema.pipeline.load import load
-from kinema.propagation.protocol import changed
-from kinema.propagation.protocols import Protocol, protocol_named
+from kinema.protocols.protocol import changed
+from kinema.protocols.registry import Protocol, protocol_named
 from kinema.video.reader import extract_frames
+from kinema.weights.load import load
 
 BASELINES = ("untrained:tiny/16@0", "untrained:tiny/16@1", "untrained:tiny/16@2", "pixels:16")
 

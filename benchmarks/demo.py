@@ -25,16 +25,16 @@ from kinema.cli.main import main as kinema
 from kinema.datasets.davis import DavisSequence, read_sequences
 from kinema.datasets.scan import scan
 from kinema.errors import ConfigError, DatasetError, DecodeError
+from kinema.labeling.results import write_propagated
 from kinema.layouts import DavisLayout
-from kinema.pipeline.load import load
-from kinema.pipeline.results import write_propagated
-from kinema.propagation.protocols import protocol_named
-from kinema.report.overlays import contact_sheet, overlay
+from kinema.protocols.registry import protocol_named
 from kinema.settings import FeatureSettings, InputSize
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask, write_mask
+from kinema.video.overlays import contact_sheet, overlay
 from kinema.video.reader import ArrayReader, extract_frames, open_video
 from kinema.video.writer import write_video
+from kinema.weights.load import load
 
 CLIPS = 24
 SIZE = ["--features.size.short-side", "240", "--features.size.multiple", "8", "--features.precision", "auto"]

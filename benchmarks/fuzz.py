@@ -25,8 +25,8 @@ import av
 import numpy as np
 
 from kinema.datasets.scan import VIDEO_SUFFIXES
-from kinema.doctor.children import Beat, Lost, in_children
 from kinema.errors import KinemaError
+from kinema.tools.doctor.children import Beat, Lost, in_children
 from kinema.video.base import VideoReader
 from kinema.video.reader import open_video
 

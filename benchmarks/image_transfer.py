@@ -26,13 +26,13 @@ from kinema.benchmark.recognition import LabeledData, ProbeKind, probe_rows, sum
 from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
-from kinema.pipeline.load import load
-from kinema.propagation.protocols import protocol_named
-from kinema.recipes.finetuning import FineTuneRequest, finetune
+from kinema.protocols.registry import protocol_named
 from kinema.recipes.registry import finetune_recipe_named
+from kinema.runs.finetune_run import FineTuneRequest, finetune
 from kinema.transfer.clips import extract
-from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
+from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
 from kinema.video.sampling import Clips
+from kinema.weights.load import load
 
 FRAMES = (4, 8, 16)
 SPAN = 64

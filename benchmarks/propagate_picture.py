@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kinema.pipeline.load import load
-from kinema.pipeline.propagate import propagate, propagate_keypoints, propagate_maps
-from kinema.report.overlays import contact_sheet, overlay, overlay_maps, overlay_points
-from kinema.synthetic.render import render_clip
-from kinema.synthetic.scene import Difficulty, SceneConfig
+from kinema.labeling.propagate_video import propagate, propagate_keypoints, propagate_maps
+from kinema.tools.synthetic.render import render_clip
+from kinema.tools.synthetic.scene import Difficulty, SceneConfig
+from kinema.video.overlays import contact_sheet, overlay, overlay_maps, overlay_points
+from kinema.weights.load import load
 
 SHOWN = (0, 5, 10)
 SKELETON = (

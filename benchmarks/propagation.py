@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from kinema.propagation.config import PropagationConfig
-from kinema.propagation.propagate import Propagator
+from kinema.propagation.propagation_config import PropagationConfig
+from kinema.propagation.propagator import Propagator
 
 NUM_CHANNELS = 4
 NEAR_TIE = 1e-6

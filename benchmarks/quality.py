@@ -19,16 +19,16 @@ from scipy.stats import spearmanr
 
 from kinema.datasets.davis import DavisSequence, read_sequences
 from kinema.features import FeatureExtractor
+from kinema.labeling.label_kinds import Masks
+from kinema.labeling.propagate_video import propagate_video
+from kinema.labeling.quality import Quality
 from kinema.metrics.segmentation import region_similarity
-from kinema.pipeline.kinds import Masks
-from kinema.pipeline.load import load
-from kinema.pipeline.propagate import propagate_video
-from kinema.pipeline.quality import Quality
-from kinema.propagation.protocols import Protocol, protocol_named
+from kinema.protocols.registry import Protocol, protocol_named
 from kinema.settings import FeatureSettings
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask
 from kinema.video.reader import ArrayReader
+from kinema.weights.load import load
 
 NUM_SPREAD = 10
 VOID = 255

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import kinema
-from kinema.propagation.protocols import protocol_named
+from kinema.protocols.registry import protocol_named
 from kinema.settings import InputSize
-from kinema.synthetic.textures import draw_style, paint_background
+from kinema.tools.synthetic.textures import draw_style, paint_background
 
 SIZE = (240, 426)
 RADIUS = 40

@@ -9,18 +9,18 @@ import torch
 
 from kinema.errors import ConfigError, WeightsError
 from kinema.features import FeatureExtractor
+from kinema.labeling.propagate_video import propagate
 from kinema.methods.configs import SiamMAEConfig
 from kinema.methods.siammae import SiamMAE
-from kinema.models.configs import DecoderConfig, ViTConfig
 from kinema.models.decoders import CrossBlock, PatchDecoder
+from kinema.models.vit_config import DecoderConfig, ViTConfig
 from kinema.ops.masking import Mask
-from kinema.pipeline.load import load
-from kinema.pipeline.propagate import propagate
-from kinema.propagation.protocols import protocol_named
-from kinema.recipes.build import build_method
-from kinema.recipes.hooks import save_export
+from kinema.protocols.registry import protocol_named
+from kinema.runs.build import build_method
+from kinema.runs.hooks import save_export
 from kinema.settings import FeatureSettings, InputSize
-from tests.pipeline.small import moving_square, square, write_encoder
+from kinema.weights.load import load
+from tests.labeling.small import moving_square, square, write_encoder
 
 CONFIG = SiamMAEConfig(
     encoder=ViTConfig(width=48, depth=1, num_heads=3, image_size=64),

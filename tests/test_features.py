@@ -11,11 +11,11 @@ from PIL import Image
 
 from kinema.errors import ConfigError
 from kinema.features import Backbone, FeatureExtractor, PixelPatches, WeightsSource, resize_frame
-from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
+from kinema.models.vit_config import ViTConfig
 from kinema.ops.pixels import standardize
 from kinema.settings import FeatureSettings, InputSize
-from tests.pipeline.small import moving_square
+from tests.labeling.small import moving_square
 
 SOURCE = WeightsSource(source="test", sha256=None)
 SETTINGS = FeatureSettings(size=InputSize(short_side=48, multiple=16))

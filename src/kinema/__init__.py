@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kinema.errors import KinemaError
     from kinema.features import FeatureExtractor
-    from kinema.pipeline.load import load
-    from kinema.pipeline.propagate import propagate, propagate_keypoints, propagate_maps
+    from kinema.labeling.propagate_video import propagate, propagate_keypoints, propagate_maps
     from kinema.settings import FeatureSettings
     from kinema.video.reader import open_video
+    from kinema.weights.load import load
     from kinema.weights.write import from_pretrained, push_to_hub
 
 __version__ = "0.1.0"
@@ -40,11 +40,11 @@ _HOME = {
     "FeatureSettings": "kinema.settings",
     "KinemaError": "kinema.errors",
     "from_pretrained": "kinema.weights.write",
-    "load": "kinema.pipeline.load",
+    "load": "kinema.weights.load",
     "open_video": "kinema.video.reader",
-    "propagate": "kinema.pipeline.propagate",
-    "propagate_keypoints": "kinema.pipeline.propagate",
-    "propagate_maps": "kinema.pipeline.propagate",
+    "propagate": "kinema.labeling.propagate_video",
+    "propagate_keypoints": "kinema.labeling.propagate_video",
+    "propagate_maps": "kinema.labeling.propagate_video",
     "push_to_hub": "kinema.weights.write",
 }
 

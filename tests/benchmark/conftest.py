@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kinema.synthetic.scene import Difficulty, SceneConfig
-from kinema.synthetic.write import write_set
+from kinema.tools.synthetic.scene import Difficulty, SceneConfig
+from kinema.tools.synthetic.write import write_set
 
 ROOTS = {"davis": "davis", "ytvos": "youtube_vos", "vip": "vip", "jhmdb": "jhmdb"}
 """Where `kinema synth` puts each."""

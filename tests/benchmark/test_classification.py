@@ -16,7 +16,7 @@ from kinema.ops.pixels import standardize
 from kinema.transfer import clips
 from kinema.transfer.classifier import Classifier
 from kinema.transfer.clips import read_views
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 from kinema.video.sampling import Clips
 from tests.ranks import run_on_ranks
 from tests.transfer.colored import ENCODER, write_colored

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from kinema.benchmark.benchmark_run import open_task, run
 from kinema.benchmark.compare import compare
 from kinema.benchmark.published import published_rows
-from kinema.benchmark.run import open_task, run
-from kinema.pipeline.load import load
-from tests.pipeline.test_propagate import PROTOCOL
+from kinema.weights.load import load
+from tests.labeling.test_propagate_video import PROTOCOL
 
 
 def test_each_network_in_its_folder_and_published_rows_beside(sets: Path, tmp_path: Path) -> None:

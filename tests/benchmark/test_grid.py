@@ -6,7 +6,7 @@ import pytest
 
 from kinema.benchmark.grid import SweepGrid, as_options, require_tuning_split, robustness, spread
 from kinema.errors import ConfigError
-from kinema.propagation.protocols import protocol_named
+from kinema.protocols.registry import protocol_named
 
 PROTOCOL = protocol_named("dino_480p")
 

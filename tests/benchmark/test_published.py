@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 
 from kinema.benchmark.published import published_rows
-from kinema.propagation.protocols import NOT_STATED, PROTOCOLS, Benchmark
+from kinema.protocols.registry import NOT_STATED, PROTOCOLS, Benchmark
 
 TABLE_1 = 13
 METRICS: dict[Benchmark, set[str]] = {

@@ -7,9 +7,9 @@ import pytest
 from kinema.benchmark import recognition
 from kinema.benchmark.recognition import LabeledData, ProbeResult, probe
 from kinema.errors import ConfigError
-from kinema.pipeline.load import load
-from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
+from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
 from kinema.video.sampling import Clips
+from kinema.weights.load import load
 from tests.transfer.colored import FRAME_ENCODER, write_colored
 
 

@@ -12,7 +12,7 @@ from kinema.benchmark.scoring.jhmdb import HEADER, JhmdbScoring, read_joints, wr
 from kinema.datasets.jhmdb import read_clips
 from kinema.errors import DatasetError
 from kinema.layouts import JhmdbClip, VipLayout, YouTubeVosLayout
-from kinema.synthetic.writers import encode_mat
+from kinema.tools.synthetic.writers import encode_mat
 from kinema.video.masks import write_mask
 from tests.realdata import real_data
 from tests.reference import segmentation as reference

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kinema.benchmark.benchmark_run import open_task, run
 from kinema.benchmark.grid import SweepGrid
-from kinema.benchmark.run import open_task, run
 from kinema.benchmark.sweep import CachedFeatures, sweep
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor
-from kinema.pipeline.load import load
+from kinema.weights.load import load
 from tests.benchmark.conftest import ROOTS
-from tests.pipeline.test_propagate import PROTOCOL
+from tests.labeling.test_propagate_video import PROTOCOL
 
 SEQUENCES = {"davis": "clip-0001", "ytvos": "clip-0001", "vip": "videos2", "jhmdb": "walk/clip-0001"}
 GRID = SweepGrid(top_k=(1, 5), radius=(2,), temperature=(0.1,), context=(), centered=(False, True))

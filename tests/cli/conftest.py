@@ -10,7 +10,7 @@ import pytest
 
 from kinema.cli.main import main
 from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
-from tests.pipeline.small import write_davis, write_encoder, write_inputs
+from tests.labeling.small import write_davis, write_encoder, write_inputs
 
 SMALL = ("--features.size.short-side", "48", "--features.size.multiple", "16")
 """Features of frames at their own size."""

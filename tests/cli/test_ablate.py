@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
-from tests.pipeline.small import write_davis
+from tests.labeling.small import write_davis
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.realdata import real_data
 _KILLED = """
 import os, signal, sys
 from kinema.cli.main import main
-from kinema.pipeline import results
+from kinema.labeling import results
 write = results.write_mask
 def kill(path, mask):
     if path.stem == "00001":
@@ -140,7 +140,7 @@ def test_a_video_of_one_frame_gets_its_mask(kinema: Command, inputs: Path, tmp_p
 def test_videos_that_look_bad_but_decode(kinema: Command, inputs: Path, tmp_path: Path, name: str) -> None:
     from kinema.video.masks import write_mask
     from kinema.video.reader import open_video
-    from tests.pipeline.small import square
+    from tests.labeling.small import square
 
     path = real_data("videos", "odd") / name
     with open_video(path) as video:

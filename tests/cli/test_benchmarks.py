@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.synthetic.scene import Difficulty, SceneConfig
-from kinema.synthetic.write import write_set
+from kinema.tools.synthetic.scene import Difficulty, SceneConfig
+from kinema.tools.synthetic.write import write_set
 from tests.cli.conftest import IMAGENET_PIXELS, SMALL, Command
 
 ROOTS = {"davis": "davis", "ytvos": "youtube_vos", "vip": "vip", "jhmdb": "jhmdb"}

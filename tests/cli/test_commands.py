@@ -170,7 +170,7 @@ def test_propagate(kinema: Command, inputs: Path, tmp_path: Path, frame: int) ->
 
 def test_propagate_a_folder_of_labels_without_video(kinema: Command, inputs: Path, tmp_path: Path) -> None:
     from kinema.video.masks import write_mask
-    from tests.pipeline.small import square
+    from tests.labeling.small import square
 
     labels = tmp_path / "labels"
     labels.mkdir()

@@ -11,10 +11,10 @@ from safetensors import safe_open
 
 from kinema.cli.main import main
 from kinema.datasets.scan import MediaItem
-from kinema.pipeline.load import load
 from kinema.transfer.clips import read_views
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 from kinema.video.sampling import Clips
+from kinema.weights.load import load
 
 READING = ClipReading(sampling=Clips(num_frames=2, stride=1), views=2, size=32)
 QUICK = ("--reading.size", "32", "--reading.sampling.num-frames", "2", "--reading.sampling.stride", "1")

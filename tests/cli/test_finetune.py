@@ -8,7 +8,7 @@ import pytest
 from kinema.cli import finetune
 from kinema.recipes.registry import FINETUNE_RECIPES
 from tests.cli.conftest import Command
-from tests.pipeline.small import write_encoder
+from tests.labeling.small import write_encoder
 from tests.transfer.colored import ENCODER, write_colored
 
 QUICK = (

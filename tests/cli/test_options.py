@@ -6,7 +6,7 @@ import pytest
 
 from kinema.cli import pretrain
 from kinema.cli.main import COMMANDS
-from kinema.propagation.protocols import PROTOCOLS
+from kinema.protocols.registry import PROTOCOLS
 from kinema.recipes.registry import FINETUNE_RECIPES, RECIPES
 from tests.cli.conftest import Command
 

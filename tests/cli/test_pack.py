@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from kinema.datasets.shards import read_pack
-from kinema.packing import prepare
+from kinema.datasets.packs import read_pack
+from kinema.tools.packing import prepare
 from tests.cli.conftest import Command, files_in
 from tests.cli.test_full_disk import small_disk
-from tests.packing.sources import UNREADABLE, in_process, tree
+from tests.tools.packing.sources import UNREADABLE, in_process, tree
 from tests.video.encode import encode, moving_frames
 
 __all__ = ["in_process", "small_disk", "tree"]
@@ -97,5 +97,5 @@ def test_names_of_any_bytes(kinema: Command, tmp_path: Path) -> None:
 
 
 def test_torch_is_not_loaded() -> None:
-    code = "import sys, kinema.cli.pack, kinema.packing.units; sys.exit('torch' in sys.modules)"
+    code = "import sys, kinema.cli.pack, kinema.tools.packing.units; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

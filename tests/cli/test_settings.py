@@ -2,10 +2,10 @@
 
 import pytest
 
-from kinema.cli.settings import protocol_settings
+from kinema.cli.option_groups import protocol_settings
 from kinema.errors import ProtocolError
-from kinema.propagation.protocol import changed
-from kinema.propagation.protocols import protocol_named
+from kinema.protocols.protocol import changed
+from kinema.protocols.registry import protocol_named
 
 
 def test_options_start_from_the_protocol_for_the_data_set() -> None:

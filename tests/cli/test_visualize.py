@@ -119,7 +119,7 @@ def test_the_page_of_an_old_run_is_made_again(kinema: Command, trained: Path, tm
 def test_a_page_is_there_after_every_checkpoint(
     kinema: Command, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kinema.recipes import hooks
+    from kinema.runs import hooks
 
     steps = []
 

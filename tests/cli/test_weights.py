@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from kinema.cli.main import main
-from kinema.models.configs import ViTConfig
+from kinema.models.vit_config import ViTConfig
 from kinema.weights.read import read_weights
 from tests.cli.conftest import Command
-from tests.pipeline.small import write_inputs
+from tests.labeling.small import write_inputs
 from tests.weights.layouts import FRAMES, dino_head, random_vit, saved, state, training, under
 
 MINI = ViTConfig(width=48, depth=2, num_heads=3, patch_size=16, image_size=64, positions="learned")
@@ -107,9 +107,9 @@ def test_pretraining_starts_from_encoder_and_decoder(tmp_path: Path) -> None:
     """MAE's file into the VideoMAE method on single frames: both parts arrive."""
     from kinema.methods.configs import VideoMAEConfig
     from kinema.methods.videomae import VideoMAE
-    from kinema.models.configs import MaskedDecoderConfig
     from kinema.models.masked_decoder import MaskedDecoder
-    from kinema.recipes.pretrain import _start_from
+    from kinema.models.vit_config import MaskedDecoderConfig
+    from kinema.runs.pretrain_run import _start_from
 
     sincos = replace(FRAMES, positions="sincos")
     described = MaskedDecoderConfig(width=64, depth=1, num_heads=2, embed_bias=True)

@@ -8,8 +8,8 @@ import torch
 from kinema.methods.ino_config import INOConfig
 from kinema.methods.method import Method
 from kinema.ops.precision import autocast, without_tf32
-from kinema.recipes.build import build_method
 from kinema.recipes.registry import recipe_named
+from kinema.runs.build import build_method
 from kinema.types import ClipBatch
 
 SMOKE = ("siammae_smoke", "videomae_smoke", "vicmae_smoke", "ino_smoke")

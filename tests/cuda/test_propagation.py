@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.pipeline.load import load
-from kinema.propagation.config import PropagationConfig
-from kinema.propagation.propagate import Propagator
+from kinema.propagation.propagation_config import PropagationConfig
+from kinema.propagation.propagator import Propagator
+from kinema.weights.load import load
 
 DINO = PropagationConfig(
     context=3, window="square", radius=4, window_covers_first=True, top_k=5, temperature=0.1, normalization="exp_divide"

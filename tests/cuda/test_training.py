@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from kinema.errors import TrainingError
-from kinema.pipeline.load import load
-from kinema.recipes.pretrain import PretrainRequest, pretrain
 from kinema.recipes.registry import recipe_named
+from kinema.runs.pretrain_run import PretrainRequest, pretrain
 from kinema.train.checkpoint import newest_checkpoint
 from kinema.train.parallel import Ranks
 from kinema.train.stop import StopRequest
+from kinema.weights.load import load
 from tests.train.tiny import TinyMethod, assert_same_weights, metrics, tiny_batches, tiny_fit
 
 

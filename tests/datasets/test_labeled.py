@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from kinema.datasets.actions import read_labeled
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.datasets.labeled import labeled_items
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset

@@ -14,14 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.datasets.loader import LoadedBatch, Loader, clips_per_epoch
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import scan
 from kinema.errors import ConfigError, DatasetError
-from kinema.packing.pack import pack
-from kinema.packing.prepare import plan_pack
-from kinema.packing.settings import PackSettings
+from kinema.tools.packing.pack import pack
+from kinema.tools.packing.pack_config import PackSettings
+from kinema.tools.packing.prepare import plan_pack
 from kinema.types import ClipSpec
 from kinema.video.sampling import FramePairs
 from tests.video.encode import encode, moving_frames
@@ -187,7 +187,7 @@ def test_workers_outlive_a_signal_to_the_whole_group(clips: MediaDataset) -> Non
     program = """
 import os, signal, sys
 from pathlib import Path
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import scan

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.datasets.media import MediaDataset, Sample
 from kinema.datasets.scan import MediaItem, scan
 from kinema.errors import ConfigError, DatasetError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import scan

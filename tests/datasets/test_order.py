@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.datasets.order import Order
 from kinema.datasets.scan import MediaItem
 from kinema.errors import ConfigError

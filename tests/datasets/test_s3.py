@@ -8,12 +8,12 @@ import fsspec
 import numpy as np
 import pytest
 
+from kinema.datasets.packs import PackedVideo, is_pack, open_packed, read_pack
 from kinema.datasets.scan import scan
-from kinema.datasets.shards import PackedVideo, is_pack, open_packed, read_pack
 from kinema.datasets.tars import is_tar, open_tar_member, read_tar
 from kinema.errors import DatasetError, DecodeError
 from tests.datasets.packs import write_pack
-from tests.datasets.test_shards import VIDEOS
+from tests.datasets.test_packs import VIDEOS
 from tests.datasets.test_tars import write_tar
 
 pytest.importorskip("s3fs")

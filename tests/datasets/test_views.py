@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from kinema import draws
-from kinema.datasets.config import DataConfig, LocalCrops
+from kinema.datasets.data_config import DataConfig, LocalCrops
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import scan

@@ -9,8 +9,8 @@ import torch
 from kinema.errors import ConfigError
 from kinema.methods.ino import INO
 from kinema.methods.ino_config import INOConfig, Temperature
-from kinema.models.configs import PrototypeHeadConfig, ViTConfig
 from kinema.models.vit import ViT
+from kinema.models.vit_config import PrototypeHeadConfig, ViTConfig
 from kinema.ops.collectives import mean_over_ranks, rank, world_size
 from kinema.ops.distillation import MaskedTokens
 from kinema.ops.pixels import standardize

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from kinema.methods.ino import INO, Outputs
 from kinema.methods.ino_config import INOConfig, Temperature
-from kinema.models.configs import PrototypeHeadConfig, ViTConfig
 from kinema.models.heads import HeadedViT, PrototypeHead
+from kinema.models.vit_config import PrototypeHeadConfig, ViTConfig
 from kinema.ops.distillation import MaskedTokens
 from kinema.ops.schedules import cosine
-from kinema.train.config import Schedule
 from kinema.train.optim import clip_gradients, learning_rate, weight_decay
+from kinema.train.train_config import Schedule
 from tests.realdata import real_data
 from tests.train.tiny import TinyMethod, tiny_config
 

@@ -10,16 +10,16 @@ from torch.nn.parallel import DistributedDataParallel
 from kinema.draws import seed_of
 from kinema.methods.ino import INO
 from kinema.ops.collectives import rank
-from kinema.pipeline.load import load
-from kinema.recipes.hooks import export_hooks
 from kinema.recipes.registry import RECIPES
-from kinema.train.config import Schedule
+from kinema.runs.hooks import export_hooks
 from kinema.train.log import RunLog
 from kinema.train.loop import Hook
 from kinema.train.parallel import Ranks
 from kinema.train.step import Stepper
+from kinema.train.train_config import Schedule
 from kinema.types import ClipBatch
 from kinema.weights.files import load_encoder
+from kinema.weights.load import load
 from tests.methods.test_ino import TINY, VARIANTS, make_batch
 from tests.ranks import run_on_ranks
 from tests.train.tiny import TinyLoaded, assert_same_weights, tiny_config, tiny_fit

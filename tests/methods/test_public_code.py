@@ -14,9 +14,9 @@ from kinema.methods.siammae import SiamMAE
 from kinema.methods.vicmae import ViCMAE
 from kinema.methods.vicmae_config import ViCMAEConfig
 from kinema.methods.videomae import VideoMAE
-from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ProjectorConfig, ViTConfig
 from kinema.models.decoders import CrossBlock, PatchDecoder
 from kinema.models.vit import ViT
+from kinema.models.vit_config import DecoderConfig, MaskedDecoderConfig, ProjectorConfig, ViTConfig
 from kinema.ops.contrast import nt_xent
 from kinema.ops.masking import Mask
 from kinema.ops.pixels import standardize

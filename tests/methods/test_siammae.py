@@ -9,8 +9,8 @@ import torch
 from kinema.errors import ConfigError
 from kinema.methods.configs import SiamMAEConfig
 from kinema.methods.siammae import SiamMAE
-from kinema.models.configs import DecoderConfig, ViTConfig
 from kinema.models.vit import ViT
+from kinema.models.vit_config import DecoderConfig, ViTConfig
 from kinema.ops.collectives import mean_over_ranks, rank, world_size
 from kinema.ops.masking import num_visible
 from kinema.ops.pixels import standardize

@@ -8,8 +8,8 @@ import torch
 from kinema.errors import ConfigError
 from kinema.methods.vicmae import ViCMAE
 from kinema.methods.vicmae_config import ViCMAEConfig
-from kinema.models.configs import MaskedDecoderConfig, ProjectorConfig, ViTConfig
 from kinema.models.vit import ViT
+from kinema.models.vit_config import MaskedDecoderConfig, ProjectorConfig, ViTConfig
 from kinema.ops.collectives import mean_over_ranks, rank
 from kinema.ops.masking import num_visible
 from kinema.ops.pixels import standardize

@@ -8,8 +8,8 @@ import torch
 from kinema.errors import ConfigError
 from kinema.methods.configs import VideoMAEConfig
 from kinema.methods.videomae import VideoMAE
-from kinema.models.configs import MaskedDecoderConfig, ViTConfig
 from kinema.models.vit import ViT
+from kinema.models.vit_config import MaskedDecoderConfig, ViTConfig
 from kinema.ops.collectives import mean_over_ranks, rank, world_size
 from kinema.ops.tokens import put_tokens, take_tokens
 from kinema.types import ClipBatch

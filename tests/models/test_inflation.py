@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from kinema.errors import ConfigError
-from kinema.models.configs import ViTConfig
 from kinema.models.inflation import inflated_config, inflated_tensors
 from kinema.models.vit import ViT
+from kinema.models.vit_config import ViTConfig
 
 
 def test_a_still_clip_has_the_features_of_its_frame():

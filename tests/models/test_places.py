@@ -7,11 +7,11 @@ import torch
 
 from kinema.errors import ConfigError
 from kinema.methods.configs import SiamMAEConfig, VideoMAEConfig
-from kinema.models.configs import ViTConfig
 from kinema.models.layers import GatedMLP
 from kinema.models.relative import RelativePositions, relative_index
 from kinema.models.rotary import clip_angles, frame_angles, rotation
 from kinema.models.vit import ViT
+from kinema.models.vit_config import ViTConfig
 from kinema.ops.masking import random_mask
 from kinema.ops.tokens import take_tokens
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from kinema.models.configs import ProjectorConfig
 from kinema.models.pooling import Pooling
 from kinema.models.projectors import BatchNorm, Projector
+from kinema.models.vit_config import ProjectorConfig
 from kinema.ops.collectives import rank
 from tests.ranks import run_on_ranks
 

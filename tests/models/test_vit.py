@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from kinema.errors import ConfigError
-from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig, video_vit, vit
 from kinema.models.masked_decoder import MaskedDecoder
 from kinema.models.vit import ViT
+from kinema.models.vit_config import DecoderConfig, MaskedDecoderConfig, ViTConfig, video_vit, vit
 from kinema.ops.masking import Mask, random_mask, tube_mask
 from kinema.ops.posembed import sincos_2d
 from kinema.ops.tokens import patchify, take_tokens

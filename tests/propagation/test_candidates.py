@@ -1,7 +1,7 @@
 import torch
 
 from kinema.propagation.candidates import Candidates, joined, may_miss_ties, renewed, weights
-from kinema.propagation.config import Normalization, PropagationConfig
+from kinema.propagation.propagation_config import Normalization, PropagationConfig
 
 
 def config(normalization: Normalization, top_k: int) -> PropagationConfig:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kinema.propagation import search
 from kinema.propagation.bank import FrameBank
-from kinema.propagation.config import PropagationConfig
+from kinema.propagation.propagation_config import PropagationConfig
 from kinema.propagation.search import most_similar
 
 

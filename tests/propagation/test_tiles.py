@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from kinema.propagation.bank import BAND
-from kinema.propagation.config import PropagationConfig, Window
+from kinema.propagation.propagation_config import PropagationConfig, Window
 from kinema.propagation.tiles import BLOCK_BYTES, outside, tiles
 from tests.reference.propagation import inside_window
 

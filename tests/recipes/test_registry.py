@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from kinema.errors import ConfigError
-from kinema.recipes.build import build_method
 from kinema.recipes.registry import RECIPES, recipe_named
-from kinema.train.config import resolve_steps
+from kinema.runs.build import build_method
+from kinema.train.train_config import resolve_steps
 from kinema.types import ClipSpec
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from kinema.synthetic.render import Scene
+from kinema.tools.synthetic.render import Scene
 
 
 def topmost(scene: Scene, frame: int, x: int, y: int) -> tuple[int, int]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kinema.draws import seed_of
-from kinema.train.config import Schedule
 from kinema.train.optim import learning_rate
+from kinema.train.train_config import Schedule
 from tests.train.tiny import TinyMethod, tiny_batch, tiny_config, tiny_fit
 
 

@@ -10,10 +10,10 @@ import torch
 
 from kinema.errors import ConfigError, TrainingError
 from kinema.ops.collectives import rank
-from kinema.train.config import Schedule
 from kinema.train.parallel import Ranks
 from kinema.train.step import Stepper
 from kinema.train.stop import StopRequest
+from kinema.train.train_config import Schedule
 from tests.ranks import run_on_ranks
 from tests.train.tiny import (
     TinyLoaded,

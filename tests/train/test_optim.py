@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from kinema.methods.method import ParameterGroup
-from kinema.train.config import Schedule
 from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates, weight_decay
+from kinema.train.train_config import Schedule
 from tests.train.tiny import TinyMethod, tiny_config
 
 SCHEDULE = Schedule(steps=100, warmup_steps=20)

@@ -11,11 +11,11 @@ from torch import nn
 
 from kinema.draws import seed_of
 from kinema.methods.method import EncoderExport, Method, MethodOutput
-from kinema.train.config import Schedule, TrainConfig
 from kinema.train.loop import FitResult, fit
 from kinema.train.parallel import Ranks
 from kinema.train.skips import SkippedFiles
 from kinema.train.stop import StopRequest
+from kinema.train.train_config import Schedule, TrainConfig
 from kinema.types import ClipBatch, ClipSpec
 
 CLIP = ClipSpec(num_frames=2, height=4, width=4)

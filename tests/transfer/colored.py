@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema.models.configs import ViTConfig, video_vit
+from kinema.models.vit_config import ViTConfig, video_vit
 from kinema.video.writer import write_video
 
 CLASSES = ("blue", "green", "red")

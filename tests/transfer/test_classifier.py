@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from kinema.errors import WeightsError
 from kinema.models.vit import ViT
-from kinema.pipeline.load import load
 from kinema.transfer.classifier import CLASSIFIER, Classifier, ClassifierFacts, load_classifier, save_classifier
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 from kinema.video.sampling import Clips, Segments
+from kinema.weights.load import load
 from tests.transfer.colored import ENCODER
 
 READING = ClipReading(sampling=Segments(num_frames=4), views=2, crops=3, size=32)

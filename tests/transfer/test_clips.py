@@ -10,10 +10,10 @@ from PIL import Image
 from kinema.datasets.actions import LabeledFile, LabeledSet
 from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError
-from kinema.pipeline.load import load
 from kinema.transfer.clips import extract, read_views
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 from kinema.video.sampling import Clips
+from kinema.weights.load import load
 
 READING = ClipReading(sampling=Clips(num_frames=2, stride=3), views=3, crops=3, size=32)
 

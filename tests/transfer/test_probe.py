@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kinema.errors import ConfigError
 from kinema.transfer.probe import train_probe
-from kinema.transfer.settings import Head, ProbeConfig
+from kinema.transfer.probe_config import Head, ProbeConfig
 
 
 def _blobs(seed: int, *, per_class: int = 12) -> tuple[Tensor, Tensor]:

@@ -125,7 +125,7 @@ def test_impossible_settings_are_refused(options: dict) -> None:
 
 
 def test_settings_come_without_torch() -> None:
-    program = "import sys, kinema.datasets.config, kinema.video.sampling\nassert 'torch' not in sys.modules"
+    program = "import sys, kinema.datasets.data_config, kinema.video.sampling\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

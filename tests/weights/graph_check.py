@@ -11,7 +11,7 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from kinema.models.configs import ViTConfig
+from kinema.models.vit_config import ViTConfig
 from kinema.weights.graphs import exported, write_export, write_onnx
 from kinema.weights.network import NetworkWeights
 from tests.weights.layouts import random_vit

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
+from kinema.models.vit_config import ViTConfig
 
 FRAMES = ViTConfig(width=192, depth=2, num_heads=3, patch_size=8, image_size=32, positions="learned")
 CLIPS = replace(

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from kinema.errors import WeightsError
 from kinema.methods.configs import SiamMAEConfig
 from kinema.methods.siammae import SiamMAE
-from kinema.models.configs import DecoderConfig, ViTConfig
-from kinema.recipes.hooks import save_export
+from kinema.models.vit_config import DecoderConfig, ViTConfig
+from kinema.runs.hooks import save_export
 from kinema.weights.decoders import DECODER_TENSORS, load_decoder
-from tests.pipeline.small import write_encoder
+from tests.labeling.small import write_encoder
 
 CONFIG = SiamMAEConfig(
     encoder=ViTConfig(width=48, depth=1, num_heads=3, image_size=64),

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from kinema.errors import WeightsError
 from kinema.files import sha256_of
-from kinema.models.configs import ViTConfig
 from kinema.models.vit import ViT
+from kinema.models.vit_config import ViTConfig
 from kinema.weights.files import CONFIG, TENSORS, load_encoder, read_config, save_encoder
-from tests.pipeline.small import ENCODER, write_encoder
+from tests.labeling.small import ENCODER, write_encoder
 
 
 @pytest.fixture

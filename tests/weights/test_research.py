@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kinema.errors import WeightsError
-from kinema.models.configs import ViTConfig
+from kinema.models.vit_config import ViTConfig
 from kinema.weights.read import read_weights
 from tests.weights.layouts import (
     CLIPS,

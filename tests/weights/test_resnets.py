@@ -14,10 +14,10 @@ from torch import Tensor
 import kinema
 from kinema.errors import ConfigError, WeightsError
 from kinema.models.resnet import ResNet, ResNetConfig
-from kinema.propagation.protocols import protocol_named
+from kinema.protocols.registry import protocol_named
 from kinema.settings import FeatureSettings, InputSize
 from kinema.weights.read import read_backbone, read_weights
-from tests.pipeline.small import moving_square
+from tests.labeling.small import moving_square
 from tests.weights.layouts import saved, training, under
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from kinema.errors import ConfigError, WeightsError
-from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.masked_decoder import MaskedDecoder
+from kinema.models.vit_config import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.weights.comparison import compared
 from kinema.weights.formats.timm import timm_architecture, to_timm
 from kinema.weights.network import HALVES, NetworkWeights

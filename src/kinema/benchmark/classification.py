@@ -22,7 +22,7 @@ from kinema.ops.pixels import standardize
 from kinema.ops.precision import autocast, resolve_precision
 from kinema.transfer.classifier import Classifier
 from kinema.transfer.clips import Report, each_views, none_readable
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 
 RESULT = "result.json"
 _FRAMES_AT_ONCE = 128

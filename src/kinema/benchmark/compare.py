@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kinema.benchmark.benchmark_run import Report, finished_summary, run
 from kinema.benchmark.published import published_rows
 from kinema.benchmark.result import versions
-from kinema.benchmark.run import Report, finished_summary, run
 from kinema.benchmark.score import DEFAULT_SPLITS
 from kinema.benchmark.task import Task
 from kinema.features import FeatureExtractor
 from kinema.files import write_json
-from kinema.propagation.protocols import Benchmark, comparable
+from kinema.protocols.registry import Benchmark, comparable
 
 COMPARISON = "compare.json"
 _NAMED = 4

@@ -12,9 +12,9 @@ from kinema.benchmark.scoring.davis import VOID, DavisScoring, count_objects
 from kinema.benchmark.task import Frame, Task, Tick, mask_picture, write_masks
 from kinema.datasets.davis import DavisSequence
 from kinema.features import FeatureExtractor
+from kinema.labeling.propagate_video import propagate
 from kinema.metrics.segmentation import score_sequence, summarize
-from kinema.pipeline.propagate import propagate
-from kinema.propagation.protocols import Benchmark, Protocol
+from kinema.protocols.registry import Benchmark, Protocol
 from kinema.video.masks import read_mask
 
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from kinema.errors import ConfigError
-from kinema.propagation.protocols import Protocol, protocol_named
+from kinema.protocols.registry import Protocol, protocol_named
 from kinema.settings import flat
 
 FEATURE_DIALS = ("layer", "centered")

@@ -11,10 +11,10 @@ from kinema.benchmark.task import Frame, Task, Tick
 from kinema.datasets.jhmdb import JOINTS, LIMBS, JhmdbSequence
 from kinema.errors import ProtocolError
 from kinema.features import FeatureExtractor
-from kinema.pipeline.propagate import propagate_keypoints
-from kinema.propagation.protocols import Benchmark
-from kinema.report.overlays import overlay_points
+from kinema.labeling.propagate_video import propagate_keypoints
+from kinema.protocols.registry import Benchmark
 from kinema.video.images import read_image
+from kinema.video.overlays import overlay_points
 
 
 class JhmdbTask(Task[JhmdbSequence]):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from kinema.benchmark.task import Frame, Task
 from kinema.features import resize_frame
-from kinema.report.overlays import PAPER, contact_sheet
+from kinema.video.overlays import PAPER, contact_sheet
 
 SHOWN, COLUMNS = 3, 5
 """Sequences on a sheet, frames of each."""

@@ -7,7 +7,7 @@ known from memory alone is not here.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kinema.propagation.protocols import NOT_STATED, Benchmark
+from kinema.protocols.registry import NOT_STATED, Benchmark
 
 _K400, _IN, _UNSTATED = "Kinetics-400", "ImageNet", "not stated"
 _SIAMMAE = "SiamMAE (arXiv:2305.14344), table 1"

@@ -15,12 +15,12 @@ from kinema.datasets.actions import LabeledSet, check_classes, read_labeled
 from kinema.datasets.low_shot import only_listed, share_of_each_class
 from kinema.features import FeatureExtractor, WeightsSource
 from kinema.files import write_json
+from kinema.labeling.results import output_folder
 from kinema.metrics.classification import accuracy, cross_entropy, merge_views
-from kinema.pipeline.results import output_folder
 from kinema.transfer.clips import ClipFeatures, extract
 from kinema.transfer.knn import check_neighbors, knn_scores
 from kinema.transfer.probe import train_probe
-from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
+from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
 
 ProbeKind = Literal["knn", "linear", "attentive"]
 Report = Callable[[str, int, int], None]

@@ -8,7 +8,7 @@ from typing import Any
 import kinema
 from kinema.features import WeightsSource
 from kinema.files import write_json
-from kinema.propagation.protocols import Protocol
+from kinema.protocols.registry import Protocol
 
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "av")
 

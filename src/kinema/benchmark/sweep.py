@@ -11,16 +11,16 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kinema.benchmark.benchmark_run import Report
 from kinema.benchmark.grid import SweepGrid, as_options, robustness, spread
 from kinema.benchmark.result import versions
-from kinema.benchmark.run import Report
 from kinema.benchmark.scoring.base import Item
 from kinema.benchmark.task import Task
 from kinema.errors import DatasetError
 from kinema.features import Compared, FeatureExtractor
 from kinema.files import write_json
-from kinema.pipeline.results import output_folder
-from kinema.propagation.protocols import Protocol
+from kinema.labeling.results import output_folder
+from kinema.protocols.registry import Protocol
 from kinema.settings import FeatureSettings
 from kinema.video.images import read_image
 

@@ -13,11 +13,11 @@ from PIL import Image
 from kinema.benchmark.scoring.base import Item, Scoring, resized_mask
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, resize_frame
-from kinema.pipeline.results import replaced_when_complete
-from kinema.propagation.protocols import Benchmark, Protocol
-from kinema.report.overlays import overlay
+from kinema.labeling.results import replaced_when_complete
+from kinema.protocols.registry import Benchmark, Protocol
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask, write_mask
+from kinema.video.overlays import overlay
 
 Tick = Callable[[], None]
 """Called after every frame."""

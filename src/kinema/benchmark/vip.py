@@ -9,8 +9,8 @@ from kinema.benchmark.task import Frame, Task, Tick, mask_picture, write_masks
 from kinema.datasets.vip import NUM_CLASSES, VipVideo
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor
-from kinema.pipeline.propagate import propagate
-from kinema.propagation.protocols import Benchmark
+from kinema.labeling.propagate_video import propagate
+from kinema.protocols.registry import Benchmark
 from kinema.video.masks import read_mask
 
 

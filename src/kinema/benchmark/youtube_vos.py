@@ -12,8 +12,8 @@ from kinema.benchmark.scoring.youtube_vos import ANNOTATIONS, YouTubeVosScoring
 from kinema.benchmark.task import Frame, Mask, Task, Tick, mask_picture, write_masks
 from kinema.datasets.youtube_vos import YouTubeVosVideo, given_masks
 from kinema.features import FeatureExtractor
-from kinema.pipeline.propagate import propagate
-from kinema.propagation.protocols import Benchmark, Protocol
+from kinema.labeling.propagate_video import propagate
+from kinema.protocols.registry import Benchmark, Protocol
 
 
 class YouTubeVosTask(Task[YouTubeVosVideo]):

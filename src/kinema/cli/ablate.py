@@ -11,11 +11,11 @@ import tyro
 from kinema.cli.tables import table
 from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, progress, run, say
 from kinema.errors import KinemaError, TrainingError, counted
-from kinema.studies.registry import STUDIES, study_named
-from kinema.studies.settings import Evaluations
+from kinema.tools.studies.registry import STUDIES, study_named
+from kinema.tools.studies.study_config import Evaluations
 
 if TYPE_CHECKING:
-    from kinema.studies.run import RunCost
+    from kinema.tools.studies.study_run import RunCost
 
 _USAGE = "kinema ablate STUDY --data PATH [PATH ...] --out FOLDER --evaluate.davis ROOT [options]"
 
@@ -76,10 +76,10 @@ def _explain(*, asked: bool) -> int:
 
 
 def _ablate(name: str, given: Arguments) -> int:
-    from kinema.studies.evaluate import evaluations
-    from kinema.studies.pace import paced
-    from kinema.studies.request import StudyRequest, answerable
-    from kinema.studies.run import costs, run_study
+    from kinema.tools.studies.evaluate import evaluations
+    from kinema.tools.studies.pace import paced
+    from kinema.tools.studies.request import StudyRequest, answerable
+    from kinema.tools.studies.study_run import costs, run_study
 
     measured, not_measured = evaluations(given.evaluate, device=given.device)
     study, not_asked = answerable(study_named(name).only(given.questions), has_target=bool(given.target))

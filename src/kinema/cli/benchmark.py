@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from kinema.benchmark.grid import SweepGrid, require_tuning_split
+from kinema.cli.option_groups import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
 from kinema.cli.score import require_options
-from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
 from kinema.cli.tables import compared_table, score_table, sweep_table
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
 from kinema.errors import ConfigError, KinemaError
 from kinema.layouts import DATASETS
-from kinema.propagation.config import PropagationConfig
-from kinema.propagation.protocol import changed
-from kinema.propagation.protocols import Protocol, protocol_named
+from kinema.propagation.propagation_config import PropagationConfig
+from kinema.protocols.protocol import changed
+from kinema.protocols.registry import Protocol, protocol_named
 from kinema.settings import FeatureSettings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _benchmark(given: Arguments) -> None:
     _check(given)
-    from kinema.benchmark.run import open_task
+    from kinema.benchmark.benchmark_run import open_task
 
     protocol = changed(protocol_named(given.protocol, given.benchmark), given.features, given.propagation)
     task = open_task(
@@ -103,8 +103,8 @@ def _check(given: Arguments) -> None:
 
 
 def _run(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
-    from kinema.benchmark.run import run as run_task
-    from kinema.pipeline.load import load
+    from kinema.benchmark.benchmark_run import run as run_task
+    from kinema.weights.load import load
 
     extractor = load(str(given.weights), settings=task.protocol.features, device=given.device)
     with progress("propagating") as report:
@@ -117,7 +117,7 @@ def _run(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
 
 def _compare(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
     from kinema.benchmark.compare import compare
-    from kinema.pipeline.load import load
+    from kinema.weights.load import load
 
     with progress("propagating") as report:
         compared = compare(
@@ -132,7 +132,7 @@ def _compare(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
 
 def _sweep(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
     from kinema.benchmark.sweep import sweep
-    from kinema.pipeline.load import load
+    from kinema.weights.load import load
 
     extractor = load(str(given.weights), settings=task.protocol.features, device=given.device)
     with progress("sweeping") as report:

@@ -18,8 +18,8 @@ from kinema.recipes.registry import recipe_named
 
 if TYPE_CHECKING:
     from kinema.datasets.scan import MediaItem
-    from kinema.doctor.machine import Finding
-    from kinema.doctor.summary import Mention, Summary
+    from kinema.tools.doctor.machine import Finding
+    from kinema.tools.doctor.summary import Mention, Summary
 
 _WIDTH = 80
 _NAMED = 3  # files of each kind; --json names all
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _examine(given: Arguments) -> int:
     from kinema.datasets.scan import scan
-    from kinema.doctor.installation import installation_findings
+    from kinema.tools.doctor.installation import installation_findings
 
     recipe = recipe_named(given.recipe) if given.recipe else None
     takes_images = given.images or (recipe is not None and recipe.data.images)
@@ -87,9 +87,9 @@ def _examine(given: Arguments) -> int:
 
 
 def _examined(given: Arguments, items: "Sequence[MediaItem]", recipe: Recipe | None) -> "Summary":
-    from kinema.doctor.collection import Manner, examine_all
-    from kinema.doctor.limits import usable_cores
-    from kinema.doctor.summary import summarize
+    from kinema.tools.doctor.collection import Manner, examine_all
+    from kinema.tools.doctor.limits import usable_cores
+    from kinema.tools.doctor.summary import summarize
 
     num_processes = given.num_processes or usable_cores()
     manner = Manner(num_processes=num_processes, limit_s=given.time_limit, is_quick=given.quick)
@@ -119,7 +119,7 @@ def _colored(text: str, color: str) -> str:
 
 def _summary_text(summary: "Summary", *, is_quick: bool, manifest: str | None) -> str:
     """What a person reads: how much there is, then what is wrong, then what is worth knowing."""
-    from kinema.doctor.machine import readable_size
+    from kinema.tools.doctor.machine import readable_size
 
     size = f", {readable_size(summary.size_bytes)}" if summary.size_bytes else ""  # packs are not weighed
     amount = f"{counted(summary.frames, 'frame')}, {timedelta(seconds=round(summary.duration_s))} of video"

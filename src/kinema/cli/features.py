@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from kinema.cli.settings import typed
+from kinema.cli.option_groups import typed
 from kinema.cli.terminal import Common, Device, answer, parse, progress, run, say
 from kinema.errors import counted
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 
 if TYPE_CHECKING:
     from kinema.features import FeatureExtractor
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _features(given: Arguments, *, own_size: bool, own_frames: bool) -> None:
     from kinema.datasets.scan import scan
-    from kinema.pipeline.load import load
     from kinema.transfer.extraction import extract_features
+    from kinema.weights.load import load
 
     items = scan(given.sources, exclude=given.exclude, images=given.images)
     extractor = load(given.weights, device=given.device)

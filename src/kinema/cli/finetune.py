@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from kinema.cli.settings import typed
+from kinema.cli.option_groups import typed
 from kinema.cli.tables import accuracy_line, unreadable_lines
 from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, progress, run
 from kinema.cli.training import ending, explain, in_typed_units, show_estimate, with_warmup_share_of
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.errors import KinemaError, counted
 from kinema.recipes.recipe import FineTuneRecipe, Views
 from kinema.recipes.registry import FINETUNE_RECIPES, finetune_recipe_named
-from kinema.train.config import TrainConfig
+from kinema.train.train_config import TrainConfig
 from kinema.transfer.finetune_config import FineTuneConfig
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 
 if TYPE_CHECKING:
     from kinema.benchmark.classification import ClassifierResult
@@ -117,7 +117,7 @@ def _test_as_told(arguments: Sequence[str]) -> int:
 
 def _finetune(name: str, given: Arguments) -> int:
     from kinema.benchmark.recognition import LabeledData
-    from kinema.recipes.finetuning import FineTuneRequest, finetune
+    from kinema.runs.finetune_run import FineTuneRequest, finetune
     from kinema.train.checkpoint import finished_steps
     from kinema.train.parallel import is_first_process
 
@@ -155,7 +155,7 @@ def _finetune(name: str, given: Arguments) -> int:
 
 def _test(given: Testing) -> None:
     from kinema.benchmark.recognition import LabeledData
-    from kinema.recipes.finetuning import evaluate
+    from kinema.runs.finetune_run import evaluate
     from kinema.train.parallel import is_first_process
 
     labeled = LabeledData(dataset=given.dataset, root=given.root, test=given.test_split, fold=given.fold)

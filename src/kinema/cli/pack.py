@@ -9,9 +9,9 @@ import tyro
 
 from kinema.cli.terminal import Common, answer, parse, progress, run, say
 from kinema.errors import ConfigError, counted
-from kinema.packing.pack import PackResult, pack, require_usable
-from kinema.packing.prepare import Plan, plan_pack
-from kinema.packing.settings import PackSettings
+from kinema.tools.packing.pack import PackResult, pack, require_usable
+from kinema.tools.packing.pack_config import PackSettings
+from kinema.tools.packing.prepare import Plan, plan_pack
 
 _SHOWN = 5
 """Unreadable files that are named on the terminal; the rest are in the file."""

@@ -9,12 +9,12 @@ import tyro
 
 from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, run
 from kinema.cli.training import ending, explain, in_typed_units, show_estimate, with_warmup_share_of
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.errors import KinemaError
 from kinema.methods.configs import MethodConfig
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.registry import RECIPES, recipe_named
-from kinema.train.config import TrainConfig
+from kinema.train.train_config import TrainConfig
 
 _USAGE = "kinema pretrain RECIPE --data PATH [PATH ...] --out FOLDER [options]"
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _pretrain(name: str, given: Arguments) -> int:
-    from kinema.recipes.pretrain import PretrainRequest, pretrain
+    from kinema.runs.pretrain_run import PretrainRequest, pretrain
     from kinema.train.checkpoint import finished_steps
     from kinema.train.parallel import is_first_process
 

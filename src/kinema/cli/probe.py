@@ -10,7 +10,7 @@ import tyro
 from kinema.cli.tables import accuracy_line, unreadable_lines
 from kinema.cli.terminal import Common, Device, answer, parse, progress, run
 from kinema.errors import ConfigError, counted
-from kinema.transfer.settings import ClipReading, KNNConfig, ProbeConfig
+from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
 
 if TYPE_CHECKING:
     from kinema.benchmark.recognition import ProbeResult
@@ -63,7 +63,7 @@ def _probe(given: Arguments) -> None:
     if given.seeds < 1:
         raise ConfigError(f"{given.seeds} seeds", where="--seeds", fix="give at least 1")
     from kinema.benchmark.recognition import LabeledData, probe
-    from kinema.pipeline.load import load
+    from kinema.weights.load import load
 
     data = LabeledData(
         dataset=given.dataset,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import tyro
 
-from kinema.cli.settings import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
+from kinema.cli.option_groups import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
 from kinema.errors import KinemaError, counted
-from kinema.propagation.config import PropagationConfig
-from kinema.propagation.protocol import changed
-from kinema.propagation.protocols import protocol_named
+from kinema.propagation.propagation_config import PropagationConfig
+from kinema.protocols.protocol import changed
+from kinema.protocols.registry import protocol_named
 from kinema.settings import FeatureSettings
 
 
@@ -54,10 +54,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _propagate(given: Arguments) -> None:
-    from kinema.pipeline.label_files import read_labels
-    from kinema.pipeline.load import load
-    from kinema.pipeline.results import write_propagated
+    from kinema.labeling.label_files import read_labels
+    from kinema.labeling.results import write_propagated
     from kinema.video.reader import open_video
+    from kinema.weights.load import load
 
     protocol = changed(protocol_named(given.protocol), given.features, given.propagation)
     extractor = load(given.weights, settings=protocol.features, device=given.device)

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
 def _report(given: Arguments) -> None:
     if not given.runs:
         raise ConfigError("no run named", where="kinema report", fix="give the folder of a run")
-    from kinema.recipes.report import write_report
+    from kinema.tools.report.run_report import write_report
 
     written = [write_report(folder) for folder in given.runs]
     sizes = [path.stat().st_size for path in written]

@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.terminal import Common, answer, parse, progress, run
-from kinema.synthetic.scene import SceneConfig
-from kinema.synthetic.write import LAYOUTS, write_set
+from kinema.tools.synthetic.scene import SceneConfig
+from kinema.tools.synthetic.write import LAYOUTS, write_set
 
 
 @dataclass(frozen=True, kw_only=True)

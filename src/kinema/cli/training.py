@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli.settings import typed
+from kinema.cli.option_groups import typed
 from kinema.cli.terminal import answer, say
-from kinema.train.config import TrainConfig
+from kinema.train.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from kinema.recipes.finetuning import FineTuneRequest
-    from kinema.recipes.pretrain import PretrainRequest
+    from kinema.runs.finetune_run import FineTuneRequest
+    from kinema.runs.pretrain_run import PretrainRequest
 
 
 def in_typed_units(train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
@@ -59,7 +59,7 @@ def explain(command: str, usage: str, recipes: Mapping[str, Callable[[], Any]], 
 
 def show_estimate(request: "PretrainRequest | FineTuneRequest", *, as_json: bool) -> int:
     """Prints everything that a request resolves to and what it will take, once for all ranks; gives the exit code."""
-    from kinema.recipes.estimate import estimate
+    from kinema.runs.estimate import estimate
     from kinema.train.parallel import is_first_process
 
     if is_first_process():

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from kinema.cli.settings import protocol_settings
+from kinema.cli.option_groups import protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run, say
 from kinema.errors import ConfigError, KinemaError, counted, nearest
 from kinema.settings import FeatureSettings
 
 if TYPE_CHECKING:
-    from kinema.pipeline.views import Network
-    from kinema.pipeline.visualize import Drawn, Stretch, View
+    from kinema.tools.visualize.sheets import Drawn, Stretch, View
+    from kinema.tools.visualize.views import Network
     from kinema.video.base import VideoReader
 
 _USAGE = "kinema visualize VIEW VIDEO --weights W --out FOLDER [options]"
@@ -142,7 +142,7 @@ def _explain(arguments: Sequence[str]) -> int:
 
 
 def _attention(given: Attention) -> None:
-    from kinema.pipeline.views import AttentionView
+    from kinema.tools.visualize.views import AttentionView
 
     def view(_: "VideoReader", networks: "list[Network]", samples: list[Any]) -> "tuple[View, dict[str, Any]]":
         shown = AttentionView(networks, samples, point=given.point, heads=given.heads)
@@ -152,7 +152,7 @@ def _attention(given: Attention) -> None:
 
 
 def _components(given: Components) -> None:
-    from kinema.pipeline.views import components_view
+    from kinema.tools.visualize.views import components_view
 
     def view(_: "VideoReader", networks: "list[Network]", samples: list[Any]) -> "tuple[View, dict[str, Any]]":
         return components_view(networks, samples)
@@ -161,7 +161,7 @@ def _components(given: Components) -> None:
 
 
 def _correspond(given: Correspondences) -> None:
-    from kinema.pipeline.views import CorrespondenceView
+    from kinema.tools.visualize.views import CorrespondenceView
 
     def view(video: "VideoReader", networks: "list[Network]", samples: list[Any]) -> "tuple[View, dict[str, Any]]":
         number = given.start if given.point_frame is None else given.point_frame
@@ -174,8 +174,8 @@ def _correspond(given: Correspondences) -> None:
 def _draw_features(
     given: OfFeatures, make: "Callable[[VideoReader, list[Network], list[Any]], tuple[View, dict[str, Any]]]"
 ) -> None:
-    from kinema.pipeline.views import networks_beside, sampled
-    from kinema.pipeline.visualize import draw_video, spread
+    from kinema.tools.visualize.sheets import draw_video, spread
+    from kinema.tools.visualize.views import networks_beside, sampled
     from kinema.video.reader import open_video
 
     networks = networks_beside(given.weights, given.beside, settings=given.features, device=given.device)
@@ -195,8 +195,8 @@ def _draw_features(
 
 def _masked(given: Reconstruct | Masks, what: Literal["reconstruct", "masks"]) -> None:
     from kinema.ops.precision import resolve_device
-    from kinema.pipeline.reconstruct import Reconstructor, Windows
-    from kinema.recipes.trained import chosen_method
+    from kinema.runs.trained import chosen_method
+    from kinema.tools.visualize.reconstruct import Reconstructor, Windows
     from kinema.video.reader import open_video
 
     windows = Windows(gap=given.gap, frames=given.pictures, region=given.region, seed=given.seed)
@@ -213,7 +213,7 @@ def _masked(given: Reconstruct | Masks, what: Literal["reconstruct", "masks"]) -
 
 
 def _stretch(given: OfVideo) -> "Stretch":
-    from kinema.pipeline.visualize import Stretch
+    from kinema.tools.visualize.sheets import Stretch
 
     return Stretch(start=given.start, frames=given.frames)
 
@@ -227,7 +227,7 @@ def _answer(
     about: dict[str, Any],
     square: int | None = None,
 ) -> None:
-    from kinema.pipeline.visualize import sizes_sentence
+    from kinema.tools.visualize.sheets import sizes_sentence
 
     sizes = {"frame": list(frame), "read": list(read), "shown": list(drawn.shown)}
     result = {"out": str(given.out), "files": list(drawn.files), "frames": drawn.frames, "sizes": sizes, **about}

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from kinema import draws
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.datasets.scan import MediaItem, open_item
 from kinema.datasets.views import ClipViews, draw_clip_views, show_frames, show_local
 from kinema.errors import ConfigError, DatasetError, DecodeError, counted

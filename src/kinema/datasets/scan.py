@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kinema.datasets import manifest, shards, tars
+from kinema.datasets import manifest, tars
+from kinema.datasets import packs as shards
 from kinema.errors import DatasetError, counted
 from kinema.layouts import FRAMES, MASKS
 from kinema.video.base import Decoder, VideoReader

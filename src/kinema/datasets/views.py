@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kinema import draws
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.types import ClipSpec
 from kinema.video.transforms import ClipTransform, View, apply_view, draw_view, largest_reduction
 

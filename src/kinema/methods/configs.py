@@ -6,7 +6,7 @@ from typing import Literal
 from kinema.errors import ConfigError
 from kinema.methods.ino_config import INOConfig
 from kinema.methods.vicmae_config import ViCMAEConfig
-from kinema.models.configs import (
+from kinema.models.vit_config import (
     DecoderConfig,
     MaskedDecoderConfig,
     ViTConfig,

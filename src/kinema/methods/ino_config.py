@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.errors import ConfigError
-from kinema.models.configs import PrototypeHeadConfig, ViTConfig
+from kinema.models.vit_config import PrototypeHeadConfig, ViTConfig
 
 
 def _check_share(value: float, name: str) -> None:

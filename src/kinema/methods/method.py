@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig
+from kinema.models.vit_config import CrossDecoderConfig, MaskedDecoderConfig
 from kinema.types import ClipBatch, ClipSpec
 
 

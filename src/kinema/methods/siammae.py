@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from kinema.errors import ConfigError
 from kinema.methods.configs import SiamMAEConfig
 from kinema.methods.method import EncoderExport, Method, MethodOutput, Reconstruction
-from kinema.models.configs import CrossDecoderConfig
 from kinema.models.decoders import PatchDecoder
 from kinema.models.vit import ViT
+from kinema.models.vit_config import CrossDecoderConfig
 from kinema.ops.masking import Mask, num_visible, random_mask
 from kinema.ops.pixels import standardize, to_unit_range
 from kinema.ops.tokens import masked_mean, normalize_patches, patch_statistics, patchify, unpatchify

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.errors import ConfigError
-from kinema.models.configs import MaskedDecoderConfig, ProjectorConfig, ViTConfig, check_position_width, vit
+from kinema.models.vit_config import MaskedDecoderConfig, ProjectorConfig, ViTConfig, check_position_width, vit
 
 NO_NEGATIVES = "InfoNCE compares a sample with others, and a batch of one has none"
 MORE_SAMPLES = "raise --train.batch-size or lower --train.accumulate: each part of a batch is compared by itself"

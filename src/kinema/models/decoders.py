@@ -6,7 +6,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.models.configs import BlockOrder, DecoderAttention, DecoderConfig
 from kinema.models.layers import (
     MLP,
     Attention,
@@ -18,6 +17,7 @@ from kinema.models.layers import (
     with_class_position,
 )
 from kinema.models.positions import Positions
+from kinema.models.vit_config import BlockOrder, DecoderAttention, DecoderConfig
 from kinema.ops.masking import Mask
 from kinema.ops.posembed import resample_clip_positions, sincos_2d
 from kinema.ops.tokens import put_tokens, take_tokens

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from kinema.models.configs import PrototypeHeadConfig, ViTConfig
 from kinema.models.layers import init_token
 from kinema.models.positions import Positions
 from kinema.models.vit import ViT
+from kinema.models.vit_config import PrototypeHeadConfig, ViTConfig
 from kinema.ops.distillation import centered_targets, centers_along, sinkhorn_targets
 from kinema.ops.pixels import standardize
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from kinema.errors import ConfigError
-from kinema.models.configs import ViTConfig
 from kinema.models.positions import Positions
 from kinema.models.vit import ViT
+from kinema.models.vit_config import ViTConfig
 
 
 def inflated_config(config: ViTConfig, *, num_frames: int, tubelet_size: int, image_size: int) -> ViTConfig:

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from kinema.models.configs import MLPKind, QKVBias
 from kinema.models.long_attention import attend_over_many
 from kinema.models.relations import Relation
 from kinema.models.relative import RelativePositions
+from kinema.models.vit_config import MLPKind, QKVBias
 from kinema.ops.tokens import patchify, take_tokens
 
 NORM_EPS = 1e-6

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinema.models.configs import MaskedDecoderConfig, ViTConfig, check_decoded
 from kinema.models.layers import Block, init_linear, init_token, layer_norm
 from kinema.models.positions import Positioned
+from kinema.models.vit_config import MaskedDecoderConfig, ViTConfig, check_decoded
 from kinema.ops.masking import Mask
 from kinema.ops.tokens import take_tokens
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.models.configs import ADDED_POSITIONS, PositionKind
 from kinema.models.rotary import Grid
+from kinema.models.vit_config import ADDED_POSITIONS, PositionKind
 from kinema.ops.posembed import resample_clip_positions, sincos_1d, sincos_2d, sincos_3d
 
 Positions = Literal["interpolated", "interpolated_offset", "interpolated_antialiased", "recomputed"]

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinema.models.configs import ProjectorConfig
 from kinema.models.layers import init_linear
+from kinema.models.vit_config import ProjectorConfig
 from kinema.ops.collectives import all_gather
 
 

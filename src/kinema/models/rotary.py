@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from kinema.models.configs import ViTConfig
+from kinema.models.vit_config import ViTConfig
 
 Grid = tuple[int, int, int]
 """(times, rows, columns) of tokens."""

@@ -7,12 +7,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.models.configs import ViTConfig
 from kinema.models.layers import Block, PatchEmbed, init_linear, init_token, layer_norm
 from kinema.models.positions import Positioned, Positions
 from kinema.models.relations import Relation
 from kinema.models.relative import RelativePositions
 from kinema.models.rotary import Grid, rotation
+from kinema.models.vit_config import ViTConfig
 from kinema.ops.masking import Mask
 from kinema.ops.tokens import take_tokens
 

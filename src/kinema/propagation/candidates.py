@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from kinema.propagation.config import PropagationConfig
+from kinema.propagation.propagation_config import PropagationConfig
 
 
 class Candidates(NamedTuple):

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from kinema.propagation.bank import BAND, FrameBank
-from kinema.propagation.config import PropagationConfig
+from kinema.propagation.propagation_config import PropagationConfig
 from kinema.propagation.tiles import outside, tiles
 
 _CANDIDATES = (3, 12)  # times as many as are kept: for all queries, then for those that are not certain

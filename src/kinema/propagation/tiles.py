@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from kinema.propagation.bank import BAND
-from kinema.propagation.config import PropagationConfig
+from kinema.propagation.propagation_config import PropagationConfig
 
 BLOCK_BYTES = 64 * 2**20
 """The most that the affinity of one tile may take, where one query's does not take more."""

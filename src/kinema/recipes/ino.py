@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from kinema.datasets.config import DataConfig, LocalCrops
+from kinema.datasets.data_config import DataConfig, LocalCrops
 from kinema.methods.ino_config import INOConfig, Temperature
-from kinema.models.configs import PrototypeHeadConfig, ViTConfig, vit
+from kinema.models.vit_config import PrototypeHeadConfig, ViTConfig, vit
 from kinema.recipes.recipe import Recipe
-from kinema.train.config import TrainConfig
+from kinema.train.train_config import TrainConfig
 from kinema.video.photometric import COLORS
 from kinema.video.sampling import Clips
 from kinema.video.transforms import ClipTransform

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.errors import ConfigError
 from kinema.methods.configs import MethodConfig
-from kinema.train.config import TrainConfig
+from kinema.train.train_config import TrainConfig
 from kinema.transfer.finetune_config import FineTuneConfig
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 from kinema.video.sampling import FramePairs
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kinema.errors import ConfigError, nearest
-from kinema.recipes import finetune, ino, mae, siammae, vicmae, videomae
+from kinema.recipes import finetune_recipes as finetune
+from kinema.recipes import ino, mae, siammae, vicmae, videomae
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

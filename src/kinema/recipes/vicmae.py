@@ -3,11 +3,11 @@ measurements on two CPU cores."""
 
 from dataclasses import replace
 
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.methods.vicmae_config import ViCMAEConfig
-from kinema.models.configs import MaskedDecoderConfig, ProjectorConfig, ViTConfig, vit
+from kinema.models.vit_config import MaskedDecoderConfig, ProjectorConfig, ViTConfig, vit
 from kinema.recipes.recipe import Recipe
-from kinema.train.config import TrainConfig
+from kinema.train.train_config import TrainConfig
 from kinema.video.photometric import COLORS
 from kinema.video.sampling import FramePairs
 from kinema.video.transforms import ClipTransform

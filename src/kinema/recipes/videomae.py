@@ -6,11 +6,11 @@ The released settings of VideoMAE scale the lowest learning rate by batch / 256 
 
 from dataclasses import replace
 
-from kinema.datasets.config import DataConfig
+from kinema.datasets.data_config import DataConfig
 from kinema.methods.configs import VideoMAEConfig
-from kinema.models.configs import MaskedDecoderConfig, video_vit
+from kinema.models.vit_config import MaskedDecoderConfig, video_vit
 from kinema.recipes.recipe import Recipe
-from kinema.train.config import TrainConfig
+from kinema.train.train_config import TrainConfig
 from kinema.video.sampling import Clips
 from kinema.video.transforms import ClipTransform
 

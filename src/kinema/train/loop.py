@@ -19,12 +19,12 @@ from kinema.ops.collectives import alone, any_over_ranks, gather_objects, mean_o
 from kinema.train.alarms import Alarms
 from kinema.train.checkpoint import TrainState, full_disk_stops, resume, save_checkpoint
 from kinema.train.clock import Pace, StepClock
-from kinema.train.config import Schedule, TrainConfig
 from kinema.train.log import RunLog
 from kinema.train.parallel import Ranks
 from kinema.train.skips import Skipped, SkippedFiles
 from kinema.train.step import Stepper
 from kinema.train.stop import StopRequest
+from kinema.train.train_config import Schedule, TrainConfig
 from kinema.types import ClipBatch
 
 

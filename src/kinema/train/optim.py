@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kinema.methods.method import Method
 from kinema.ops.schedules import cosine
-from kinema.train.config import Schedule, TrainConfig
+from kinema.train.train_config import Schedule, TrainConfig
 
 
 def learning_rate(step: int, schedule: Schedule, config: TrainConfig) -> float:

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from kinema.errors import ConfigError
 from kinema.methods.method import Method
 from kinema.ops.precision import resolve_device
-from kinema.train.config import TrainConfig
+from kinema.train.train_config import TrainConfig
 
 _LONGEST_WAIT = timedelta(hours=12)
 """For the first rank, which alone draws pictures and evaluates; torchrun ends the others where one has failed."""

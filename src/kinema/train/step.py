@@ -11,10 +11,10 @@ from kinema.draws import seed_of
 from kinema.errors import TrainingError
 from kinema.methods.method import Method, MethodOutput
 from kinema.ops.precision import allow_tf32, autocast, resolve_precision
-from kinema.train.config import Schedule, TrainConfig
 from kinema.train.finite import FiniteWatch, check_initialized
 from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates, weight_decay
 from kinema.train.parallel import Ranks, place, rank_batch_size, sync_only
+from kinema.train.train_config import Schedule, TrainConfig
 from kinema.types import ClipBatch
 
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from kinema.errors import ConfigError, WeightsError
 from kinema.features import WeightsSource
 from kinema.files import sha256_of, sync_to_disk
-from kinema.models.configs import ViTConfig
 from kinema.models.inflation import inflated_config
 from kinema.models.layers import layer_norm
 from kinema.models.positions import Positions
 from kinema.models.vit import ViT
-from kinema.transfer.settings import ClipReading
+from kinema.models.vit_config import ViTConfig
+from kinema.transfer.probe_config import ClipReading
 from kinema.video.sampling import Clips, Segments
 from kinema.weights.files import CONFIG, load_encoder, save_encoder
 

@@ -17,7 +17,7 @@ from kinema.datasets.scan import MediaItem, open_item
 from kinema.errors import ConfigError, DatasetError, DecodeError
 from kinema.features import FeatureExtractor, resize_frame
 from kinema.settings import InputSize
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 from kinema.video.images import read_image
 from kinema.video.reader import ArrayReader
 

@@ -13,7 +13,7 @@ from kinema.datasets.scan import MediaItem
 from kinema.features import FeatureExtractor, WeightsSource
 from kinema.transfer.clips import Report, each_views, network_for, none_readable
 from kinema.transfer.feature_files import feature_file
-from kinema.transfer.settings import ClipReading
+from kinema.transfer.probe_config import ClipReading
 
 Kind = Literal["pooled", "dense"]
 """`pooled`: (views, D), the mean over all tokens of a view. `dense`: (views, t, h, w, D), every token."""

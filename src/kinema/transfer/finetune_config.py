@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.errors import ConfigError
-from kinema.models.configs import ViTSize
+from kinema.models.vit_config import ViTSize
 
 
 def _check_share(name: str, value: float, *, one_too: bool) -> None:

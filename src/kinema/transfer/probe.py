@@ -18,7 +18,7 @@ from kinema.draws import seed_of
 from kinema.errors import ConfigError
 from kinema.transfer.heads import AttentiveHead, LinearHead
 from kinema.transfer.lars import LARS
-from kinema.transfer.settings import Head, ProbeConfig
+from kinema.transfer.probe_config import Head, ProbeConfig
 
 _HEAD_DIM = 64
 _SCORED_AT_ONCE = 256

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from kinema.errors import WeightsError
 from kinema.files import sha256_of, sync_to_disk
-from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.decoders import PatchDecoder
+from kinema.models.vit_config import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.weights.files import CONFIG, built_config, check_tensors, read_config
 
 DECODER_TENSORS = "decoder.safetensors"

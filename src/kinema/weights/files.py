@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from kinema.errors import ConfigError, WeightsError
 from kinema.files import sha256_of, sync_to_disk
-from kinema.models.configs import DecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.vit import ViT
+from kinema.models.vit_config import DecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.weights.network import NetworkWeights, Pixels
-from kinema.weights.opening import check_safetensors
+from kinema.weights.open import check_safetensors
 
 TENSORS = "encoder.safetensors"
 DECODER = "decoder.safetensors"

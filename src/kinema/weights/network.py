@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.positions import Positions
 from kinema.models.vit import ViT
+from kinema.models.vit_config import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
 
 Channels = tuple[float, float, float]

@@ -20,9 +20,9 @@ from kinema.weights.formats.research import RESEARCH
 from kinema.weights.formats.resnets import ConvolutionalWeights, is_resnet, read_resnet
 from kinema.weights.formats.timm import is_timm, known_of_timm, read_timm
 from kinema.weights.network import NetworkWeights
-from kinema.weights.opening import SUFFIXES, open_sharded, open_tensors
+from kinema.weights.open import SUFFIXES, open_sharded, open_tensors
 from kinema.weights.recognize import recognized
-from kinema.weights.sources import BRANCHES, Source, downloaded, is_hub, parsed
+from kinema.weights.source import BRANCHES, Source, downloaded, is_hub, parsed
 
 MODEL, INDEX = "model.safetensors", "model.safetensors.index.json"
 _FILES = (MODEL, INDEX, "pytorch_model.bin")

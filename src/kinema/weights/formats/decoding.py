@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.models.configs import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.models.decoders import PatchDecoder
 from kinema.models.masked_decoder import MaskedDecoder
 from kinema.models.positions import FIXED
+from kinema.models.vit_config import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.weights.formats.known import Known, require_same
 
 DecoderKind = Literal["masked", "cross"]

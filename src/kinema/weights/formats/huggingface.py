@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from kinema.errors import ConfigError, WeightsError
-from kinema.models.configs import MaskedDecoderConfig
+from kinema.models.vit_config import MaskedDecoderConfig
 from kinema.weights.formats.huggingface_names import LAYOUTS
 from kinema.weights.formats.known import Known
 from kinema.weights.network import HALVES, NetworkWeights, Pixels

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kinema.errors import ConfigError, WeightsError, nearest
-from kinema.models.configs import MaskedDecoderConfig, ViTConfig
+from kinema.models.vit_config import MaskedDecoderConfig, ViTConfig
 from kinema.weights.formats.huggingface import CONFIG, PREPROCESSOR, TENSORS
 from kinema.weights.formats.huggingface_names import Version, layout_to_write
 from kinema.weights.formats.names import split, split_gates, to_theirs

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from kinema.models.configs import PositionKind
 from kinema.models.positions import Positions
+from kinema.models.vit_config import PositionKind
 from kinema.weights.network import Pixels
 
 

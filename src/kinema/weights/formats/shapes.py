@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from kinema.errors import ConfigError
-from kinema.models.configs import PositionKind, QKVBias, ViTConfig
 from kinema.models.positions import FIXED, Grid
+from kinema.models.vit_config import PositionKind, QKVBias, ViTConfig
 from kinema.ops.posembed import sincos_2d
 from kinema.weights.formats.known import Known, MismatchError
 

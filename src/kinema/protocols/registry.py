@@ -1,0 +1,58 @@
+"""The published evaluation protocols by name: a number means nothing without one. Free of torch."""
+
+from typing import get_args
+
+from kinema.errors import ProtocolError, nearest
+from kinema.protocols import crw as lineage_crw
+from kinema.protocols import dino as lineage_dino
+from kinema.protocols.protocol import NOT_STATED, Benchmark, JointSettings, Protocol, comparable, protocol_from
+
+__all__ = [
+    "NOT_STATED",
+    "PROTOCOLS",
+    "Benchmark",
+    "JointSettings",
+    "Protocol",
+    "comparable",
+    "protocol_from",
+    "protocol_named",
+]
+
+_VARIANTS = (
+    *lineage_dino.DINO_480P,
+    *lineage_crw.CRW,
+    *lineage_crw.SIAMMAE,
+    *lineage_crw.CROPMAE_480X880,
+    *lineage_dino.RSP,
+    *lineage_crw.CATMAE_S16,
+    *lineage_crw.CATMAE_S8,
+    *lineage_dino.INO_DAVIS,
+    *lineage_dino.INO_YTVOS,
+    *lineage_dino.DINOV3_S,
+    *lineage_dino.DINOV3_M,
+    *lineage_dino.DINOV3_L,
+    *lineage_crw.VFS,
+    *lineage_crw.DUL,
+)
+_BY_NAME: dict[tuple[str, str], Protocol] = {(protocol.name, protocol.benchmark): protocol for protocol in _VARIANTS}
+
+PROTOCOLS: dict[str, Protocol] = {
+    name: protocol for (name, benchmark), protocol in _BY_NAME.items() if benchmark == "davis"
+}
+"""Every protocol with its settings for DAVIS."""
+
+
+def protocol_named(name: str, benchmark: str = "davis") -> Protocol:
+    """The protocol of that name with its settings for a data set: davis, ytvos, vip or jhmdb.
+
+    Where it was never published for that data set, `extension` says what stands in. Raises ProtocolError, which names
+    the nearest one, for a name or a data set that does not exist.
+    """
+    if name not in PROTOCOLS:
+        raise ProtocolError(f"no protocol {name!r}", fix=f"{nearest(name, PROTOCOLS)}known are {', '.join(PROTOCOLS)}")
+    known = get_args(Benchmark)
+    if benchmark not in known:
+        raise ProtocolError(
+            f"no benchmark {benchmark!r}", fix=f"{nearest(benchmark, known)}known are {', '.join(known)}"
+        )
+    return _BY_NAME[name, benchmark]

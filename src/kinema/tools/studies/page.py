@@ -1,0 +1,75 @@
+"""`STUDY.html`: what a study found, on one page in one file, as a run's `report.html`."""
+
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from kinema.tools.report import page
+from kinema.tools.report.dots import dot_chart
+from kinema.tools.report.page import Fact, duration_text
+
+if TYPE_CHECKING:
+    from kinema.tools.studies.result import QuestionResult, StudyResult
+
+CARRIED = "What each arm's first seed carried to one frame, beside the truth"
+
+
+def study_page(study: "StudyResult", folder: Path) -> str:
+    """The page of a study as far as it has come. folder: that of its pictures."""
+    body = [
+        page.facts(_facts(study)),
+        *(page.paragraph(line) for line in study.missing),
+        *(_question(question, folder) for question in study.questions),
+        page.section("Runs", _runs(study)),
+        page.section("What was measured", *(_measured(each) for each in study.evaluations)),
+        page.section("How it was started", page.command(study.command)),
+    ]
+    foot = "Written by kinema. Everything is in this file; it loads nothing and runs nothing."
+    return page.page(f"Study {study.study}", study.about, body, foot=foot)
+
+
+def _facts(study: "StudyResult") -> list[Fact]:
+    runs = study.runs
+    spent = sum(run.cpu_s for run in runs)
+    return [
+        Fact(name="Questions", value=str(len(study.questions))),
+        Fact(name="Networks", value=str(len(runs)), more=f"{sum(run.cpu_s > 0 for run in runs)} of them trained"),
+        Fact(name="Seeds", value=", ".join(map(str, study.seeds))),
+        Fact(name="Processor time", value=duration_text(spent), more="of training"),
+        Fact(name="Faults", value=str(len(study.failed))),
+    ]
+
+
+def _question(question: "QuestionResult", folder: Path) -> str:
+    header, *rows = question.cells()
+    measures = list(question.verdicts)
+    drawn = (dot_chart(name, [(arm.name, arm.values(name)) for arm in question.arms], unit="%") for name in measures)
+    return page.section(
+        question.asks,
+        page.charts(drawn),
+        page.table(header, rows, numbers=range(1, len(header))),
+        *(page.paragraph(line) for line in question.sentences()),
+        page.picture(folder / question.picture, CARRIED) if question.picture else "",
+    )
+
+
+def _runs(study: "StudyResult") -> str:
+    rows = [
+        [
+            run.folder,
+            str(run.seed),
+            duration_text(run.cpu_s) if run.cpu_s else "",
+            "; ".join(why for _, why in run.faults()),
+        ]
+        for run in study.runs
+    ]
+    trained = [run.cpu_s for run in study.runs if run.cpu_s]
+    mean = f"{duration_text(fmean(trained))} of processor time a trained network in the mean." if trained else ""
+    return page.folded("Every network", page.table(("folder", "seed", "processor time", "faults"), rows)) + (
+        page.paragraph(mean)
+    )
+
+
+def _measured(evaluation: dict) -> str:
+    return page.folded(evaluation["measure"], page.command(json.dumps(evaluation, indent=2)))
