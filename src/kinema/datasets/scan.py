@@ -14,6 +14,8 @@ from kinema.datasets import manifest, tars
 from kinema.datasets import packs as shards
 from kinema.errors import DatasetError, counted
 from kinema.layouts import FRAMES, MASKS
+from kinema.tools.synthetic.clip_address import NumberedClip, is_clip_address, parse_clip_address
+from kinema.tools.synthetic.clip_reader import GeneratedClip
 from kinema.video.base import Decoder, VideoReader
 from kinema.video.images import IMAGE_SUFFIXES
 from kinema.video.reader import FRAMES_FILE, open_video
@@ -28,7 +30,7 @@ LIST_SUFFIXES = frozenset({".txt", ".csv", ".jsonl"})
 PATH_COLUMNS = ("path", "file_name", "filename", "video")
 """Names of the column, or of the JSON field, that holds the paths of a list."""
 
-Kind = Literal["video", "frames", "image", "packed", "tar"]
+Kind = Literal["video", "frames", "image", "packed", "tar", "generated"]
 _log = logging.getLogger(__name__)
 
 
@@ -97,6 +99,8 @@ def open_item(item: MediaItem, *, decoder: Decoder = "pyav") -> VideoReader:
         return shards.open_packed(item.entry)
     if isinstance(item.entry, tars.TarMember):
         return tars.open_tar_member(item.entry)
+    if isinstance(item.entry, NumberedClip):
+        return GeneratedClip(item.entry.address, item.entry.number)
     return open_video(item.path, num_threads=1, decoder=decoder)
 
 
@@ -125,7 +129,9 @@ class _Walk:
                 yield from self._single(path)
 
     def _single(self, path: Path | str) -> Iterator[tuple[str, MediaItem]]:
-        if tars.is_tar(path):
+        if is_clip_address(path):
+            yield from _generated(str(path))
+        elif tars.is_tar(path):
             yield from _archived(path)
         elif shards.is_pack(path):
             yield from _packed(path)
@@ -195,6 +201,13 @@ def _archived(source: Path | str) -> Iterator[tuple[str, MediaItem]]:
         yield f"{_place(source)}/{member.name}", MediaItem(path=source, kind="tar", entry=member)
 
 
+def _generated(source: str) -> Iterator[tuple[str, MediaItem]]:
+    address = parse_clip_address(source)
+    for number in range(address.clips):
+        clip = NumberedClip(address=address, number=number)
+        yield f"{source}#{number}", MediaItem(path=source, kind="generated", entry=clip)
+
+
 def _entries(folder: Path) -> list[os.DirEntry]:
     try:
         return sorted((entry for entry in os.scandir(folder) if entry.name[0] != "."), key=lambda entry: entry.name)
@@ -213,7 +226,7 @@ def _real(entry: os.DirEntry, real_folder: str) -> str:
 
 
 def _place(path: Path | str) -> str:
-    return path if isinstance(path, str) and "://" in path else os.path.realpath(path)
+    return path if isinstance(path, str) and ("://" in path or is_clip_address(path)) else os.path.realpath(path)
 
 
 def _is_under(place: str, banned: set[str]) -> bool:
@@ -224,7 +237,7 @@ def _is_under(place: str, banned: set[str]) -> bool:
 
 def _listed(source: str | Path) -> list[Path | str]:
     """The paths that a source stands for: the lines of a list, or itself; a URL stays a str."""
-    if isinstance(source, str) and "://" in source:
+    if isinstance(source, str) and ("://" in source or is_clip_address(source)):
         return [source]
     path = Path(source)
     if not path.exists() and shards.is_pack(source):  # PACK#LIST
