@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -185,9 +185,10 @@ class FeatureExtractor:
         """
         clips, settings, backbone = self._clips(frames), self.settings, self.backbone
         with autocast(resolve_precision(settings.precision, self.device), self.device):
+            read: dict[str, Any] = {"layer": settings.layer, "positions": settings.positions}
             if not isinstance(backbone, ViT):
-                return backbone.dense(clips[:, 0], layer=settings.layer, positions=settings.positions).float()
-            return backbone.dense_clips(clips, layer=settings.layer, positions=settings.positions).flatten(0, 1).float()
+                return backbone.dense(clips[:, 0], **read).float()
+            return backbone.dense_clips(clips, **read, window=settings.attention_window).flatten(0, 1).float()
 
     @torch.inference_mode()
     def pooled(self, frames: UInt8[np.ndarray, "T H W 3"], pooling: Pooling) -> Float[Tensor, " D"]:
@@ -236,7 +237,9 @@ class FeatureExtractor:
     def _last_of(self, clip: deque[Tensor]) -> Float[Tensor, "h w D"]:
         """The features of a clip's last frame: of that frame alone, or of the tubelet that ends with it."""
         settings, backbone = self.settings, self.backbone
-        read = {"layer": settings.layer, "positions": settings.positions}
+        read: dict[str, Any] = {"layer": settings.layer, "positions": settings.positions}
+        if isinstance(backbone, ViT):  # other networks have no attention to limit
+            read["window"] = settings.attention_window
         with autocast(resolve_precision(settings.precision, self.device), self.device):
             if len(clip) > 1 and isinstance(backbone, ViT):
                 features = backbone.dense_clips(torch.stack(list(clip), dim=1), **read).squeeze(1)

@@ -89,6 +89,11 @@ class FeatureSettings:
     its own where these are ImageNet's; the result's `weights` name them."""
     layer: int = -1
     """Block whose output is read: 1 is the first, -1 the last. The encoder's final norm is applied to it."""
+    attention_window: int | None = None
+    """Side, in tokens, of the windows that attention is limited to, shifted by half a window in every second block.
+    Large frames are then read several times faster, and each token attends to about as many others as in training.
+    None: attention over the whole frame, as every published protocol has it. Means nothing to a network without
+    attention; refused for positions inside attention."""
     tubelet: Literal["repeat", "slide"] = "repeat"
     """What fills a tubelet of an encoder that embeds several frames at once (VideoMAE): the frame repeated, or the
     frames up to it (before the first, the first). Means nothing to an encoder of single frames."""
@@ -111,10 +116,18 @@ class FeatureSettings:
     have looked into a frame already: into their own."""
 
     def __post_init__(self) -> None:
-        if self.affinity == "decoder" and (self.layer != -1 or self.centered):
-            what = f"a decoder's affinity with layer {self.layer} and centered {self.centered}"
-            fix = "a decoder reads the last block as it is: set features.layer to -1 and features.centered to False"
+        changed = self.layer != -1 or self.centered or self.attention_window is not None
+        if self.affinity == "decoder" and changed:
+            what = (
+                f"a decoder's affinity with layer {self.layer}, centered {self.centered} "
+                f"and attention_window {self.attention_window}"
+            )
+            fix = "a decoder reads the last block as it is: leave these three at -1, False and None"
             raise ConfigError(what, where="affinity", fix=fix)
+        if self.attention_window is not None and self.attention_window < 1:
+            raise ConfigError(
+                f"windows of {self.attention_window} tokens", where="attention_window", fix="give 1 or more, or None"
+            )
         if not all(0 < deviation < float("inf") for deviation in self.std):
             raise ConfigError(f"deviations {self.std}", where="std", fix="pixels are divided by them: give more than 0")
 

@@ -18,6 +18,7 @@ from kinema.propagation.propagation_config import PropagationConfig
 from kinema.protocols.protocol import changed
 from kinema.protocols.registry import Protocol, protocol_named
 from kinema.settings import FeatureSettings
+from kinema.weights.builtin import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from kinema.benchmark.task import Task
@@ -32,8 +33,9 @@ class Arguments(Common):
     root: Path
     """The data set."""
     weights: str | None = None
-    """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or
-    untrained:tiny/16@SEED, pixels:16, for comparison."""
+    """The encoder: a built-in one (`kinema models` lists them), a run folder, a file or folder of any format in
+    docs/weights.md, hf:ORG/NAME or timm:NAME; untrained:tiny/16@SEED or pixels:16 for comparison. Unset, and
+    without --compare: the default built-in encoder."""
     compare: tuple[str, ...] = ()
     """Several networks in place of --weights: one table, with the published rows beside them."""
     out: Path
@@ -92,8 +94,8 @@ def _benchmark(given: Arguments) -> None:
 
 def _check(given: Arguments) -> None:
     require_options(given.benchmark, fold=given.fold, unseen=given.unseen)
-    if (given.weights is None) == (not given.compare):
-        raise ConfigError("not one of --weights and --compare", where="benchmark", fix="give one network, or several")
+    if given.weights is not None and given.compare:
+        raise ConfigError("both --weights and --compare", where="benchmark", fix="give one network, or several")
     if given.sweep:
         if given.compare:
             raise ConfigError("--sweep with --compare", where="benchmark", fix="sweep one network at a time")
@@ -106,7 +108,7 @@ def _run(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
     from kinema.benchmark.benchmark_run import run as run_task
     from kinema.weights.load import load
 
-    extractor = load(str(given.weights), settings=task.protocol.features, device=given.device)
+    extractor = load(given.weights or DEFAULT_WEIGHTS, settings=task.protocol.features, device=given.device)
     with progress("propagating") as report:
         result = run_task(task, extractor, given.out, report=report)
     lines = [score_table(result.summary, result.rows)] if result.rows else ["no truth here: nothing to score"]
@@ -134,7 +136,7 @@ def _sweep(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
     from kinema.benchmark.sweep import sweep
     from kinema.weights.load import load
 
-    extractor = load(str(given.weights), settings=task.protocol.features, device=given.device)
+    extractor = load(given.weights or DEFAULT_WEIGHTS, settings=task.protocol.features, device=given.device)
     with progress("sweeping") as report:
         result = sweep(task, extractor, given.grid, given.out, report=report).as_json()
     return result, sweep_table(result)

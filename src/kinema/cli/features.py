@@ -11,6 +11,7 @@ from kinema.cli.option_groups import typed
 from kinema.cli.terminal import Common, Device, answer, parse, progress, run, say
 from kinema.errors import counted
 from kinema.transfer.probe_config import ClipReading
+from kinema.weights.builtin import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from kinema.features import FeatureExtractor
@@ -23,8 +24,9 @@ class Arguments(Common):
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(name="videos", metavar="VIDEO [VIDEO ...]")]
     """Folders, videos, lists (.txt, .csv, .jsonl), manifests, packs and tars."""
-    weights: str
-    """A run folder or its encoder.safetensors; or untrained:tiny/16@SEED, pixels:16, for comparison."""
+    weights: str = DEFAULT_WEIGHTS
+    """The encoder: a built-in one (`kinema models` lists them), a run folder, a file or folder of any format in
+    docs/weights.md, hf:ORG/NAME or timm:NAME; untrained:tiny/16@SEED or pixels:16 for comparison."""
     out: Path
     """A new file, .npz or .safetensors; it appears when it is complete."""
     kind: Literal["pooled", "dense"] = "pooled"

@@ -11,6 +11,7 @@ from kinema.cli.tables import accuracy_line, unreadable_lines
 from kinema.cli.terminal import Common, Device, answer, parse, progress, run
 from kinema.errors import ConfigError, counted
 from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
+from kinema.weights.builtin import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from kinema.benchmark.recognition import ProbeResult
@@ -28,9 +29,9 @@ class Arguments(Common):
     (SPLIT.csv with path and label)."""
     root: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
     """The data set."""
-    weights: str
-    """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or
-    untrained:tiny/16@SEED, pixels:16, for comparison."""
+    weights: str = DEFAULT_WEIGHTS
+    """The encoder: a built-in one (`kinema models` lists them), a run folder, a file or folder of any format in
+    docs/weights.md, hf:ORG/NAME or timm:NAME; untrained:tiny/16@SEED or pixels:16 for comparison."""
     out: Path
     """A new folder for result.json and the features."""
     train: str = "train"

@@ -13,6 +13,7 @@ from kinema.propagation.propagation_config import PropagationConfig
 from kinema.protocols.protocol import changed
 from kinema.protocols.registry import protocol_named
 from kinema.settings import FeatureSettings
+from kinema.weights.builtin import DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +26,9 @@ class Arguments(Common):
     """A palette or gray PNG of object ids for one frame; a folder of them named by frame number (00000.png): objects
     may appear late, and a later mask of a known object corrects it; a JSON of points {"points": [{"name", "frame", "x",
     "y"} ...]} in pixels; or float maps (H, W, C) as .npy or .npz."""
-    weights: str
-    """A run folder, a file or folder of any format in docs/weights.md, hf:ORG/NAME or timm:NAME; or
-    untrained:tiny/16@SEED, pixels:16, for comparison."""
+    weights: str = DEFAULT_WEIGHTS
+    """The encoder: a built-in one (`kinema models` lists them), a run folder, a file or folder of any format in
+    docs/weights.md, hf:ORG/NAME or timm:NAME; untrained:tiny/16@SEED or pixels:16 for comparison."""
     out: Path
     """A new folder for masks/00000.png ..., keypoints.csv or maps/00000.npy ..., quality.csv and overlay.mp4."""
     features: tyro.conf.FlagConversionOff[FeatureSettings]

@@ -11,6 +11,7 @@ from kinema.cli.option_groups import protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run, say
 from kinema.errors import ConfigError, KinemaError, counted, nearest
 from kinema.settings import FeatureSettings
+from kinema.weights.builtin import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from kinema.tools.visualize.sheets import Drawn, Stretch, View
@@ -41,8 +42,8 @@ class OfVideo(Common):
 class OfFeatures(OfVideo):
     """Options of the views of frozen networks."""
 
-    weights: str
-    """Whatever `kinema propagate` takes: a run folder, a checkpoint, untrained:tiny/16@SEED, pixels:16."""
+    weights: str = DEFAULT_WEIGHTS
+    """Whatever `kinema propagate` takes: a built-in encoder, a run folder, a checkpoint, untrained:tiny/16@SEED."""
     features: tyro.conf.FlagConversionOff[FeatureSettings]
     beside: str | None = None
     """Another network to show beside it, `untrained` for the same one with fresh weights, or `none`. Unset: untrained,

@@ -41,9 +41,10 @@ class MediaItem:
     path: Path | str
     """Of the file or folder; for a video inside a pack or an archive, of those; a URL is a str."""
     kind: Kind
-    """A video file, a folder of frames, a single image, a video in a pack of shards, or one in a tar archive."""
-    entry: shards.PackedVideo | tars.TarMember | None = None
-    """Where the video lies inside its pack or archive."""
+    """A video file, a folder of frames, a single image, a video in a pack of shards, one in a tar archive, or a clip
+    that is rendered when it is read."""
+    entry: shards.PackedVideo | tars.TarMember | NumberedClip | None = None
+    """Where the video lies inside its pack or archive, or which clip of its address it is."""
     label: int | None = None
     """Its class, where one is known."""
 
@@ -64,6 +65,7 @@ def scan(sources: Sequence[str | Path], *, exclude: Sequence[str | Path] = (), i
       the whole counts, or its first word where the whole names nothing; of the others the column or field named in
       `PATH_COLUMNS`, else a CSV's first column.
     - a manifest of `kinema doctor`: files with a problem and duplicates are left out and counted.
+    - `synth:LEVEL?clips=N`, clips that are rendered while they are read (`tools.synthetic.clip_address`).
     - a pack of shards, `PACK#LIST` for the videos of it that a list in it names, or a tar archive of videos; also at a
       URL. Archives in a folder count where it holds nothing else.
     images: take single images as well, each image of a folder without `frames.json` for itself.

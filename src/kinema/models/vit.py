@@ -13,6 +13,7 @@ from kinema.models.relations import Relation
 from kinema.models.relative import RelativePositions
 from kinema.models.rotary import Grid, rotation
 from kinema.models.vit_config import ViTConfig
+from kinema.models.windows import run_blocks_in_windows
 from kinema.ops.masking import Mask
 from kinema.ops.tokens import take_tokens
 
@@ -92,11 +93,24 @@ class ViT(Positioned):
         *,
         ids: Int64[Tensor, "B V"] | None = None,
         grid: Grid | None = None,
+        window: int | None = None,
     ) -> Float[Tensor, "B V1 D"]:
         """Embedded patches through the first `depth` blocks, not normed, with class token and registers before them.
 
         ids, grid: which tokens of a clip of which size they are, as in `encode`; the grid is that of training without.
+        window: side, in tokens, of the windows that attention is limited to (`models.windows`); needs the grid of a
+        single frame. Raises ConfigError if the positions are inside attention or the tokens come from several times.
         """
+        if window is not None and grid is not None and max(grid[1:]) > window:
+            if grid[0] > 1 or self._relation(patches, ids, grid) is not None:
+                raise ConfigError(
+                    f"attention windows for an encoder with {self.config.positions} positions on {grid[0]} times",
+                    where="features.attention_window",
+                    fix="set it to None",
+                )
+            prefix = patches.new_zeros(len(patches), 0, patches.shape[2])
+            prefix = torch.cat([prefix, *self._leading(len(patches))], dim=1)
+            return run_blocks_in_windows(self.blocks[:depth], patches, prefix, grid=grid[1:], window=window)
         tokens = torch.cat([*self._leading(patches.shape[0]), patches], dim=1)
         relation = self._relation(patches, ids, grid)
         for block in self.blocks[:depth]:
@@ -138,25 +152,41 @@ class ViT(Positioned):
         return {**self.state_dict(), **self.position_tensors_at(config.clip_grid, how), **tables}
 
     def dense(
-        self, frames: Float[Tensor, "B 3 H W"], *, layer: int = -1, positions: Positions = "interpolated"
+        self,
+        frames: Float[Tensor, "B 3 H W"],
+        *,
+        layer: int = -1,
+        positions: Positions = "interpolated",
+        window: int | None = None,
     ) -> Float[Tensor, "B h w D"]:
         """Patch features of single frames of any size that divides into patches: block `layer`'s output, normed.
 
         An encoder of tubelets sees each frame repeated over one tubelet, at the first time of its training clips.
         layer: 1 is the first block, -1 the last. positions: how the position embedding reaches the new grid.
+        window: see `through_blocks`.
         """
         clips = frames[:, None].expand(-1, self.config.tubelet_size, -1, -1, -1)
-        return self.dense_clips(clips, layer=layer, positions=positions).squeeze(1)
+        return self.dense_clips(clips, layer=layer, positions=positions, window=window).squeeze(1)
 
     def dense_clips(
-        self, clips: Float[Tensor, "B T 3 H W"], *, layer: int = -1, positions: Positions = "interpolated"
+        self,
+        clips: Float[Tensor, "B T 3 H W"],
+        *,
+        layer: int = -1,
+        positions: Positions = "interpolated",
+        window: int | None = None,
     ) -> Float[Tensor, "B t h w D"]:
         """Patch features of clips of any length and size that divide into tubelets, as from `dense`."""
-        tokens = self.tokens(clips, layer=layer, positions=positions)
+        tokens = self.tokens(clips, layer=layer, positions=positions, window=window)
         return tokens[:, self.num_class_tokens :].unflatten(1, self._grid_of(clips))
 
     def tokens(
-        self, clips: Float[Tensor, "B T 3 H W"], *, layer: int = -1, positions: Positions = "interpolated"
+        self,
+        clips: Float[Tensor, "B T 3 H W"],
+        *,
+        layer: int = -1,
+        positions: Positions = "interpolated",
+        window: int | None = None,
     ) -> Float[Tensor, "B N1 D"]:
         """What `dense_clips` makes a grid of, the class token and registers (if any) still before it."""
         depth = self.config.depth
@@ -165,7 +195,7 @@ class ViT(Positioned):
             raise ConfigError(f"layer {layer} of an encoder of {depth} blocks", where="layer", fix=f"use 1 to {depth}")
         grid = self._grid_of(clips)
         placed = self.patch_embed(clips) + self.positions_at(grid, positions)
-        return self.norm(self.through_blocks(placed, last, grid=grid))
+        return self.norm(self.through_blocks(placed, last, grid=grid, window=window))
 
     def _grid_of(self, clips: Float[Tensor, "B T 3 H W"]) -> Grid:
         _, num_frames, _, height, width = clips.shape

@@ -15,6 +15,7 @@ from kinema.models.vit import ViT
 from kinema.models.vit_config import vit
 from kinema.ops.precision import resolve_device
 from kinema.settings import FeatureSettings
+from kinema.weights.builtin import DEFAULT_WEIGHTS
 from kinema.weights.decoders import load_decoder, new_decoder
 from kinema.weights.read import read_backbone, read_weights
 
@@ -23,8 +24,10 @@ _SIZE = re.compile(r"(tiny|small|base|large|huge)/([1-9]\d{0,3})")
 _PIXELS = re.compile(r"pixels:([1-9]\d{0,3})")
 
 
-def load(source: str | Path, *, settings: FeatureSettings = DEFAULT_SETTINGS, device: str = "auto") -> FeatureExtractor:
-    """The network that `source` names, ready to read features with.
+def load(
+    source: str | Path = DEFAULT_WEIGHTS, *, settings: FeatureSettings = DEFAULT_SETTINGS, device: str = "auto"
+) -> FeatureExtractor:
+    """The network that `source` names, ready to read features with; the built-in encoder unless told otherwise.
 
     source: whatever `weights.read` takes (a run folder, a file or folder of any format in docs/weights.md,
     `hf:ORG/NAME[@REVISION]`, `timm:NAME`, each with `#options`); for comparison `untrained:SIZE/PATCH[@SEED]` (SIZE

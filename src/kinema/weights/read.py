@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kinema.errors import WeightsError
 from kinema.files import sha256_of
+from kinema.weights.builtin import DEFAULT_WEIGHTS, find_builtin, is_builtin, suggest_hub
 from kinema.weights.decoders import decoder_config, has_decoder, load_decoder
 from kinema.weights.files import CONFIG, TENSORS, is_own, read_own
 from kinema.weights.formats.distilled import DISTILLED
@@ -49,16 +50,14 @@ def read_weights(source: str | Path, *, with_decoder: bool = False) -> tuple[Net
 def read_backbone(source: str | Path) -> tuple[NetworkWeights | ConvolutionalWeights, str | None]:
     """The network that a source names, and the SHA-256 of its file.
 
-    source: a run folder, a file, a folder of another library, `hf:ORG/NAME[@REVISION]` or `timm:NAME`, with options
-    behind a `#` (`sources.parsed`). Raises WeightsError where there is none, where it is of no known format, and where
-    it is damaged or unsafe.
+    source: a run folder, a file, a folder of another library, `builtin:NAME`, `hf:ORG/NAME[@REVISION]` or `timm:NAME`,
+    with options behind a `#` (`source.parsed`). Raises WeightsError if there is none, or if it is of no known format,
+    damaged or unsafe.
     """
     named = parsed(source)
     if named.name.startswith("timm:"):
         return read_timm(named.name.removeprefix("timm:"), known_from(named.options)), None
-    path = downloaded(named) if is_hub(named.name) else Path(named.name)
-    if not path.exists():
-        raise WeightsError("no such file or folder", where=named.written, fix="give a run folder or a file of weights")
+    path = _locate(named)
     if path.is_dir() and "file" in named.options:
         path = _inside(path, named)
     if is_own(path):
@@ -72,6 +71,17 @@ def read_backbone(source: str | Path) -> tuple[NetworkWeights | ConvolutionalWei
     else:
         content = open_tensors(file)
     return _read(content, file, named), sha256_of(file)
+
+
+def _locate(named: Source) -> Path:
+    """The file or folder that a source stands for."""
+    if is_builtin(named.name):
+        return find_builtin(named.name)
+    path = downloaded(named) if is_hub(named.name) else Path(named.name)
+    if not path.exists():
+        fix = f"{suggest_hub(named.name)}give a run folder or a file of weights, or {DEFAULT_WEIGHTS}"
+        raise WeightsError("no such file or folder", where=named.written, fix=fix)
+    return path
 
 
 def _inside(folder: Path, named: Source) -> Path:

@@ -133,7 +133,7 @@ def draw_scene(address: ClipAddress, number: int) -> ClipScene:
         background_map=draw_cut(rng, background, height, width, max_zoom=1.6),
         camera=_draw_camera(rng, address),
         objects=objects,
-        light=_draw_wave(rng, 0.2 * rng.random() if level.scene else 0),
+        light=_draw_wave(rng, 0.2 * rng.random() if level.scene else 0.0),
         blur=float(rng.uniform(0.4, 1.2)) if level.scene and rng.random() < 0.3 else 0.0,
         noise=float(rng.uniform(1, 6)) if level.scene and rng.random() < 0.7 else 0.0,
         noise_seed=int(rng.integers(2**31)),
@@ -142,7 +142,7 @@ def draw_scene(address: ClipAddress, number: int) -> ClipScene:
 
 def _draw_camera(rng: np.random.Generator, address: ClipAddress) -> tuple[Wave, Wave, Wave, Wave]:
     if not address.properties.scene or rng.random() < 0.25:
-        still = Wave(amplitude=0, rate=0, phase=0)
+        still = Wave(amplitude=0.0, rate=0.0, phase=0.0)
         return still, still, still, still
     reach = rng.uniform(0, 0.22) * address.height
     return (
@@ -177,8 +177,8 @@ def _draw_object(rng: np.random.Generator, address: ClipAddress) -> MovingObject
         acceleration=acceleration,
         angle=float(rng.uniform(0, 2 * np.pi)),
         turning=float(rng.normal(0, 0.4)) if level.transforming else 0.0,
-        turn_wave=_draw_wave(rng, rng.uniform(0, 0.3) if level.transforming else 0),
-        growth=_draw_wave(rng, rng.uniform(0, 0.35) if level.transforming else 0),
+        turn_wave=_draw_wave(rng, rng.uniform(0, 0.3) if level.transforming else 0.0),
+        growth=_draw_wave(rng, rng.uniform(0, 0.35) if level.transforming else 0.0),
     )
 
 
@@ -214,7 +214,7 @@ def _draw_sprite(
         pixels=cv2.merge([cv2.multiply(surface, cv2.merge([mask, mask, mask]), scale=1 / 255), mask]),
         pivot=((width - 1) / 2, (height - 1) / 2),
         joint=(0.0, 0.0),
-        swing=Wave(amplitude=0, rate=0, phase=0),
+        swing=Wave(amplitude=0.0, rate=0.0, phase=0.0),
     )
 
 
