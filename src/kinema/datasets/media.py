@@ -105,7 +105,7 @@ class MediaDataset:
 
     def _read(self, item: MediaItem, key: Key, attempt: int, skipped: tuple[SkippedFile, ...]) -> Sample:
         started_s = time.perf_counter()
-        with open_item(item, decoder=self.data.decoder) as video:
+        with open_item(item, decoder=self.data.decoder, epoch=key[0]) as video:
             opened_s = time.perf_counter() - video.read_s  # read_s grows further, and is added once as a whole
             places = np.array([self._places(item, video, key, attempt, repeat) for repeat in self._repeats])
             wanted, slots = np.unique(places, return_inverse=True)

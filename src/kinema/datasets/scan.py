@@ -95,14 +95,17 @@ def scan(sources: Sequence[str | Path], *, exclude: Sequence[str | Path] = (), i
     return sorted(kept, key=lambda item: item.name)
 
 
-def open_item(item: MediaItem, *, decoder: Decoder = "pyav") -> VideoReader:
-    """A reader of the item that keeps to one thread: the workers are what runs side by side."""
+def open_item(item: MediaItem, *, decoder: Decoder = "pyav", epoch: int = 0) -> VideoReader:
+    """A reader of the item that keeps to one thread: the workers are what runs side by side.
+
+    epoch: which of a generated item's clips to render; every epoch has new ones. Means nothing to other items.
+    """
     if isinstance(item.entry, shards.PackedVideo):
         return shards.open_packed(item.entry)
     if isinstance(item.entry, tars.TarMember):
         return tars.open_tar_member(item.entry)
     if isinstance(item.entry, NumberedClip):
-        return GeneratedClip(item.entry.address, item.entry.number)
+        return GeneratedClip(item.entry.address, epoch * item.entry.address.clips + item.entry.number)
     return open_video(item.path, num_threads=1, decoder=decoder)
 
 

@@ -105,6 +105,9 @@ def test_a_training_reads_generated_clips(tmp_path):
     assert sample.frames.shape == (1, 2, 3, 32, 32)
     np.testing.assert_array_equal(sample.frames, dataset.sample(0, 4).frames)
     assert open_item(items[0]).num_frames == 48
+    assert not np.array_equal(sample.frames, dataset.sample(1, 4).frames)  # another epoch, another clip
+    address = parse_clip_address("synth:textured?clips=6&seed=2")
+    np.testing.assert_array_equal(open_item(items[4], epoch=2).frames([9]), GeneratedClip(address, 16).frames([9]))
 
 
 @pytest.mark.parametrize(

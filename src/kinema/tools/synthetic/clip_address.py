@@ -46,8 +46,9 @@ class ClipAddress:
 
     level: str = "scenes"
     """A name in `LEVELS`."""
-    clips: int = 20_000
-    """Clips that make one epoch."""
+    clips: int = 1000
+    """Clips that make one epoch; the next epoch renders as many new ones. Against other sources they count like that
+    many videos."""
     seed: int = 0
     textures: str | None = None
     """A folder of photographs: objects and backgrounds are cut from them as well as painted."""
@@ -65,7 +66,7 @@ class ClipAddress:
 
 @dataclass(frozen=True, kw_only=True)
 class NumberedClip:
-    """One clip of an address."""
+    """One clip of an address, among those of an epoch."""
 
     address: ClipAddress
     number: int
