@@ -92,8 +92,8 @@ class FeatureSettings:
     attention_window: int | None = None
     """Side, in tokens, of the windows that attention is limited to, shifted by half a window in every second block.
     Large frames are then read several times faster, and each token attends to about as many others as in training.
-    None: attention over the whole frame, as every published protocol has it. Means nothing to a network without
-    attention; refused for positions inside attention."""
+    None: attention over the whole frame, as every published protocol has it. Means nothing to networks without
+    attention, to clips read as one, and to positions inside attention."""
     tubelet: Literal["repeat", "slide"] = "repeat"
     """What fills a tubelet of an encoder that embeds several frames at once (VideoMAE): the frame repeated, or the
     frames up to it (before the first, the first). Means nothing to an encoder of single frames."""

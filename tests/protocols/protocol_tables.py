@@ -31,7 +31,19 @@ def document() -> str:
 
 def _values() -> str:
     header = (
-        *("protocol", "input", "frames", "red σ", "layer", "positions", "context", "window", "first frame", "top-k"),
+        *(
+            "protocol",
+            "input",
+            "frames",
+            "red σ",
+            "layer",
+            "attention",
+            "positions",
+            "context",
+            "window",
+            "first frame",
+            "top-k",
+        ),
         *("T", "ties", "given masks", "comparison", "min-max", "to frame", "scored at", "later objects"),
     )
     return _table(header, [_row(protocol) for protocol in PROTOCOLS.values()])
@@ -48,6 +60,7 @@ def _row(protocol: Protocol) -> tuple[str, ...]:
         features.resize,
         f"{features.std[0]}",
         "last" if features.layer == -1 else f"{features.layer}",
+        f"windows of {features.attention_window}" if features.attention_window else "whole frame",
         features.positions,
         f"first + {settings.context}{before}",
         f"{window} {settings.radius}",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from kinema.benchmark.grid import SweepGrid, require_tuning_split
-from kinema.cli.option_groups import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
+from kinema.cli.option_groups import PUBLISHED_PROTOCOL, ProtocolName, protocol_settings
 from kinema.cli.score import require_options
 from kinema.cli.tables import compared_table, score_table, sweep_table
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
@@ -42,7 +42,7 @@ class Arguments(Common):
     """A new folder for the predictions, pictures of the worst and best sequences, and result.json."""
     features: tyro.conf.FlagConversionOff[FeatureSettings]
     propagation: tyro.conf.FlagConversionOff[PropagationConfig]
-    protocol: ProtocolName = DEFAULT_PROTOCOL
+    protocol: ProtocolName = PUBLISHED_PROTOCOL
     set: str | None = None
     """Which list of sequences: val, train, or another that the data set has; by default val, for ytvos valid, for jhmdb
     test, and train for --sweep."""

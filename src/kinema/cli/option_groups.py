@@ -9,12 +9,16 @@ import tyro
 from kinema.protocols.registry import PROTOCOLS, protocol_named
 from kinema.settings import InputSize
 
-DEFAULT_PROTOCOL = "dino_480p"
+PUBLISHED_PROTOCOL = "dino_480p"
+"""What numbers are made under unless told otherwise."""
+LABELING_PROTOCOL = "kinema_1"
+"""What videos are labeled by unless told otherwise."""
 ProtocolName = Annotated[
     str,
     tyro.conf.arg(
         metavar="NAME",
-        help=f"Published settings that the options of features and propagation start from: {', '.join(PROTOCOLS)}.",
+        help="Settings that the options of features and propagation start from; all but kinema_1 are published ones: "
+        f"{', '.join(PROTOCOLS)}.",
     ),
 ]
 _SIZES = {
@@ -34,13 +38,16 @@ def typed(arguments: Sequence[str], option: str) -> str | None:
     return None
 
 
-def protocol_settings(arguments: Sequence[str], benchmark: str = "davis") -> dict[str, Any]:
-    """What the options of features and propagation start from: the protocol that is typed, for that data set.
+def protocol_settings(
+    arguments: Sequence[str], benchmark: str = "davis", *, default: str = PUBLISHED_PROTOCOL
+) -> dict[str, Any]:
+    """What the options of features and propagation start from: the protocol that is typed, else the default, for that
+    data set.
 
     A typed rule for the size of frames replaces the protocol's own; a decoder's affinity, where that is typed, is a
     product at temperature 1. Raises ProtocolError for an unknown name.
     """
-    protocol = protocol_named(typed(arguments, "protocol") or DEFAULT_PROTOCOL, benchmark)
+    protocol = protocol_named(typed(arguments, "protocol") or default, benchmark)
     features = protocol.features
     for rule, size in _SIZES.items():
         if typed(arguments, f"features.size.{rule}") not in (None, "None", "False"):

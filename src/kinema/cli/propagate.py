@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from kinema.cli.option_groups import DEFAULT_PROTOCOL, ProtocolName, protocol_settings
+from kinema.cli.option_groups import LABELING_PROTOCOL, ProtocolName, protocol_settings
 from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
 from kinema.errors import KinemaError, counted
 from kinema.propagation.propagation_config import PropagationConfig
@@ -35,8 +35,8 @@ class Arguments(Common):
     propagation: tyro.conf.FlagConversionOff[PropagationConfig]
     frame: int = 0
     """Which frame a single PNG or map belongs to, from 0; later than 0, it is carried backward as well."""
-    protocol: ProtocolName = DEFAULT_PROTOCOL
-    """Published settings to read features and propagate by; the options below start from them."""
+    protocol: ProtocolName = LABELING_PROTOCOL
+    """Settings to read features and propagate by; the options below start from them."""
     results_only: bool = False
     """Write no overlay video."""
     quality: tyro.conf.FlagConversionOff[bool] = True
@@ -47,7 +47,7 @@ class Arguments(Common):
 def main(arguments: Sequence[str]) -> int:
     """Propagates; gives the exit code."""
     try:
-        settings = protocol_settings(arguments)
+        settings = protocol_settings(arguments, default=LABELING_PROTOCOL)
     except KinemaError as error:
         return fail(error, debug="--debug" in arguments)
     given = parse(Arguments, arguments, command="propagate", **settings)

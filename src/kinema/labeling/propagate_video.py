@@ -17,6 +17,7 @@ from kinema.video.base import VideoReader
 from kinema.video.reader import open_video
 
 _REVERSE_CHUNK = 16  # frames decoded at a time when going backward through a video
+DEFAULT_PROTOCOL = "kinema_1"
 Frames = Iterable[UInt8[np.ndarray, "H W 3"]] | np.ndarray | str | Path
 
 
@@ -24,7 +25,7 @@ def propagate(
     frames: Frames,
     labels: UInt8[np.ndarray, "H W"] | Mapping[int, UInt8[np.ndarray, "H W"]],
     extractor: FeatureExtractor,
-    protocol: Protocol | str = "dino_480p",
+    protocol: Protocol | str = DEFAULT_PROTOCOL,
 ) -> Iterator[UInt8[np.ndarray, "H W"]]:
     """A mask of object ids for every frame, one by one; only the context that the protocol asks for is in memory.
 
@@ -43,7 +44,7 @@ def propagate_keypoints(
     frames: Frames,
     points: Float[np.ndarray, "J 2"] | Mapping[int, Float[np.ndarray, "J 2"]],
     extractor: FeatureExtractor,
-    protocol: Protocol | str = "dino_480p",
+    protocol: Protocol | str = DEFAULT_PROTOCOL,
 ) -> Iterator[tuple[Float64[np.ndarray, "J 2"], Float64[np.ndarray, " J"]]]:
     """Where each joint is, x and y in pixels, and its confidence in [0, 1], for every frame, one by one.
 
@@ -64,7 +65,7 @@ def propagate_maps(
     frames: Frames,
     maps: Float32[np.ndarray, "H W C"] | Mapping[int, Float32[np.ndarray, "H W C"]],
     extractor: FeatureExtractor,
-    protocol: Protocol | str = "dino_480p",
+    protocol: Protocol | str = DEFAULT_PROTOCOL,
 ) -> Iterator[Float32[np.ndarray, "H W C"]]:
     """Maps of any values for every frame, one by one: a token takes the mean values of the tokens it resembles.
 

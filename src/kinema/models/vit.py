@@ -98,21 +98,15 @@ class ViT(Positioned):
         """Embedded patches through the first `depth` blocks, not normed, with class token and registers before them.
 
         ids, grid: which tokens of a clip of which size they are, as in `encode`; the grid is that of training without.
-        window: side, in tokens, of the windows that attention is limited to (`models.windows`); needs the grid of a
-        single frame. Raises ConfigError if the positions are inside attention or the tokens come from several times.
+        window: side, in tokens, of the windows that attention is limited to (`models.windows`). Means nothing without
+        a grid, for several times, and for positions inside attention, which count from token to token anyway.
         """
-        if window is not None and grid is not None and max(grid[1:]) > window:
-            if grid[0] > 1 or self._relation(patches, ids, grid) is not None:
-                raise ConfigError(
-                    f"attention windows for an encoder with {self.config.positions} positions on {grid[0]} times",
-                    where="features.attention_window",
-                    fix="set it to None",
-                )
+        relation = self._relation(patches, ids, grid)
+        if window is not None and grid is not None and grid[0] == 1 and relation is None:
             prefix = patches.new_zeros(len(patches), 0, patches.shape[2])
             prefix = torch.cat([prefix, *self._leading(len(patches))], dim=1)
             return run_blocks_in_windows(self.blocks[:depth], patches, prefix, grid=grid[1:], window=window)
         tokens = torch.cat([*self._leading(patches.shape[0]), patches], dim=1)
-        relation = self._relation(patches, ids, grid)
         for block in self.blocks[:depth]:
             tokens = block(tokens) if relation is None else block(tokens, relation)
         return tokens

@@ -5,6 +5,7 @@ from typing import get_args
 from kinema.errors import ProtocolError, nearest
 from kinema.protocols import crw as lineage_crw
 from kinema.protocols import dino as lineage_dino
+from kinema.protocols.kinema import KINEMA_1
 from kinema.protocols.protocol import NOT_STATED, Benchmark, JointSettings, Protocol, comparable, protocol_from
 
 __all__ = [
@@ -33,6 +34,7 @@ _VARIANTS = (
     *lineage_dino.DINOV3_L,
     *lineage_crw.VFS,
     *lineage_crw.DUL,
+    *KINEMA_1,
 )
 _BY_NAME: dict[tuple[str, str], Protocol] = {(protocol.name, protocol.benchmark): protocol for protocol in _VARIANTS}
 

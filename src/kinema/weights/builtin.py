@@ -39,7 +39,7 @@ WELL_KNOWN = (
         network="ViT-S/14",
         license="Apache-2.0",
         trained_on="LVD-142M",
-        size_mb=88,
+        size_mb=88.0,
         note="size is a multiple of 14: --features.size.multiple 14",
     ),
     KnownModel(
@@ -47,7 +47,7 @@ WELL_KNOWN = (
         network="ViT-S/14, 4 registers",
         license="Apache-2.0",
         trained_on="LVD-142M",
-        size_mb=88,
+        size_mb=88.0,
         note="size is a multiple of 14",
     ),
     KnownModel(
@@ -55,7 +55,7 @@ WELL_KNOWN = (
         network="ViT-S/16",
         license="Apache-2.0",
         trained_on="ImageNet-1k",
-        size_mb=87,
+        size_mb=87.0,
         note="61.8 J&F on DAVIS-2017 val under dino_480p, as published",
     ),
     KnownModel(
@@ -63,7 +63,7 @@ WELL_KNOWN = (
         network="ViT-S/8",
         license="Apache-2.0",
         trained_on="ImageNet-1k",
-        size_mb=87,
+        size_mb=87.0,
         note="69.9 J&F on DAVIS-2017 val under dino_480p, as published",
     ),
     KnownModel(
@@ -71,14 +71,14 @@ WELL_KNOWN = (
         network="ViT-B/16",
         license="Apache-2.0",
         trained_on="ImageNet-1k",
-        size_mb=448,
+        size_mb=448.0,
     ),
     KnownModel(
         name="hf:MCG-NJU/videomae-base",
         network="ViT-B/16, clips of 16 frames",
         license="CC-BY-NC-4.0",
         trained_on="Kinetics-400",
-        size_mb=377,
+        size_mb=377.0,
     ),
 )
 
