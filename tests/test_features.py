@@ -51,6 +51,7 @@ def test_layer(vit: ViT) -> None:
     outputs = [_dense(vit, layer=layer) for layer in (1, 2, 3)]
     assert torch.equal(_dense(vit, layer=-1), outputs[2])
     assert torch.equal(_dense(vit, layer=-3), outputs[0])
+    assert torch.equal(_dense(vit, layer=0), outputs[0])  # the middle one of three
     assert not torch.allclose(outputs[0], outputs[1])
     seen = []
     hook = vit.blocks[1].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
@@ -59,7 +60,7 @@ def test_layer(vit: ViT) -> None:
     with torch.no_grad():
         normed = vit.norm(seen[0])[:, 1:].unflatten(1, (3, 5))  # the class token is not a patch
     torch.testing.assert_close(normed, outputs[1][:1])
-    for layer in (0, 4, -4):
+    for layer in (4, 40, -4):
         with pytest.raises(ConfigError, match="use 1 to 3"):
             _dense(vit, layer=layer)
 

@@ -201,7 +201,7 @@ class FeatureExtractor:
         clips, settings, backbone = self._clips(frames), self.settings, self.backbone
         if not isinstance(backbone, ViT) or not backbone.config.class_token:
             raise ConfigError("no class token to read", where=f"pooling {pooling}", fix="use pooling mean")
-        last = settings.layer if settings.layer > 0 else backbone.config.depth + 1 + settings.layer
+        last = backbone.find_block(settings.layer)
         layers = range(max(last - 3, 1), last + 1) if pooling == "last4_class" else [last]
         with autocast(resolve_precision(settings.precision, self.device), self.device):
             read = [backbone.tokens(clips, layer=layer, positions=settings.positions).float() for layer in layers]

@@ -88,7 +88,8 @@ class FeatureSettings:
     """Pixels in [0, 1] are standardized by mean and std. A network trained with other statistics than ImageNet's keeps
     its own where these are ImageNet's; the result's `weights` name them."""
     layer: int = -1
-    """Block whose output is read: 1 is the first, -1 the last. The encoder's final norm is applied to it."""
+    """Block whose output is read: 1 is the first, -1 the last, 0 the middle one (6 of 12, whatever the depth). The
+    encoder's final norm is applied to it."""
     attention_window: int | None = None
     """Side, in tokens, of the windows that attention is limited to, shifted by half a window in every second block.
     Large frames are then read several times faster, and each token attends to about as many others as in training.

@@ -36,7 +36,7 @@ def test_layers_count_from_both_ends_and_are_normed():
     tokens = torch.cat([encoder.cls_token.expand(1, -1, -1), encoder.embed(frames)], dim=1)  # its position is zero
     expected = encoder.norm(encoder.blocks[0](tokens))[:, 1:].unflatten(1, (4, 4))
     torch.testing.assert_close(encoder.dense(frames, layer=1), expected)
-    for layer in (0, 4, -4):
+    for layer in (4, 40, -4):
         with pytest.raises(ConfigError, match="of an encoder of 3 blocks"):
             encoder.dense(frames, layer=layer)
 
@@ -180,3 +180,19 @@ def test_the_same_network_at_another_size_and_length_reads_as_dense_features_do(
 def test_separable_positions_cannot_be_recomputed():
     with pytest.raises(ConfigError, match="learned positions"):
         ViT(SEPARABLE).tensors_at(4, 24, "recomputed")
+
+
+@pytest.mark.parametrize(("depth", "layer", "block"), [(12, 0, 6), (1, 0, 1), (3, 0, 1), (12, -1, 12), (12, 4, 4)])
+def test_a_layer_names_a_block(depth, layer, block):
+    assert ViT(ViTConfig(width=12, depth=depth, num_heads=1, image_size=32)).find_block(layer) == block
+
+
+@pytest.mark.parametrize("window", [2, 3, 50])
+def test_windows_change_dense_features_only_where_the_grid_is_larger(window):
+    torch.manual_seed(0)
+    encoder = ViT(ViTConfig(width=12, depth=2, num_heads=1, image_size=32)).eval()
+    frames = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        whole, windows = encoder.dense(frames), encoder.dense(frames, window=window)
+    assert windows.shape == whole.shape
+    assert torch.allclose(whole, windows, atol=1e-5) == (window == 50)

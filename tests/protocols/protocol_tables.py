@@ -59,7 +59,7 @@ def _row(protocol: Protocol) -> tuple[str, ...]:
         _input(features.size),
         features.resize,
         f"{features.std[0]}",
-        "last" if features.layer == -1 else f"{features.layer}",
+        {-1: "last", 0: "middle"}.get(features.layer, f"{features.layer}"),
         f"windows of {features.attention_window}" if features.attention_window else "whole frame",
         features.positions,
         f"first + {settings.context}{before}",

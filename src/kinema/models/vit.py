@@ -156,7 +156,7 @@ class ViT(Positioned):
         """Patch features of single frames of any size that divides into patches: block `layer`'s output, normed.
 
         An encoder of tubelets sees each frame repeated over one tubelet, at the first time of its training clips.
-        layer: 1 is the first block, -1 the last. positions: how the position embedding reaches the new grid.
+        layer: 1 is the first block, -1 the last, 0 the middle one. positions: how the position embedding reaches the new grid.
         window: see `through_blocks`.
         """
         clips = frames[:, None].expand(-1, self.config.tubelet_size, -1, -1, -1)
@@ -183,13 +183,21 @@ class ViT(Positioned):
         window: int | None = None,
     ) -> Float[Tensor, "B N1 D"]:
         """What `dense_clips` makes a grid of, the class token and registers (if any) still before it."""
-        depth = self.config.depth
-        last = layer if layer > 0 else depth + 1 + layer
-        if not 1 <= last <= depth:
-            raise ConfigError(f"layer {layer} of an encoder of {depth} blocks", where="layer", fix=f"use 1 to {depth}")
+        last = self.find_block(layer)
         grid = self._grid_of(clips)
         placed = self.patch_embed(clips) + self.positions_at(grid, positions)
         return self.norm(self.through_blocks(placed, last, grid=grid, window=window))
+
+    def find_block(self, layer: int) -> int:
+        """The number of the block that a layer names, from 1; see `FeatureSettings.layer`.
+
+        Raises ConfigError if the encoder has no such block.
+        """
+        depth = self.config.depth
+        number = max(depth // 2, 1) if layer == 0 else layer if layer > 0 else depth + 1 + layer
+        if not 1 <= number <= depth:
+            raise ConfigError(f"layer {layer} of an encoder of {depth} blocks", where="layer", fix=f"use 1 to {depth}")
+        return number
 
     def _grid_of(self, clips: Float[Tensor, "B T 3 H W"]) -> Grid:
         _, num_frames, _, height, width = clips.shape

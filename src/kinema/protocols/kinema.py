@@ -13,11 +13,11 @@ from kinema.settings import FeatureSettings, InputSize
 _KINEMA_1 = Protocol(
     name="kinema_1",
     version=1,
-    source="Kinema, tuned for its built-in encoder: 720 pixels, because objects then cover more tokens; the seventh "
-    "of twelve blocks, which carries better than the last and costs half as much; attention in shifted windows of "
+    source="Kinema, tuned for its built-in encoder: 720 pixels, because objects then cover more tokens; the middle "
+    "block, which carries better than the last and costs half as much; attention in shifted windows of "
     "about the training size, which is faster and no worse. The rest is DINO's lineage.",
     features=FeatureSettings(
-        size=InputSize(short_side=720, multiple=16), layer=-6, attention_window=8, positions="interpolated_offset"
+        size=InputSize(short_side=720, multiple=16), layer=0, attention_window=8, positions="interpolated_offset"
     ),
     propagation=PropagationConfig(
         context=7,

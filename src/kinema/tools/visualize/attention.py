@@ -1,6 +1,7 @@
 """Where a transformer looks: the attention of one token to all patches of a frame, head by head."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,9 @@ def attention_of(
     size, patch = extractor.input_size(*frame.shape[:2]), extractor.backbone.patch_size
     grid = (size[0] // patch, size[1] // patch)
     place = None if point is None else patch_at(point, frame.shape[:2], grid)
+    whole = extractor.with_settings(replace(extractor.settings, attention_window=None))  # windows would cut the map
     with _LastAttention() as last:
-        extractor.dense(frame[None])
+        whole.dense(frame[None])
     if last.query is None:
         raise WeightsError("a network without attention", where=extractor.source.source, fix="give a transformer")
     num_tokens = last.query.shape[2]
