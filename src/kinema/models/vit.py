@@ -156,8 +156,8 @@ class ViT(Positioned):
         """Patch features of single frames of any size that divides into patches: block `layer`'s output, normed.
 
         An encoder of tubelets sees each frame repeated over one tubelet, at the first time of its training clips.
-        layer: 1 is the first block, -1 the last, 0 the middle one. positions: how the position embedding reaches the new grid.
-        window: see `through_blocks`.
+        layer: 1 is the first block, -1 the last, 0 the middle one. positions: how the position embedding reaches the
+        new grid. window: see `through_blocks`.
         """
         clips = frames[:, None].expand(-1, self.config.tubelet_size, -1, -1, -1)
         return self.dense_clips(clips, layer=layer, positions=positions, window=window).squeeze(1)
