@@ -61,8 +61,8 @@ class ResNet(nn.Module):
     ) -> Float[Tensor, "B h w D"]:
         """The stage's output, after its last ReLU, of frames of any size that divides by 8.
 
-        frames: standardized by ImageNet's statistics. layer: -1 or 0 is the stage that is read; 1 to 3 are res2 to res4,
-        of which res2 has a stride of 4 and is refused. positions: means nothing here.
+        frames: standardized by ImageNet's statistics. layer: -1 or 0 is the stage that is read; 1 to 3 are res2 to
+        res4, of which res2 has a stride of 4 and is refused. positions: means nothing here.
         """
         if layer not in (-1, 0, *range(2, _STAGES.index(self.config.stage) + 2)):
             raise ConfigError(f"layer {layer} of a ResNet read at {self.config.stage}", where="layer", fix="use -1")
