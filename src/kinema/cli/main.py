@@ -26,6 +26,7 @@ COMMANDS = {
     "score": "score masks that are already there",
     "weights": "say what a file of weights is; convert and compare weights",
     "synth": "render a synthetic set of videos with exact labels",
+    "models": "list the encoders in the box, and well-known ones",
     "recipes": "list the recipes of `pretrain` and `finetune`",
 }
 
