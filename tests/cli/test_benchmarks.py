@@ -78,8 +78,7 @@ def test_a_sweep(kinema: Command, sets: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ((), 2, ["not one of --weights and --compare"]),
-        (("--weights", "pixels:16", "--compare", "pixels:4"), 2, ["not one of --weights and --compare"]),
+        (("--weights", "pixels:16", "--compare", "pixels:4"), 2, ["both --weights and --compare"]),
         (("--compare", "pixels:4", "--sweep"), 2, ["--sweep with --compare"]),
         (("--weights", "pixels:16", "--grid.top-k", "7"), 2, ["without --sweep"]),
         (("--weights", "pixels:16", "--tune-on-val"), 2, ["without --sweep"]),
