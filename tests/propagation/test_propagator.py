@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 from kinema.errors import KinemaError
 from kinema.propagation.propagation_config import Precision, PropagationConfig
 from kinema.propagation.propagator import Propagator, propagate
+from kinema.protocols.registry import protocol_named
 from tests.realdata import real_data
 from tests.reference.propagation import dense_propagation, inside_window, own_context_propagation, vote
 
@@ -80,6 +82,31 @@ def test_equals_the_published_code(name: str, precision: Precision) -> None:
         (expected,) = (archive[key] for key in archive.files)
     ours = carried(torch.from_numpy(given["features"]), torch.from_numpy(given["first_labels"]), config)
     torch.testing.assert_close(ours, torch.from_numpy(expected), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"), [("a_default", "dino_480p"), ("b_crw", "crw"), ("b_cropmae", "cropmae_480x880")]
+)
+def test_the_shipped_protocol_equals_the_published_code(name: str, protocol: str) -> None:
+    root = real_data("propagation_reference")
+    given = np.load(root / "input.npz")
+    with np.load(root / f"{name}.npz") as archive:
+        (expected,) = (archive[key] for key in archive.files)
+    config = protocol_named(protocol).propagation
+    ours = carried(torch.from_numpy(given["features"]), torch.from_numpy(given["first_labels"]), config)
+    torch.testing.assert_close(ours, torch.from_numpy(expected), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dino_480p", "rsp", "ino_davis", "dinov3_s", "kinema_1"])
+@pytest.mark.parametrize("repeats", [2, 3, 6])
+def test_repeated_frames_keep_all_ties_as_dino_s_code_does(name: str, repeats: int) -> None:
+    config = protocol_named(name).propagation
+    features, labels = clip(3, frames=2, h=5, w=6)
+    still = features.repeat_interleave(repeats, dim=0)
+    expected = by_reference(still, labels, config)
+    torch.testing.assert_close(carried(still, labels, config), expected, rtol=0, atol=1e-5)
+    cut = by_reference(still, labels, replace(config, normalization="softmax"))
+    assert (expected - cut).abs().max() > 1e-3  # the choice matters here, so that the test can fail
 
 
 @pytest.mark.parametrize("covers", [True, False])
