@@ -33,6 +33,39 @@ def transform_clip(
     return apply_view(frames, view, height=height, width=width)
 
 
+@pytest.mark.parametrize(("height", "width"), [(240, 426), (426, 240), (256, 256), (37, 64)])
+def test_multi_scale_crops_are_those_of_tsn(height: int, width: int) -> None:
+    config = ClipTransform(sides=(1.0, 0.875, 0.75, 0.66), flip=0.0)
+    sides = [int(min(height, width) * side) for side in config.sides]
+    drawn = set()
+    for seed in range(4000):
+        view = draw_view(np.random.default_rng(seed), height, width, config)
+        drawn.add((view.height, view.width))
+        step_y, step_x = (height - view.height) // 4, (width - view.width) // 4
+        assert view.top in {step_y * k for k in range(5)}
+        assert view.left in {step_x * k for k in range(5)}
+        assert view.top + view.height <= height
+        assert view.left + view.width <= width
+    # four equal pairs and three times two neighbors, nothing else: at 16:9 every crop is at most the short side wide
+    assert drawn == {(sides[i], sides[j]) for i in range(4) for j in range(4) if abs(i - j) <= 1}
+
+
+def test_multi_scale_crops_come_from_13_places_and_10_pairs_alike() -> None:
+    config = ClipTransform(sides=(1.0, 0.875, 0.75, 0.66), flip=0.0)
+    views = [draw_view(np.random.default_rng(seed), 400, 800, config) for seed in range(6000)]
+    smallest = [(view.top, view.left) for view in views if (view.height, view.width) == (264, 264)]
+    assert len(set(smallest)) == 13
+    assert len(smallest) == pytest.approx(600, abs=90)  # one pair of ten
+    corners = sum(place in {(0, 0), (0, 536), (136, 0), (136, 536)} for place in smallest)
+    assert corners / len(smallest) == pytest.approx(4 / 13, abs=0.08)
+
+
+@pytest.mark.parametrize("sides", [(0.0,), (1.2, 1.0), (-1.0,)])
+def test_impossible_sides_are_refused(sides: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="crop sides"):
+        ClipTransform(sides=sides)
+
+
 def gradients(height: int, width: int) -> np.ndarray:
     """One frame whose red is its column and green its row."""
     rows, columns = np.mgrid[:height, :width]

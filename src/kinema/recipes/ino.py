@@ -145,7 +145,7 @@ def ibot_vits16() -> Recipe:
     return Recipe(
         method=replace(
             recipe.method,
-            head=PrototypeHeadConfig(prototypes=8192),
+            head=PrototypeHeadConfig(prototypes=8192, prototype_norm=True),  # --norm_last_layer false
             mask="block",
             mask_of="frame",
             mask_probability=0.5,

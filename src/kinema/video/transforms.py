@@ -28,6 +28,10 @@ class ClipTransform:
     """Share of the frame's area that the crop covers, lowest and highest, in (0, 1]."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Width over height of the crop, lowest and highest; drawn uniformly in its logarithm."""
+    sides: tuple[float, ...] = ()
+    """Sides of the crop as shares of the frame's short side, each in (0, 1]; empty for crops by `scale` and `ratio`,
+    which these replace. Width and height are drawn from neighboring shares, at one of 13 fixed places: the multi-scale
+    crop of TSN (Wang et al. 2016, arXiv:1608.00859), which VideoMAE takes for pre-training."""
     flip: float = 0.5
     """Probability of mirroring left and right."""
     photometric: Photometric = Photometric()
@@ -45,6 +49,8 @@ class ClipTransform:
             raise ConfigError(f"crop scale {self.scale}", where="scale", fix="give lowest and highest share in (0, 1]")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ConfigError(f"crop ratio {self.ratio}", where="ratio", fix="give lowest and highest, positive")
+        if not all(0 < side <= 1 for side in self.sides):
+            raise ConfigError(f"crop sides {self.sides}", where="sides", fix="give shares of the short side in (0, 1]")
         if not 0 <= self.flip <= 1:
             raise ConfigError(f"flip probability {self.flip}", where="flip", fix="give a number in [0, 1]")
         if not 0 <= self.erasing <= 1:
@@ -82,7 +88,8 @@ class View:
 
 def draw_view(rng: np.random.Generator, height: int, width: int, config: ClipTransform) -> View:
     """One random resized crop, flip and change of frames of `height` × `width` pixels."""
-    top, left, crop_height, crop_width = _draw_crop(rng, height, width, config)
+    draw_crop = _draw_multi_scale_crop if config.sides else _draw_crop
+    top, left, crop_height, crop_width = draw_crop(rng, height, width, config)
     is_flipped = bool(rng.random() < config.flip)
     colors = config.photometric.draw(rng)
     return View(
@@ -164,6 +171,28 @@ def resize_short_side(frame: UInt8[np.ndarray, "H W 3"], short_side: int) -> UIn
 
 def _resize(frame: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((width, height), _FILTERS[interpolation]))
+
+
+_PLACES = (
+    *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),  # the corners and the center
+    *((0, 2), (4, 2), (2, 4), (2, 0)),  # the middles of the edges
+    *((1, 1), (3, 1), (1, 3), (3, 3)),  # between the center and the corners
+)
+"""Where a multi-scale crop may lie, (x, y) in quarters of what the crop leaves free."""
+
+
+def _draw_multi_scale_crop(
+    rng: np.random.Generator, height: int, width: int, config: ClipTransform
+) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a crop whose sides are neighbors among `config.sides`, all pairs alike likely.
+
+    VideoMAE's code also makes sides within 3 pixels of the network's input equal to it, which is left out here.
+    """
+    sides = [int(min(height, width) * side) for side in config.sides]
+    pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
+    crop_height, crop_width = (max(side, 1) for side in pairs[int(rng.integers(len(pairs)))])
+    x, y = _PLACES[int(rng.integers(len(_PLACES)))]
+    return (height - crop_height) // 4 * y, (width - crop_width) // 4 * x, crop_height, crop_width
 
 
 def _draw_crop(rng: np.random.Generator, height: int, width: int, config: ClipTransform) -> tuple[int, int, int, int]:
