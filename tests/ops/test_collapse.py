@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from kinema.ops.collapse import collapse_warnings, feature_health
+from kinema.ops.collectives import rank
+from tests.ranks import run_on_ranks
 
 
 def health(rows: torch.Tensor, others: torch.Tensor | None = None) -> dict[str, float]:
@@ -57,3 +59,30 @@ def test_uniformity_and_alignment_follow_their_formulas():
 
 def test_a_single_sample_gives_finite_numbers():
     assert all(math.isfinite(value) for value in health(torch.randn(1, 4)).values())
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_few_samples_raise_no_alarm(size: int):
+    # two samples lie on one line whatever the network does: an effective rank of 1 says nothing
+    found = health(torch.randn(size, 16, generator=torch.Generator().manual_seed(0)))
+    assert found["samples"] == size
+    assert warned(found) == []
+    assert warned(health(torch.ones(size, 16))) == []
+
+
+def test_eight_collapsed_samples_do():
+    assert any("nearly the same" in warning for warning in warned(health(torch.ones(8, 16))))
+
+
+def _samples() -> torch.Tensor:
+    return torch.randn(12, 6, generator=torch.Generator().manual_seed(1))
+
+
+def _health_of_a_rank() -> dict[str, float]:
+    return health(_samples()[6 * rank() : 6 * rank() + 6])
+
+
+def test_two_ranks_see_all_samples():
+    whole = health(_samples())
+    for found in run_on_ranks(_health_of_a_rank):
+        assert found == pytest.approx(whole, abs=1e-5)
