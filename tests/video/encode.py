@@ -51,6 +51,16 @@ IDENTITY_MATRIX = b"".join(n.to_bytes(4, "big") for n in (1 << 16, 0, 0, 0, 1 <<
 CLOCKWISE_MATRIX = b"".join(n.to_bytes(4, "big", signed=True) for n in (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30))
 
 
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Has the track ask for one of the eight orientations: (x, y) is shown in the direction (a x + c y, b x + d y)."""
+    values = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    matrix = b"".join(n.to_bytes(4, "big", signed=True) for n in values)
+    data = path.read_bytes()
+    at = data.index(IDENTITY_MATRIX, data.index(b"tkhd"))
+    path.write_bytes(data[:at] + matrix + data[at + len(matrix) :])
+    return path
+
+
 def rotate_clockwise(path: Path) -> Path:
     """Has the track's display matrix (ISO 14496-12, tkhd) ask for a quarter turn clockwise, as phones do."""
     data = path.read_bytes()

@@ -18,7 +18,7 @@ from kinema.video.packets import Key
 from kinema.video.reader import extract_frames, open_video
 from tests.realdata import real_data
 from tests.reference.video import sequential_frames, sequential_times_s
-from tests.video.encode import encode, moving_frames, rotate_clockwise
+from tests.video.encode import encode, moving_frames, rotate_clockwise, set_display_matrix
 
 UNEVEN_MS = np.cumsum(np.random.default_rng(1).integers(10, 120, 60)).tolist()
 KINDS = {
@@ -80,6 +80,63 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
         assert (video.height, video.width) == (64, 48)
         assert np.array_equal(video.frames([13])[0], np.rot90(upright[13], -1))
         assert np.array_equal(list(video)[19], np.rot90(upright[19], -1))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((1, 0, 0, 1), lambda frame: frame),
+        ((-1, 0, 0, 1), np.fliplr),  # a front camera's mirror image
+        ((1, 0, 0, -1), np.flipud),
+        ((-1, 0, 0, -1), lambda frame: np.rot90(frame, 2)),
+        ((0, 1, -1, 0), lambda frame: np.rot90(frame, -1)),
+        ((0, -1, 1, 0), np.rot90),
+        ((0, 1, 1, 0), lambda frame: frame.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda frame: np.rot90(frame, 2).swapaxes(0, 1)),
+    ],
+)
+def test_all_eight_orientations_are_shown_as_asked(tmp_path: Path, matrix: tuple[int, ...], shown) -> None:
+    path = encode(tmp_path / "a.mp4", moving_frames(6, 48, 64))
+    stored = sequential_frames(path)
+    set_display_matrix(path, *matrix)
+    with open_video(path) as video:
+        assert np.array_equal(video.frames([4])[0], shown(stored[4]))
+        assert np.array_equal(next(iter(video)), shown(stored[0]))
+        assert (video.height, video.width) == shown(stored[0]).shape[:2]
+
+
+@pytest.mark.parametrize("name", ["ts_restart_gap_back.ts", "ts_restart_other_phase.ts"])
+def test_joined_recordings_give_all_frames_in_decoding_order(name: str) -> None:
+    path = real_data("faults", name)
+    expected = sequential_frames(path)
+    with open_video(path) as video:
+        assert video.num_frames == len(expected) == 40
+        assert np.array_equal(np.stack(list(video)), np.stack(expected))
+        assert np.array_equal(video.frames([39, 3, 21]), np.stack([expected[i] for i in (39, 3, 21)]))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_stream_joined_with_itself_has_twice_the_frames(tmp_path: Path, codec: str) -> None:
+    path = encode(tmp_path / "a.ts", moving_frames(15, 48, 64), codec=codec, gop=5)
+    path.write_bytes(path.read_bytes() * 2)
+    with open_video(path) as video:
+        assert video.num_frames == 30
+        # both halves are the same recording: nothing is interleaved and nothing is lost
+        assert np.array_equal(video.frames([2, 17])[0], video.frames([2, 17])[1])
+
+
+def test_the_stream_that_players_show_is_read() -> None:
+    with open_video(real_data("faults", "cover_plain_first.mkv")) as video:
+        assert (video.num_frames, video.height, video.width) == (12, 96, 128)
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_the_rate_of_an_avi_is_that_of_its_frames(tmp_path: Path, b_frames: int) -> None:
+    with open_video(real_data("faults", "h264.avi")) as video:
+        assert (video.num_frames, video.fps) == (30, 25.0)
+    path = encode(tmp_path / "a.avi", moving_frames(12, 48, 64), b_frames=b_frames)
+    with open_video(path) as video:
+        assert (video.num_frames, video.fps) == (12, 30.0)
 
 
 @pytest.mark.parametrize(("b_frames", "most"), [(0, 8 + 6), (3, 6 + 5)])

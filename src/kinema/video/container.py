@@ -2,8 +2,9 @@
 
 Frame i is the i-th presentation time in ascending order. The times come from one pass over the packets, without
 decoding. A wanted frame is reached by one seek to the last keyframe shown at or before it, then forward, matching
-presentation times, so random access gives what sequential decoding gives. Where a container holds no trustworthy
-presentation times (raw streams, B-frames in AVI), frames are numbered by decoding from the start.
+presentation times, so random access gives what sequential decoding gives. If a container holds no trustworthy
+presentation times (raw streams, B-frames in AVI, joined recordings whose clock starts again), frames are numbered by
+decoding from the start.
 """
 
 import io
@@ -18,6 +19,7 @@ from jaxtyping import Float64
 
 from kinema.errors import DecodeError
 from kinema.video.base import MAX_PIXELS, VideoReader, check_size
+from kinema.video.orientation import display_matrix, orient
 from kinema.video.packets import Key, PacketIndex, PacketStamp, index_packets, plan_runs
 
 if TYPE_CHECKING:
@@ -223,7 +225,7 @@ class ContainerReader(VideoReader):
             raise DecodeError(
                 f"not a readable video: {reason}", where=self.name, fix="re-encode it or leave it out"
             ) from fault
-        stream = next((stream for stream in container.streams.video if not _is_picture(stream)), None)
+        stream = _choose_stream(container)
         if stream is None or stream.codec_context is None:
             container.close()
             raise DecodeError(
@@ -236,10 +238,11 @@ class ContainerReader(VideoReader):
         return container, stream
 
     def _own_fps(self) -> float:
-        """The container's mean rate where the frames' times bear it out within 1 %, else what those times say."""
+        """The container's mean rate if the frames' times bear it out within 1 %, else what those times say."""
         stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         if self._index is None or self.num_frames < 2:
-            return stated or 30.0
+            # without times FFmpeg's guess is better: AVI counts the fields of H.264 in its mean rate, twice too many
+            return float(self._stream.guessed_rate or 0) or stated or 30.0
         ticks = int(self._index.pts[-1] - self._index.pts[0])
         measured = (self.num_frames - 1) / (ticks * float(self._stream.time_base or 1))
         return stated if abs(stated - measured) <= 0.01 * measured else measured
@@ -274,6 +277,15 @@ def _faults() -> tuple[type[Exception], ...]:
     return FFmpegError, ValueError, IndexError
 
 
+def _choose_stream(container: "InputContainer") -> "VideoStream | None":
+    """The stream that FFmpeg's own tools would show, or the first that is no cover picture."""
+    best = container.streams.best("video")
+    streams = [stream for stream in container.streams.video if not _is_picture(stream)]
+    return next(
+        (stream for stream in streams if best is not None and stream.index == best.index), next(iter(streams), None)
+    )
+
+
 def _is_picture(stream: "VideoStream") -> bool:
     """Whether the stream is a cover picture, not a video."""
     from av.stream import Disposition
@@ -291,5 +303,4 @@ def _to_rgb(frame: "VideoFrame", name: str) -> np.ndarray:
     """uint8 (H, W, 3), turned as the file asks for it to be displayed."""
     check_size(frame.height, frame.width, where=name)
     pixels = frame.to_ndarray(format="rgb24", threads=1)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+    return np.ascontiguousarray(orient(pixels, display_matrix(frame)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +60,14 @@ def plan_runs(index: PacketIndex, wanted: Sequence[int]) -> list[tuple[Key, list
 
 
 def index_packets(stamps: Sequence[PacketStamp]) -> PacketIndex | None:
-    """The index of a stream whose packets are given in decoding order; None where some have no time of their own."""
+    """The index of a stream whose packets are given in decoding order.
+
+    None if some have no time of their own, and if the clock goes back, as in recordings that were joined without
+    rewriting their times: then two moments have one time, and only decoding tells them apart.
+    """
+    decoded = [stamp.dts for stamp in stamps if stamp.dts is not None]
+    if any(later < earlier for earlier, later in pairwise(decoded)):
+        return None
     keys = [
         Key(pts=pts, dts=dts, position=at)
         for at, (pts, dts, is_key, _) in enumerate(stamps)
