@@ -16,6 +16,28 @@ from tests.realdata import real_data
 from tests.reference.video import sequential_frames
 from tests.video.encode import encode, moving_frames
 
+PLAYLISTS = {
+    "list.mp4": "ffconcat version 1.0\nfile secret.mp4\n",
+    "list.mkv": "ffconcat version 1.0\nfile secret.mp4\nduration 1\n",
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+    "list.ts": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+    "list.gif": "ffconcat version 1.0\nfile secret.mp4\n",
+    "stream.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+    "a=rtpmap:96 H264/90000\n",
+}
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_file_that_names_other_files_opens_none_of_them(tmp_path: Path, name: str, absolute: bool) -> None:
+    secret = encode(tmp_path / "secret.mp4", moving_frames(4, 48, 64))
+    text = PLAYLISTS[name].replace("secret.mp4", str(secret) if absolute else "secret.mp4")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DecodeError) as caught:
+        open_video(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+
 
 def test_a_cut_file_serves_what_decodes_and_names_what_does_not(tmp_path: Path) -> None:
     path = encode(tmp_path / "cut.mkv", moving_frames(60, 48, 64), gop=12, b_frames=2)

@@ -9,7 +9,7 @@ decoding from the start.
 
 import io
 from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -32,6 +32,13 @@ _OPTIONS = {
     "protocol_whitelist": "file",  # with "file:", keeps a crafted name or playlist from reaching the network
     "max_pixels": str(MAX_PIXELS),  # also for the frames that FFmpeg decodes to recognize a format
 }
+_LISTS = frozenset(
+    (
+        *("concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "mpjpeg", "rtp", "rtp_mpegts", "rtsp"),
+        *("sap", "sdp", "webm_dash_manifest"),
+    )
+)
+"""FFmpeg's formats whose files name other files or addresses: a video must not open what it names."""
 
 
 @runtime_checkable
@@ -216,10 +223,17 @@ class ContainerReader(VideoReader):
 
     def _open(self) -> tuple["InputContainer", "VideoStream"]:
         import av
+        from av.error import ArgumentError
 
         source = f"file:{self._source}" if isinstance(self._source, Path) else _Handle(self._source)
         try:
-            container = av.open(source, mode="r", options=_OPTIONS)
+            container = av.open(source, mode="r", options={**_OPTIONS, "format_whitelist": _self_contained_formats()})
+        except ArgumentError as fault:  # what FFmpeg says to a format that is not in the list
+            raise DecodeError(
+                "a playlist or another file that names other files",
+                where=self.name,
+                fix="give the videos themselves, or a .txt list of them",
+            ) from fault
         except _faults() as fault:
             reason = getattr(fault, "strerror", None) or str(fault)
             raise DecodeError(
@@ -275,6 +289,14 @@ def _faults() -> tuple[type[Exception], ...]:
     from av.error import FFmpegError
 
     return FFmpegError, ValueError, IndexError
+
+
+@cache
+def _self_contained_formats() -> str:
+    """FFmpeg's names of all formats that hold their own data, with commas between them."""
+    import av
+
+    return ",".join(sorted(av.formats_available - _LISTS))
 
 
 def _choose_stream(container: "InputContainer") -> "VideoStream | None":
