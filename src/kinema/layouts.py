@@ -123,7 +123,7 @@ class YouTubeVosLayout:
         """What meta.json says of every video, by name, sorted: its objects by id. Errors as `videos`."""
         meta = self.meta_file(split)
         try:
-            videos = json.loads(meta.read_text(encoding="utf-8"))["videos"]
+            videos = json.loads(meta.read_text(encoding="utf-8-sig"))["videos"]
             return {name: _objects(videos[name].get("objects", {})) for name in sorted(videos)}
         except FileNotFoundError:
             raise _no_list(meta, "YouTube-VOS") from None
@@ -261,7 +261,7 @@ def _objects(described: dict[str, dict]) -> dict[int, YouTubeVosObject]:
 
 def _read_lines(path: Path, *, dataset: str) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise _no_list(path, dataset) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -275,7 +275,7 @@ def _number(text: str, where: str) -> int:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as fault:
         raise DatasetError("unreadable JSON", where=str(file), fix=_UNPACK) from fault
 

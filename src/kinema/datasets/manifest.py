@@ -69,7 +69,7 @@ def is_manifest(source: str | Path) -> bool:
     path = Path(source)
     if path.suffix.lower() != SUFFIX or not path.is_file():
         return False
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         return _version(file.readline(_MAX_LINE)) is not None
 
 
@@ -77,7 +77,7 @@ def read_manifest(source: str | Path) -> list[FileRecord]:
     """The records in the order of the file. DatasetError names the line that is no record of this version."""
     path = Path(source)
     records: list[FileRecord] = []
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         _require_version(_version(file.readline(_MAX_LINE)), path)
         for number, line in enumerate(file, start=2):
             record = _parsed(line)
@@ -107,7 +107,7 @@ class Journal:
         if manifest.exists():
             self.known = {record.path: record for record in _own_records(manifest)}
         if self.path.is_file():
-            found = map(_parsed, self.path.read_text(encoding="utf-8", errors="replace").splitlines())
+            found = map(_parsed, self.path.read_text(encoding="utf-8-sig", errors="replace").splitlines())
             self.known |= {record.path: record for record in found if record is not None}  # the last may be cut
 
     def __enter__(self) -> "Journal":

@@ -119,7 +119,7 @@ def _read_points(file: Path) -> GivenLabels:
 def _parsed(file: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """The points and the skeleton of a JSON, each entry of the right keys and types."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as fault:
         raise DatasetError("not a readable JSON", where=str(file), fix=f"write {_POINT_EXAMPLE}") from fault
     if not isinstance(content, dict) or not isinstance(content.get("points"), list):

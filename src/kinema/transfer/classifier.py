@@ -155,7 +155,7 @@ def load_classifier(source: Path) -> SavedClassifier:
 def _described(source: Path) -> dict[str, Any]:
     fix = "give the --out folder of a `kinema finetune` run"
     try:
-        described = json.loads((source / CONFIG).read_text()).get("classifier")
+        described = json.loads((source / CONFIG).read_text(encoding="utf-8-sig")).get("classifier")
     except (OSError, ValueError, AttributeError) as error:
         raise WeightsError(f"no readable {CONFIG} there", where=str(source), fix=fix) from error
     if not isinstance(described, dict):

@@ -133,7 +133,7 @@ def _stated_fps(file: Path) -> float | None:
     if not file.is_file():
         return None
     try:
-        fps = float(json.loads(file.read_text())["fps"])
+        fps = float(json.loads(file.read_text(encoding="utf-8-sig"))["fps"])
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise DecodeError("no frame rate in it", where=str(file), fix='write {"fps": 30} or remove it') from fault
     if not 0 < fps < float("inf"):

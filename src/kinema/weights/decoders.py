@@ -68,7 +68,7 @@ def load_decoder(source: Path) -> PatchDecoder:
 def has_decoder(source: Path) -> bool:
     """Whether `config.json` describes such a decoder."""
     try:
-        return isinstance(json.loads((_folder(source) / CONFIG).read_text()).get("decoder"), dict)
+        return isinstance(json.loads((_folder(source) / CONFIG).read_text(encoding="utf-8-sig")).get("decoder"), dict)
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -99,7 +99,7 @@ def _built(config: CrossDecoderConfig, encoder: ViTConfig) -> PatchDecoder:
 def _described(source: Path) -> tuple[ViTConfig, CrossDecoderConfig, str | None]:
     """What `config.json` says of encoder and decoder, and the SHA-256 of the decoder's tensors."""
     encoder, file = read_config(source), _folder(source) / CONFIG
-    described = json.loads(file.read_text()).get("decoder")
+    described = json.loads(file.read_text(encoding="utf-8-sig")).get("decoder")
     if not isinstance(described, dict):
         raise WeightsError(
             "no decoder that attends from frame to frame is described there",

@@ -71,7 +71,7 @@ def is_own(source: Path) -> bool:
 
 def _names_own(config: Path) -> bool:
     try:
-        return str(json.loads(config.read_text()).get("format", "")).startswith("kinema.")
+        return str(json.loads(config.read_text(encoding="utf-8-sig")).get("format", "")).startswith("kinema.")
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -81,7 +81,7 @@ def read_own(source: Path) -> tuple[NetworkWeights, str]:
     file, config = _find(source), read_config(source)
     content = file.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    described = json.loads((file.parent / CONFIG).read_text())
+    described = json.loads((file.parent / CONFIG).read_text(encoding="utf-8-sig"))
     _check_sha256(described.get("sha256"), sha256, file)
     tensors = load(content)
     _require_finite(tensors, file)
@@ -170,7 +170,7 @@ def _read_config(file: Path) -> ViTConfig:
     if not file.is_file():
         raise WeightsError(f"no {CONFIG} beside the tensors", where=str(file.parent), fix="keep the two files together")
     try:
-        config = json.loads(file.read_text())
+        config = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise WeightsError(f"not JSON: {error}", where=str(file), fix="restore the file that training wrote") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("encoder"), dict):

@@ -166,7 +166,7 @@ def _roles(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text())
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"not JSON: {error}", where=str(file), fix="download it anew") from error
     if not isinstance(found, dict):

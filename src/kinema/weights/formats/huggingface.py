@@ -120,7 +120,7 @@ def preprocessor_pixels(folder: Path) -> Pixels | None:
     """Pixel statistics that a preprocessor's configuration in the folder states; None where there is none."""
     for name in PREPROCESSOR:
         try:
-            stated = json.loads((folder / name).read_text())
+            stated = json.loads((folder / name).read_text(encoding="utf-8-sig"))
             return Pixels.of(stated["image_mean"], stated["image_std"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
