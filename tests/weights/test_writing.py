@@ -9,6 +9,7 @@ from typing import Literal
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from kinema.errors import ConfigError, WeightsError
 from kinema.models.masked_decoder import MaskedDecoder
@@ -58,6 +59,11 @@ def test_own_files_keep_everything_and_the_card_says_it(tmp_path: Path) -> None:
     assert card.index("## How to use it") < card.index("| fact |") < card.index("<details>") < card.index('"clips/"')
     assert card.rstrip().endswith("</details>")
     assert "| decoder | MaskedDecoderConfig |" in card
+    data = ModelCard(card).data
+    assert (data.license, data.pipeline_tag, data.library_name) == ("unknown", "image-feature-extraction", "kinema")
+    (measured,) = data.eval_results
+    assert (measured.dataset_name, measured.metric_type, measured.metric_value) == ("davis", "J&F-Mean", 0.5)
+    assert measured.dataset_args == {"protocol": "crw"}
     (tmp_path / "own" / "decoder.safetensors").write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"decoder.safetensors is not the one of config.json"):
         read_weights(tmp_path / "own")
