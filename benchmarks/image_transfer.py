@@ -27,7 +27,7 @@ from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
 from kinema.protocols.registry import protocol_named
-from kinema.recipes.registry import finetune_recipe_named
+from kinema.recipes.registry import get_finetune_recipe
 from kinema.runs.finetune_run import FineTuneRequest, finetune
 from kinema.transfer.clips import extract
 from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
@@ -129,7 +129,7 @@ def _probed(
 
 
 def _finetuned(given: argparse.Namespace, data: LabeledData, weights: str, sampling: Clips) -> dict:
-    recipe, steps = finetune_recipe_named("finetune_cpu"), given.finetune_steps
+    recipe, steps = get_finetune_recipe("finetune_cpu"), given.finetune_steps
     folder = given.work / "finetune"
     request = FineTuneRequest(
         name="finetune_cpu",

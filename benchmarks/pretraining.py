@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from kinema.methods.configs import VideoMAEConfig
 from kinema.methods.videomae import VideoMAE
 from kinema.ops.pixels import standardize
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.types import ClipBatch
 from kinema.weights.formats.huggingface import from_huggingface
 
@@ -39,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device = torch.device(given.device)
-    config = recipe_named(RECIPES[given.size]).method
+    config = get_recipe(RECIPES[given.size]).method
     assert isinstance(config, VideoMAEConfig)
     steps = {"transformers": _theirs(config, given.batch, device), "kinema": _ours(config, given.batch, device)}
     wall: dict[str, list[float]] = {name: [] for name in steps}

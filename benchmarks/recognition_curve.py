@@ -27,7 +27,7 @@ from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
 from kinema.protocols.registry import protocol_named
-from kinema.recipes.registry import finetune_recipe_named
+from kinema.recipes.registry import get_finetune_recipe
 from kinema.runs.finetune_run import FineTuneRequest, finetune
 from kinema.transfer.clips import ClipFeatures, extract
 from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
@@ -151,7 +151,7 @@ def _pooled(features: ClipFeatures) -> ClipFeatures:
 def _finetuned(given: argparse.Namespace, point: Point, encoder: ViT) -> dict:
     """The scores of `--seeds` fine-tuning runs from the same weights."""
     started_s, rows = time.process_time(), []
-    recipe = finetune_recipe_named("finetune_cpu")
+    recipe = get_finetune_recipe("finetune_cpu")
     sampling = Clips(num_frames=encoder.config.num_frames, stride=STRIDE)
     for seed in range(given.seeds):
         train = replace(recipe.train, steps=given.finetune_steps, warmup_steps=given.finetune_steps // 10, seed=seed)

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from kinema.errors import ConfigError
-from kinema.recipes.registry import RECIPES, recipe_named
+from kinema.recipes.registry import RECIPES, get_recipe
 from kinema.runs.build import build_method
 from kinema.train.train_config import resolve_steps
 from kinema.types import ClipSpec
@@ -15,7 +15,7 @@ from kinema.types import ClipSpec
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_works(name: str) -> None:
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     assert recipe == RECIPES[name]()
     json.dumps(asdict(recipe))
     schedule = resolve_steps(recipe.train, 240_000)
@@ -38,14 +38,14 @@ def test_a_recipe_says_how_to_run_it(name: str) -> None:
 
 
 def test_the_paper_s_setting() -> None:
-    recipe = recipe_named("siammae_vits16")
+    recipe = get_recipe("siammae_vits16")
     schedule = resolve_steps(recipe.train, 240_000)
     assert (recipe.method.encoder.width, recipe.method.encoder.depth, recipe.method.mask_ratio) == (384, 12, 0.95)
     assert (recipe.data.sampling.gap_min, recipe.data.sampling.gap_max, recipe.data.repeats) == (4, 48, 2)
     assert recipe.train.peak_lr == pytest.approx(1.2e-3)
     assert (schedule.steps, schedule.warmup_steps) == (234_375, 4687)  # 2000 and 40 epochs in batches of 2048
-    assert recipe_named("siammae_vits8").method.encoder.num_tokens == 4 * recipe.method.encoder.num_tokens
-    assert recipe_named("siammae_vits16_400ep").train.epochs == 400
+    assert get_recipe("siammae_vits8").method.encoder.num_tokens == 4 * recipe.method.encoder.num_tokens
+    assert get_recipe("siammae_vits16_400ep").train.epochs == 400
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_paper_s_setting() -> None:
     ],
 )
 def test_videomae_as_released(name: str, lr: float, epochs: int) -> None:
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     assert recipe.train.peak_lr == pytest.approx(lr)
     assert recipe.train.min_lr == pytest.approx(1e-5 * recipe.train.batch_size / 256)
     assert recipe.train.epochs == epochs
@@ -71,4 +71,4 @@ def test_videomae_as_released(name: str, lr: float, epochs: int) -> None:
 
 def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(ConfigError, match="unknown recipe 'siammae_vits17': did you mean 'siammae_vits1"):
-        recipe_named("siammae_vits17")
+        get_recipe("siammae_vits17")

@@ -13,7 +13,8 @@ from kinema.methods.configs import SiamMAEConfig
 from kinema.methods.siammae import SiamMAE
 from kinema.models.vit_config import DecoderConfig, ViTConfig
 from kinema.runs.hooks import save_export
-from kinema.weights.decoders import DECODER_TENSORS, load_decoder
+from kinema.weights.decoders import load_decoder
+from kinema.weights.files import DECODER
 from tests.labeling.small import write_encoder
 
 CONFIG = SiamMAEConfig(
@@ -45,7 +46,7 @@ def test_it_comes_back_as_it_was(tmp_path: Path, config: SiamMAEConfig) -> None:
 
 def test_weights_without_one(tmp_path: Path) -> None:
     _run_folder(tmp_path / "joint", replace(CONFIG, decoding="joint"))
-    assert not (tmp_path / "joint" / DECODER_TENSORS).exists()
+    assert not (tmp_path / "joint" / DECODER).exists()
     for folder in (tmp_path / "joint", write_encoder(tmp_path / "other")):
         with pytest.raises(WeightsError, match="no decoder that attends"):
             load_decoder(folder)
@@ -54,7 +55,7 @@ def test_weights_without_one(tmp_path: Path) -> None:
 def test_another_decoder_is_refused(tmp_path: Path) -> None:
     run = tmp_path / "run"
     _run_folder(run)
-    file, described = run / DECODER_TENSORS, json.loads((run / "config.json").read_text())
+    file, described = run / DECODER, json.loads((run / "config.json").read_text())
     tensors = load_file(file)
     save_file({**tensors, "pred.bias": tensors["pred.bias"] + 1}, file)
     with pytest.raises(WeightsError, match="was written for another decoder"):
@@ -78,5 +79,5 @@ def test_another_decoder_is_refused(tmp_path: Path) -> None:
     file.unlink()
     described["decoder"] |= {"attention": "cross", "width": 32}
     (run / "config.json").write_text(json.dumps(described))
-    with pytest.raises(WeightsError, match=f"no {DECODER_TENSORS}"):
+    with pytest.raises(WeightsError, match=f"no {DECODER}"):
         load_decoder(run)

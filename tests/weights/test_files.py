@@ -85,7 +85,7 @@ def test_killed_between_the_two_files(weights: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(KeyboardInterrupt):
             save_encoder(weights, other.state_dict(), {"encoder": asdict(ENCODER)})
     assert renamed == [CONFIG, TENSORS]
-    with pytest.raises(WeightsError, match=r"was written for other tensors: .*go on with the training run"):
+    with pytest.raises(WeightsError, match=r"was written for other tensors: .*resume the training run"):
         load_encoder(weights)
     save_encoder(weights, other.state_dict(), {"encoder": asdict(ENCODER)})
     assert torch.equal(load_encoder(weights)[0].cls_token, other.cls_token)
@@ -146,8 +146,8 @@ def _claim_ten_terabytes(content: bytes) -> bytes:
         (_change_tensors(lambda found: found | {"norm.weight": torch.zeros(7)}), r"norm.weight is \(7,\)"),
         (_change_tensors(lambda found: found | {"norm.weight": torch.full((48,), torch.nan)}), "not finite"),
         (_change_tensors(lambda found: found | {"norm.weight": torch.ones(48).long()}), "holds I64"),
-        (lambda weights: (weights / CONFIG).unlink(), "no config.json beside"),
-        (lambda weights: (weights / TENSORS).unlink(), "the folder holds no encoder.safetensors"),
+        (lambda weights: (weights / CONFIG).unlink(), "no config.json next to"),
+        (lambda weights: (weights / TENSORS).unlink(), "the folder has no encoder.safetensors"),
         (lambda weights: (weights / CONFIG).write_text("{"), "not JSON"),
         (lambda weights: (weights / CONFIG).write_text("[]"), "not a description of"),
         (lambda weights: (weights / CONFIG).write_text('{"format": "other/1", "encoder": {}}'), "not a description of"),
@@ -183,7 +183,7 @@ def test_files_that_are_no_weights(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.bin").write_text("words")
     (tmp_path / "bare").write_text("words")
     save_file({"a": torch.zeros(3)}, tmp_path / "lone.safetensors")
-    with pytest.raises(WeightsError, match=name if name != "lone.safetensors" else "no config.json beside"):
+    with pytest.raises(WeightsError, match=name if name != "lone.safetensors" else "no config.json next to"):
         load_encoder(tmp_path / name)
 
 

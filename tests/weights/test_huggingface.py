@@ -141,7 +141,7 @@ def test_their_folder_is_a_source_of_weights(kind, tmp_path):
     model.save_pretrained(tmp_path)
     weights, sha256 = read_weights(tmp_path)
     assert sha256 == sha256_of(tmp_path / "model.safetensors")
-    encoder = weights.network()
+    encoder = weights.build_network()
     assert encoder.config == weights.encoder == read(model).encoder
     for name, tensor in read(model).encoder_tensors.items():
         assert torch.equal(encoder.state_dict()[name], tensor), name
@@ -215,7 +215,7 @@ def test_what_does_not_fit_is_refused(damage, message, tmp_path):
 
 
 def test_files_that_are_no_model_are_refused(tmp_path: Path):
-    with pytest.raises(WeightsError, match="the folder holds no"):
+    with pytest.raises(WeightsError, match="the folder has no"):
         read_weights(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"x")

@@ -210,7 +210,7 @@ def test_the_encoder_of_every_layout_gives_the_features_of_the_network_it_was_ma
     assert weights.encoder == config
     assert sha256 is not None
     frames = torch.randn(1, config.tubelet_size, 3, 32, 48)
-    assert torch.equal(weights.network().dense_clips(frames), encoder.dense_clips(frames))
+    assert torch.equal(weights.build_network().dense_clips(frames), encoder.dense_clips(frames))
 
 
 @pytest.mark.parametrize("branch", ["student", "teacher"])
@@ -247,17 +247,17 @@ def test_half_precision_and_compiled_or_parallel_names(tmp_path: Path) -> None:
     stored = {f"_orig_mod.module.{name}": tensor.half() for name, tensor in state().items()}
     stored = {name.replace("_orig_mod.module.", "module._orig_mod."): tensor for name, tensor in stored.items()}
     weights, _ = read_weights(saved(tmp_path, stored))
-    assert {tensor.dtype for tensor in weights.network().state_dict().values()} == {torch.float32}
+    assert {tensor.dtype for tensor in weights.build_network().state_dict().values()} == {torch.float32}
 
 
 def test_heads_are_said_where_widths_do_not_tell(tmp_path: Path) -> None:
     config = ViTConfig(width=48, depth=1, num_heads=4, patch_size=8, image_size=32, positions="learned")
     file = saved(tmp_path, state(config))
-    with pytest.raises(WeightsError, match="48 channels do not tell the number of heads: say it: PATH#heads=N"):
+    with pytest.raises(WeightsError, match="48 channels do not tell the number of heads: state it: PATH#heads=N"):
         read_weights(file)
     weights, _ = read_weights(f"{file}#heads=4,eps=1e-5")
     assert weights.encoder == replace(config, norm_eps=1e-5)
-    assert weights.facts()["heads_known_from"] == "the source's own words"
+    assert weights.list_facts()["heads_known_from"] == "the options of the source"
     for options, said in (("heads=x", "heads of 'x'"), ("head=3", "did you mean 'heads=N'"), ("eps=-1", "eps of '-1'")):
         with pytest.raises(WeightsError, match=said):
             read_weights(f"{file}#{options}")

@@ -139,7 +139,7 @@ def test_every_layout_is_read_at_stride_8(name: str, tmp_path: Path) -> None:
         lightness = torch.from_numpy(cv2.cvtColor(colors.numpy(), cv2.COLOR_RGB2LAB)[..., 0])  # 0 to 100
         seen = ((lightness * 2.55 - 128) / 128).expand(1, 3, 40, 64)
     expected = by_hand(found, seen, depth, last, "reflect" if name == "crw" else "constant")
-    dense = weights.network().dense(pixels, layer=-1, positions="interpolated")
+    dense = weights.build_network().dense(pixels, layer=-1, positions="interpolated")
     assert dense.shape == (1, 5, 8, 64 * 2 ** (last - 1) * (4 if depth == 50 else 1))
     scale = expected.abs().max()
     torch.testing.assert_close(dense / scale, expected / scale, atol=1e-3 if name == "uvc" else 1e-5, rtol=0)
@@ -149,11 +149,11 @@ def test_every_layout_is_read_at_stride_8(name: str, tmp_path: Path) -> None:
 def test_another_stage_and_dilated_kernels(tmp_path: Path) -> None:
     found = tensors(18)
     file, pixels = saved(tmp_path, found), torch.randn(1, 3, 32, 32)
-    res3 = read_backbone(f"{file}#stage=res3")[0].network()
+    res3 = read_backbone(f"{file}#stage=res3")[0].build_network()
     torch.testing.assert_close(res3.dense(pixels), by_hand(found, pixels, 18, 2), atol=1e-4, rtol=1e-4)
-    res4 = read_backbone(file)[0].network()
+    res4 = read_backbone(file)[0].build_network()
     torch.testing.assert_close(res4.dense(pixels, layer=2), res3.dense(pixels))
-    dilated = read_backbone(f"{file}#dilate=1")[0].network()
+    dilated = read_backbone(f"{file}#dilate=1")[0].build_network()
     assert dilated.dense(pixels).shape == (1, 4, 4, 256)
     assert dilated.get_submodule("layer3.1.conv1").dilation == (2, 2)
     assert not torch.allclose(dilated.dense(pixels), res4.dense(pixels))

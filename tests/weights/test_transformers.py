@@ -99,7 +99,7 @@ def theirs(kind: str, model: nn.Module, pixels: Tensor) -> Tensor:
 
 def ours(weights: NetworkWeights, pixels: Tensor) -> Tensor:
     """All tokens of our encoder, class token and registers first."""
-    encoder = weights.network()
+    encoder = weights.build_network()
     clips = pixels if pixels.ndim == 5 else pixels[:, None]
     return encoder.tokens(clips, positions=weights.resampling)
 
@@ -160,11 +160,11 @@ def test_vjepa2_reads_another_size_as_theirs_built_for_it(tmp_path: Path) -> Non
 def test_what_a_preprocessor_says_of_pixels_goes_first(tmp_path: Path) -> None:
     made("vit").save_pretrained(tmp_path)
     assumed, _ = read_weights(tmp_path)
-    assert (assumed.pixels.mean, assumed.facts()["pixels_known_from"][:7]) == ((0.5, 0.5, 0.5), "assumed")
+    assert (assumed.pixels.mean, assumed.list_facts()["pixels_known_from"][:7]) == ((0.5, 0.5, 0.5), "assumed")
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}')
     stated, _ = read_weights(tmp_path)
     assert stated.pixels == Pixels(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
-    assert stated.facts()["pixels_known_from"] == "preprocessor_config.json"
+    assert stated.list_facts()["pixels_known_from"] == "preprocessor_config.json"
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,8 @@ from huggingface_hub import ModelCard
 from kinema.errors import ConfigError, WeightsError
 from kinema.models.masked_decoder import MaskedDecoder
 from kinema.models.vit_config import CrossDecoderConfig, MaskedDecoderConfig, ViTConfig
-from kinema.weights.comparison import compared
-from kinema.weights.formats.timm import timm_architecture, to_timm
-from kinema.weights.network import HALVES, NetworkWeights
+from kinema.weights.formats.timm import build_timm_arguments, to_timm
+from kinema.weights.network import HALVES, NetworkWeights, compare_networks
 from kinema.weights.read import read_weights
 from kinema.weights.write import from_pretrained, push_to_hub, write_as
 from tests.weights.layouts import random_vit
@@ -65,7 +64,7 @@ def test_own_files_keep_everything_and_the_card_says_it(tmp_path: Path) -> None:
     assert (measured.dataset_name, measured.metric_type, measured.metric_value) == ("davis", "J&F-Mean", 0.5)
     assert measured.dataset_args == {"protocol": "crw"}
     (tmp_path / "own" / "decoder.safetensors").write_bytes(b"x")
-    with pytest.raises(WeightsError, match=r"decoder.safetensors is not the one of config.json"):
+    with pytest.raises(WeightsError, match=r"decoder.safetensors does not belong to config.json"):
         read_weights(tmp_path / "own")
 
 
@@ -121,15 +120,17 @@ def test_timm_s_names_and_shapes(config: ViTConfig, tmp_path: Path) -> None:
     if config.register_tokens:
         table |= {"reg_token": (1, 2, 24), "blocks.0.ls1.gamma": (24,), "blocks.0.ls2.gamma": (24,)}
     assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == table
-    assert timm_architecture(weights)["no_embed_class"] == bool(config.register_tokens)
+    assert build_timm_arguments(weights)["no_embed_class"] == bool(config.register_tokens)
     write_as(tmp_path, weights, "timm")
     again, _ = read_weights(f"{tmp_path / 'model.safetensors'}#heads=2")
     pixels = torch.randn(1, 3, 32, 32)
-    torch.testing.assert_close(again.network().dense(pixels), weights.network().dense(pixels), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        again.build_network().dense(pixels), weights.build_network().dense(pixels), atol=1e-6, rtol=0
+    )
 
 
 def test_what_a_format_cannot_hold_is_refused() -> None:
-    with pytest.raises(WeightsError, match="timm's ViT has other than relative positions"):
+    with pytest.raises(WeightsError, match="timm's ViT has no relative positions"):
         to_timm(network(RELATIVE))
 
 
@@ -146,25 +147,25 @@ def test_graphs_give_equal_features_at_every_size(tmp_path: Path) -> None:
 
 
 def test_resampled_weights_say_so() -> None:
-    weights = network().at(1, 64, "recomputed")
+    weights = network().resample_to(1, 64, "recomputed")
     assert weights.report()["resampled"] == ["pos_embed (recomputed)"]
     assert weights.encoder.image_size == 64
     with pytest.raises(ConfigError):
-        network(REGISTERS).at(1, 64, "recomputed")
+        network(REGISTERS).resample_to(1, 64, "recomputed")
 
 
 def test_comparison() -> None:
     first = network()
-    same = compared(first, replace(first, format="other"))
+    same = compare_networks(first, replace(first, format="other"))
     assert (same["facts"], same["tensors"], same["features"]) == ({}, {}, 0.0)
     changed = replace(
         first, encoder_tensors={**first.encoder_tensors, "norm.bias": first.encoder_tensors["norm.bias"] + 0.5}
     )
-    told = compared(first, replace(changed, encoder=replace(SMALL, norm_eps=1e-5)))
+    told = compare_networks(first, replace(changed, encoder=replace(SMALL, norm_eps=1e-5)))
     assert told["facts"] == {"norm_eps": [1e-6, 1e-5]}
     assert list(told["tensors"]) == ["norm.bias"]
     assert told["features"] == pytest.approx(0.5, abs=1e-3)
-    assert compared(first, network(replace(SMALL, patch_size=16)))["features"] is None
+    assert compare_networks(first, network(replace(SMALL, patch_size=16)))["features"] is None
 
 
 class Hub:
@@ -188,7 +189,7 @@ def test_to_the_hub_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     write_as(tmp_path, network(), "kinema")
     assert push_to_hub(tmp_path, "org/name") == "https://hub/org/name"
     assert hub.files == ["README.md", "config.json", "encoder.safetensors"]
-    with pytest.raises(WeightsError, match=r"the hub does not take it: no access \(hf:org/refused\)"):
+    with pytest.raises(WeightsError, match=r"cannot upload to the hub: no access \(hf:org/refused\)"):
         push_to_hub(tmp_path, "org/refused")
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: str(tmp_path))
     for found in (from_pretrained("org/name", revision="v1"), from_pretrained(str(tmp_path))):
@@ -199,10 +200,10 @@ def test_a_hub_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     for source in ("hf:org/name", "hf:org/name@main", "hf:org/name#file=weights.pth"):
-        with pytest.raises(WeightsError, match="the hub does not give it") as caught:
+        with pytest.raises(WeightsError, match="cannot download the model") as caught:
             read_weights(source)
         assert "\n" not in str(caught.value)
-    with pytest.raises(WeightsError, match="no name of a model"):
+    with pytest.raises(WeightsError, match="not the name of a model"):
         read_weights("hf:name")
 
 

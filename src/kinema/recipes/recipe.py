@@ -47,7 +47,7 @@ class FineTuneRecipe:
             what = "fine-tuning draws no pictures"
             raise ConfigError(what, where="--train.pictures-every-steps", fix="leave it None")
 
-    def reading(self, image_size: int) -> ClipReading:
+    def build_reading(self, image_size: int) -> ClipReading:
         """How test videos are read by a classifier of crops of that size."""
         assert not isinstance(self.data.sampling, FramePairs)
         return ClipReading(

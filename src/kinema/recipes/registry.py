@@ -81,12 +81,12 @@ FINETUNE_RECIPES: dict[str, Callable[[], FineTuneRecipe]] = {
 _COMMANDS = {"pretrain": RECIPES, "finetune": FINETUNE_RECIPES}
 
 
-def recipe_named(name: str) -> Recipe:
+def get_recipe(name: str) -> Recipe:
     """The recipe of `kinema pretrain` of that name; ConfigError naming the nearest where there is none."""
     return _named(name, "pretrain")
 
 
-def finetune_recipe_named(name: str) -> FineTuneRecipe:
+def get_finetune_recipe(name: str) -> FineTuneRecipe:
     """The recipe of `kinema finetune` of that name; ConfigError naming the nearest where there is none."""
     return _named(name, "finetune")
 

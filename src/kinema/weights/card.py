@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from kinema.weights.network import NetworkWeights
 
 CARD = "README.md"
-_HOW = {
+_USAGE = {
     "kinema": 'import kinema\n\nextractor = kinema.load("{folder}")\nfeatures = extractor.dense(frames)',
     "huggingface": 'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{folder}")',
     "timm": "import json, timm\nfrom safetensors.torch import load_file\n\n"
@@ -35,18 +35,22 @@ def build_card(name: str, weights: NetworkWeights, to: str, *, source: Mapping[s
     lines = [
         f"# {name}\n",
         f"Read from {weights.format}; source `{source.get('source', 'memory')}`, SHA-256 `{source.get('sha256')}`.\n",
-        f"## How to use it\n\n```python\n{_HOW[to].format(folder=name)}\n```",
+        f"## How to use it\n\n```python\n{_USAGE[to].format(folder=name)}\n```",
         "\nPixels in [0, 1] are standardized with mean "
         f"{' '.join(map(str, weights.pixels.mean))} and standard deviation {' '.join(map(str, weights.pixels.std))}.",
         "\n## The network\n\n| fact | value |\n|---|---|",
-        *(f"| {fact.replace('_', ' ')} | {value} |" for fact, value in weights.facts().items() if value is not None),
+        *(
+            f"| {fact.replace('_', ' ')} | {value} |"
+            for fact, value in weights.list_facts().items()
+            if value is not None
+        ),
         "\n## What was measured\n",
         *(
-            [_result_line(result) for result in results]
+            [_format_result(result) for result in results]
             or ["No results come with these weights; no number is claimed."]
         ),
         "\n## How it was made\n",
-        _recipe_lines(recipe) if recipe else "The files do not say: they are not from a run folder.",
+        _format_recipe(recipe) if recipe else "The files do not say, because they do not come from a run folder.",
     ]
     data = ModelCardData(
         # A file of tensors does not state its license, and a guess could grant rights that nobody gave.
@@ -55,7 +59,7 @@ def build_card(name: str, weights: NetworkWeights, to: str, *, source: Mapping[s
         pipeline_tag="image-feature-extraction" if weights.encoder.tubelet_size == 1 else "feature-extraction",
         tags=["video", "self-supervised", "feature-extraction"],
         model_name=name,
-        eval_results=[row for result in results for row in _eval_results(result)] or None,
+        eval_results=[row for result in results for row in _build_eval_results(result)] or None,
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines) + "\n")
 
@@ -78,13 +82,13 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _dataset_name(result: Mapping[str, Any]) -> str:
+def _name_dataset(result: Mapping[str, Any]) -> str:
     return str(result.get("benchmark") or result.get("data", {}).get("dataset"))
 
 
-def _eval_results(result: Mapping[str, Any]) -> list[EvalResult]:
+def _build_eval_results(result: Mapping[str, Any]) -> list[EvalResult]:
     """Returns the rows of the model index, one per measure."""
-    dataset, protocol = _dataset_name(result), result.get("protocol")
+    dataset, protocol = _name_dataset(result), result.get("protocol")
     return [
         EvalResult(
             task_type="other",
@@ -100,14 +104,14 @@ def _eval_results(result: Mapping[str, Any]) -> list[EvalResult]:
     ]
 
 
-def _recipe_lines(recipe: Mapping[str, Any]) -> str:
+def _format_recipe(recipe: Mapping[str, Any]) -> str:
     kept = {name: value for name, value in recipe.items() if name not in ("versions", "skipped")}
     title = f"The run's own description: recipe {recipe.get('recipe')} and every setting"
     text = json.dumps(kept, indent=2)
     return f"<details><summary>{title}</summary>\n\n```json\n{text}\n```\n\n</details>"
 
 
-def _result_line(result: Mapping[str, Any]) -> str:
+def _format_result(result: Mapping[str, Any]) -> str:
     summary = ", ".join(f"{measure} {value:.4g}" for measure, value in result.get("summary", {}).items())
     protocol = result.get("protocol", {})
     name = protocol.get("name") if isinstance(protocol, Mapping) else None
@@ -116,4 +120,4 @@ def _result_line(result: Mapping[str, Any]) -> str:
         if name
         else f"reading `{json.dumps(result.get('reading'))}`"
     )
-    return f"- {_dataset_name(result)}: {summary}; {under}"
+    return f"- {_name_dataset(result)}: {summary}; {under}"
