@@ -250,7 +250,7 @@ def test_half_precision_and_compiled_or_parallel_names(tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in weights.build_network().state_dict().values()} == {torch.float32}
 
 
-def test_heads_are_said_where_widths_do_not_tell(tmp_path: Path) -> None:
+def test_heads_must_be_stated_if_the_width_does_not_tell(tmp_path: Path) -> None:
     config = ViTConfig(width=48, depth=1, num_heads=4, patch_size=8, image_size=32, positions="learned")
     file = saved(tmp_path, state(config))
     with pytest.raises(WeightsError, match="48 channels do not tell the number of heads: state it: PATH#heads=N"):
@@ -258,8 +258,9 @@ def test_heads_are_said_where_widths_do_not_tell(tmp_path: Path) -> None:
     weights, _ = read_weights(f"{file}#heads=4,eps=1e-5")
     assert weights.encoder == replace(config, norm_eps=1e-5)
     assert weights.list_facts()["heads_known_from"] == "the options of the source"
-    for options, said in (("heads=x", "heads of 'x'"), ("head=3", "did you mean 'heads=N'"), ("eps=-1", "eps of '-1'")):
-        with pytest.raises(WeightsError, match=said):
+    refusals = {"heads=x": "heads cannot be 'x'", "head=3": "did you mean 'heads=N'", "eps=-1": "eps cannot be '-1'"}
+    for options, message in refusals.items():
+        with pytest.raises(WeightsError, match=message):
             read_weights(f"{file}#{options}")
 
 
