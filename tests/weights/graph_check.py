@@ -1,4 +1,4 @@
-"""Run by a test in a process of its own, without the shape checks, which a traced program has no place for.
+"""Compares exported graphs with our features. A test runs it in a process without shape checks, which cannot be traced.
 
 python -m tests.weights.graph_check KIND FOLDER: writes a small network there, and prints the largest differences of
 torch.export's file and of ONNX under onnxruntime, at three sizes.

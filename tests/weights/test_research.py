@@ -1,4 +1,4 @@
-"""Research layouts that no installable library writes, built from their documentation: read as what they are."""
+"""Files in research layouts, built from their documentation, are read as the network they contain."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,7 @@ BATCH_NORM = {f"head.{n}.{k}": torch.ones(2) for n in (0, 1) for k in ("weight",
 
 
 def swiglu_names(tensors: dict[str, Tensor], *, apart: bool) -> dict[str, Tensor]:
-    """DINOv2's w12 and w3, or DINOv3's w1, w2 and w3."""
+    """Renames the MLP to DINOv2's w12 and w3, or to DINOv3's w1, w2 and w3."""
     found = {}
     for name, tensor in renamed(tensors, mlp__fc1="mlp.w12", mlp__fc2="mlp.w3").items():
         if apart and ".w12." in name:
@@ -60,7 +60,7 @@ def moco(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def bias_masked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A key bias that the mask takes out again."""
+    """Adds a bias of keys and the mask that removes it."""
     found = dict(tensors)
     for name in [name for name in tensors if name.endswith("qkv.bias")]:
         mask = torch.ones(3 * 192)
@@ -195,9 +195,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("name", LAYOUTS)
 @torch.no_grad()
-def test_the_encoder_of_every_layout_gives_the_features_of_the_network_it_was_made_of(
-    name: str, tmp_path: Path
-) -> None:
+def test_every_layout_gives_the_features_of_its_network(name: str, tmp_path: Path) -> None:
     config, build, title = LAYOUTS[name]
     encoder = random_vit(config)
     content = build(dict(encoder.state_dict()))
@@ -233,7 +231,7 @@ def test_student_or_teacher(branch: str, tmp_path: Path) -> None:
         read_weights(f"{file}#momentum_encoder")
 
 
-def test_sincos_positions_are_known_by_their_values(tmp_path: Path) -> None:
+def test_sincos_positions_are_recognized_by_their_values(tmp_path: Path) -> None:
     config = replace(FRAMES, positions="sincos")
     stored = state(config)
     weights, _ = read_weights(saved(tmp_path, training(model=stored)))
@@ -276,7 +274,7 @@ def test_pixel_statistics_and_heads_of_formats(tmp_path: Path) -> None:
 
 
 def test_a_class_token_without_a_position(tmp_path: Path) -> None:
-    """timm's `no_embed_class`: as many positions as patches."""
+    """With timm's `no_embed_class` there are as many positions as patches."""
     stored = state(REGISTERS)
     stored["pos_embed"][:, 0] = 0
     bare = renamed(stored | {"pos_embed": stored["pos_embed"][:, 1:]}, register_tokens="reg_token")

@@ -1,4 +1,4 @@
-"""What is written is the same network to whom it is written for."""
+"""Written files contain the same network in every format."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def network(config: ViTConfig = SMALL, **changes) -> NetworkWeights:
     return NetworkWeights(encoder=config, encoder_tensors=dict(random_vit(config).state_dict()), **changes)
 
 
-def test_own_files_keep_everything_and_the_card_says_it(tmp_path: Path) -> None:
+def test_own_files_and_the_card_keep_all_facts(tmp_path: Path) -> None:
     decoder = MaskedDecoder(MaskedDecoderConfig(width=16, depth=1, num_heads=2), SMALL, patch_values=192)
     weights = network(
         pixels=HALVES,
@@ -68,7 +68,7 @@ def test_own_files_keep_everything_and_the_card_says_it(tmp_path: Path) -> None:
         read_weights(tmp_path / "own")
 
 
-def test_a_card_claims_nothing_that_nobody_measured(tmp_path: Path) -> None:
+def test_a_card_claims_no_unmeasured_result(tmp_path: Path) -> None:
     write_as(tmp_path, network(), "kinema")
     card = (tmp_path / "README.md").read_text()
     assert "no number is claimed" in card
@@ -76,8 +76,8 @@ def test_a_card_claims_nothing_that_nobody_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["huggingface", "timm"])
-def test_a_decoder_that_is_not_written_is_not_mentioned(tmp_path: Path, to: Literal["huggingface", "timm"]) -> None:
-    """SiamMAE's, for which no other library has a place; a masked autoencoder's goes to transformers alone."""
+def test_the_card_omits_a_decoder_that_is_not_written(tmp_path: Path, to: Literal["huggingface", "timm"]) -> None:
+    """No other library can hold SiamMAE's decoder; a masked autoencoder's can only be written for transformers."""
     cross = CrossDecoderConfig(width=16, depth=1, num_heads=2)
     write_as(tmp_path / "cross", network(decoder=cross, decoder_tensors={}), to)
     for file in (tmp_path / "cross").glob("*.[jm][sd]*"):
@@ -93,7 +93,7 @@ def test_a_decoder_that_is_not_written_is_not_mentioned(tmp_path: Path, to: Lite
 @pytest.mark.parametrize("config", [replace(SMALL, positions="learned"), REGISTERS], ids=["plain", "registers"])
 @torch.no_grad()
 def test_timm_s_names_and_shapes(config: ViTConfig, tmp_path: Path) -> None:
-    """Against the table of timm 1.0's VisionTransformer; and read back equal."""
+    """Compares with the table of timm 1.0's VisionTransformer, and reads the file back."""
     weights = network(config)
     tensors = to_timm(weights)
     hidden, rows = 96 * (2 if config.mlp == "swiglu" else 1), 16 + (not config.register_tokens)
@@ -129,24 +129,27 @@ def test_timm_s_names_and_shapes(config: ViTConfig, tmp_path: Path) -> None:
     )
 
 
-def test_what_a_format_cannot_hold_is_refused() -> None:
+def test_networks_that_a_format_cannot_represent_are_refused() -> None:
     with pytest.raises(WeightsError, match="timm's ViT has no relative positions"):
         to_timm(network(RELATIVE))
 
 
 def test_graphs_give_equal_features_at_every_size(tmp_path: Path) -> None:
-    """torch.export's file, and ONNX under onnxruntime, to 1e-5: registers, SwiGLU and bicubic positions at 32x32, 24x48
-    and 48x40, of one to three frames. `tests.weights.graph_check` does it for the other kinds of positions."""
+    """Compares torch.export's file and ONNX under onnxruntime with our features, to 1e-5.
+
+    The network has registers, SwiGLU and bicubic positions; the inputs are one to three frames of 32x32, 24x48 and
+    48x40. Other kinds of positions: `tests.weights.graph_check`.
+    """
     for package in ("onnxruntime", "onnxscript"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     command = [sys.executable, "-m", "tests.weights.graph_check", "registers", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert ran.stderr == ""  # nothing that PyTorch says to itself
+    assert ran.stderr == ""  # the exporters' own warnings are hidden
     assert max(map(float, ran.stdout.splitlines()[-1].split())) < 1e-5
 
 
-def test_resampled_weights_say_so() -> None:
+def test_the_report_lists_resampled_tensors() -> None:
     weights = network().resample_to(1, 64, "recomputed")
     assert weights.report()["resampled"] == ["pos_embed (recomputed)"]
     assert weights.encoder.image_size == 64
@@ -169,7 +172,7 @@ def test_comparison() -> None:
 
 
 class Hub:
-    """Stands for `huggingface_hub.HfApi`."""
+    """Stands in for `huggingface_hub.HfApi`."""
 
     def __init__(self) -> None:
         self.files: list[str] = []
@@ -196,7 +199,7 @@ def test_to_the_hub_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert found.encoder == SMALL
 
 
-def test_a_hub_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     for source in ("hf:org/name", "hf:org/name@main", "hf:org/name#file=weights.pth"):
@@ -207,6 +210,6 @@ def test_a_hub_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tm
         read_weights("hf:name")
 
 
-def test_timm_that_is_not_installed_is_one_line() -> None:
+def test_missing_timm_is_an_error_of_one_line() -> None:
     with pytest.raises(WeightsError, match=r"timm is not installed .*give hf:timm/NAME"):
         read_weights("timm:vit_small_patch16_224")
