@@ -1,9 +1,9 @@
-"""Training attention in bf16 on a processor: PyTorch's fused kernel against plain products and against our own backward
-pass, forward and backward together.
+"""Times attention in bf16 training on a CPU: PyTorch's fused kernel, plain products, and our own backward pass.
 
     python benchmarks/attention.py
 
-Prints CPU milliseconds a call by sequence length: why `models.layers.attend` chooses between them.
+Prints CPU milliseconds per call, forward and backward together, by sequence length. `models.layers.attend` chooses
+between the three by these numbers.
 """
 
 import time
@@ -20,18 +20,18 @@ HEADS, WIDTH, REPEATS = 3, 64, 8
 
 
 def main() -> None:
-    """Prints one line a shape."""
+    """Prints one line for each shape."""
     torch.set_num_threads(1)
     for batch, queries, keys in SHAPES:
         ways = (F.scaled_dot_product_attention, attend_in_products, attend_over_many)
-        fused, products, own = (_cost(batch, queries, keys, attention) for attention in ways)
+        fused, products, own = (_time_call(batch, queries, keys, attention) for attention in ways)
         print(
             f"{batch} x {queries} x {keys}: fused {fused:.2f} ms; products {products:.2f} ms, {fused / products:.2f}x; "
             f"own backward {own:.2f} ms, {fused / own:.2f}x"
         )
 
 
-def _cost(batch: int, queries: int, keys: int, attention: Callable[..., torch.Tensor]) -> float:
+def _time_call(batch: int, queries: int, keys: int, attention: Callable[..., torch.Tensor]) -> float:
     inputs = [torch.randn(batch, HEADS, n, WIDTH).bfloat16().requires_grad_() for n in (queries, keys, keys)]
     for repeat in range(REPEATS + 2):
         if repeat == 2:  # the first two warm up

@@ -1,13 +1,13 @@
-"""Frame pairs and clips a second from raw and packed video on one core, beside other libraries; and memory over time.
+"""Compares readers of raw and packed video by frame pairs and clips per second on one core; measures memory over time.
 
     python benchmarks/data.py speed --videos $DATA/videos --work /tmp/kinema_data
     python benchmarks/data.py memory --data $DATA/pretrain.txt --samples 20000
 
-`speed` makes a 1080p clip (300 frames at 30 fps: sixteen of the videos side by side, x264 as it comes, one keyframe in
-250 frames), packs it and the small videos in both forms into the work folder, and has every reader open the file and
-give the same frames, in turn, in one run. It counts processor time of all threads, on one core, so that other work on
-the machine matters little. decord, torchcodec and OpenCV take part where they can be imported. `memory` draws samples
-as training does and prints what the process and its workers hold along the way.
+`speed` makes a 1080p clip (300 frames at 30 fps, a mosaic of sixteen videos, x264's defaults, one keyframe in 250
+frames) and packs it and the small videos in both forms into the work folder. Then all readers in turn open the file and
+return the same frames, in one run. It counts the CPU time of all threads on one core, so that other work on the machine
+matters little. decord, torchcodec and OpenCV take part if they can be imported. `memory` draws samples as training does
+and prints the memory of the process and its workers along the way.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Read = Callable[[Path, list[tuple[int, ...]]], object]
 
 @dataclass(frozen=True)
 class Video:
-    """A raw video, and what stands for it in the packs."""
+    """A raw video and its packed versions."""
 
     path: Path
     num_frames: int
@@ -57,7 +57,9 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     speed = commands.add_parser("speed")
     speed.add_argument("--videos", type=Path, required=True, help="a folder of small videos")
-    speed.add_argument("--work", type=Path, required=True, help="for the 1080p clip and the packs, which are kept")
+    speed.add_argument(
+        "--work", type=Path, required=True, help="folder for the 1080p clip and the packs, which are kept"
+    )
     speed.add_argument("--rounds", type=int, default=2, help="draws from every small video")
     memory = commands.add_parser("memory")
     memory.add_argument("--data", nargs="+", required=True)
@@ -65,12 +67,12 @@ def main() -> None:
     memory.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.command == "memory":
-        _memory(arguments.data, arguments.samples, arguments.workers)
+        _measure_memory(arguments.data, arguments.samples, arguments.workers)
     else:
-        _speed(arguments.videos, arguments.work, arguments.rounds)
+        _measure_speed(arguments.videos, arguments.work, arguments.rounds)
 
 
-def _speed(videos: Path, work: Path, rounds: int) -> None:
+def _measure_speed(videos: Path, work: Path, rounds: int) -> None:
     skipped = [videos / name for name in ("broken", "odd") if (videos / name).exists()]
     small = [item.path for item in scan([videos], exclude=skipped) if item.kind == "video"]
     large = work / "large" / "mosaic_1080p.mp4"
@@ -78,10 +80,10 @@ def _speed(videos: Path, work: Path, rounds: int) -> None:
     if not large.exists():
         _make_mosaic([Path(path) for path in small[: GRID * GRID]], large)
     sets = {
-        "small": _packed(videos, work / "packs" / "small", skipped),
-        "1080p": _packed(large.parent, work / "packs" / "large", []),
+        "small": _list_packed(videos, work / "packs" / "small", skipped),
+        "1080p": _list_packed(large.parent, work / "packs" / "large", []),
     }
-    readers = dict(_readers())
+    readers = dict(_iterate_readers())
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cpu_ms = {
         (name, kind): _measure(found, sampling, readers, rounds * max(10 // len(found), 1))
@@ -92,14 +94,16 @@ def _speed(videos: Path, work: Path, rounds: int) -> None:
 
 
 def _make_mosaic(sources: list[Path], out: Path) -> None:
-    """1920 × 1080 pixels of natural motion and detail, encoded as x264 does it when nothing is asked for."""
+    """Encodes a clip of 1920 × 1080 pixels with natural motion and detail, with x264's defaults."""
     import av
 
     with replacing(out) as beside, av.open(str(beside), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
-        stream.options = {"x264-params": "keyint=250:scenecut=0"}  # cuts of sixteen videos would be too many keyframes
-        tiles = [_tile(path) for path in sources]
+        stream.options = {
+            "x264-params": "keyint=250:scenecut=0"
+        }  # scene cuts in sixteen videos would add too many keyframes
+        tiles = [_iterate_tile(path) for path in sources]
         for _ in range(NUM_FRAMES):
             shown = np.stack([next(tile) for tile in tiles]).reshape(GRID, GRID, 270, 480, 3)
             whole = np.ascontiguousarray(shown.transpose(0, 2, 1, 3, 4)).reshape(1080, 1920, 3)
@@ -107,7 +111,7 @@ def _make_mosaic(sources: list[Path], out: Path) -> None:
         container.mux(stream.encode(None))
 
 
-def _tile(path: Path) -> Iterator[np.ndarray]:
+def _iterate_tile(path: Path) -> Iterator[np.ndarray]:
     from PIL import Image
 
     while True:
@@ -116,8 +120,8 @@ def _tile(path: Path) -> Iterator[np.ndarray]:
                 yield np.asarray(Image.fromarray(frame).resize((480, 270), Image.Resampling.BICUBIC))
 
 
-def _packed(source: Path, folder: Path, exclude: list[Path]) -> list[Video]:
-    """The videos of a folder, packed in both forms where they are not yet."""
+def _list_packed(source: Path, folder: Path, exclude: list[Path]) -> list[Video]:
+    """Lists the videos of a folder, packing them in both forms if needed."""
     found: dict[str, dict[str, MediaItem]] = {}
     for form in ("shards", "h264"):
         target = folder / form
@@ -134,43 +138,43 @@ def _packed(source: Path, folder: Path, exclude: list[Path]) -> list[Video]:
     return videos
 
 
-def _readers() -> Iterator[tuple[str, Read]]:
-    """What can be imported here, by name."""
-    yield "kinema, raw files (PyAV)", partial(_by_kinema, decoder="pyav")
+def _iterate_readers() -> Iterator[tuple[str, Read]]:
+    """Yields the available readers by name."""
+    yield "kinema, raw files (PyAV)", partial(_read_with_kinema, decoder="pyav")
     try:
         import torchcodec.decoders  # noqa: F401
 
-        yield "kinema, raw files (torchcodec)", partial(_by_kinema, decoder="torchcodec")
-        yield "torchcodec", _by_torchcodec
+        yield "kinema, raw files (torchcodec)", partial(_read_with_kinema, decoder="torchcodec")
+        yield "torchcodec", _read_with_torchcodec
     except (ImportError, OSError, RuntimeError):
         print("torchcodec cannot be imported, or finds no FFmpeg")
     try:
         import decord  # noqa: F401
 
-        yield "decord", _by_decord
+        yield "decord", _read_with_decord
     except (ImportError, OSError):
         print("decord cannot be imported: no ratios")
-    yield "OpenCV", _by_opencv
+    yield "OpenCV", _read_with_opencv
 
 
-def _by_kinema(path: Path, draws: list[tuple[int, ...]], *, decoder: Decoder) -> None:
+def _read_with_kinema(path: Path, draws: list[tuple[int, ...]], *, decoder: Decoder) -> None:
     with open_video(path, num_threads=1, decoder=decoder) as video:
         video.frames(np.unique(np.array(draws)))
 
 
-def _by_torchcodec(path: Path, draws: list[tuple[int, ...]]) -> None:
+def _read_with_torchcodec(path: Path, draws: list[tuple[int, ...]]) -> None:
     from torchcodec.decoders import VideoDecoder
 
     VideoDecoder(path, num_ffmpeg_threads=1).get_frames_at(sorted({frame for draw in draws for frame in draw}))
 
 
-def _by_decord(path: Path, draws: list[tuple[int, ...]]) -> None:
+def _read_with_decord(path: Path, draws: list[tuple[int, ...]]) -> None:
     import decord
 
     decord.VideoReader(str(path), num_threads=1).get_batch([frame for draw in draws for frame in draw]).asnumpy()
 
 
-def _by_opencv(path: Path, draws: list[tuple[int, ...]]) -> None:
+def _read_with_opencv(path: Path, draws: list[tuple[int, ...]]) -> None:
     import cv2
 
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -184,7 +188,7 @@ def _by_opencv(path: Path, draws: list[tuple[int, ...]]) -> None:
 
 
 def _measure(videos: list[Video], sampling: FramePairs | Clips, readers: dict[str, Read], rounds: int) -> dict:
-    """Mean processor milliseconds a draw of each reader, all reading the same frames in turn."""
+    """Measures mean CPU milliseconds per draw of each reader; all read the same frames in turn."""
     spent_s: dict[str, float] = {}
 
     def timed(name: str, read: Callable[[], object], draws: int) -> None:
@@ -198,13 +202,13 @@ def _measure(videos: list[Video], sampling: FramePairs | Clips, readers: dict[st
             draws = [sampling.sample(rng, num_frames=video.num_frames, fps=video.fps) for _ in range(REPEATS)]
             for name, read in readers.items():
                 timed(name, partial(read, video.path, draws[:1]), 1)
-            timed("four draws", partial(_by_kinema, video.path, draws, decoder="pyav"), REPEATS)
+            timed("four draws", partial(_read_with_kinema, video.path, draws, decoder="pyav"), REPEATS)
             for form, item in video.packed.items():
-                timed(form, partial(_from_item, item, draws[0]), 1)
+                timed(form, partial(_read_item, item, draws[0]), 1)
     return {name: 1000 * total / (rounds * len(videos)) for name, total in spent_s.items()}
 
 
-def _from_item(item: MediaItem, draw: tuple[int, ...]) -> None:
+def _read_item(item: MediaItem, draw: tuple[int, ...]) -> None:
     with open_item(item) as video:
         video.frames(np.unique(draw))
 
@@ -221,13 +225,13 @@ def _print_table(cpu_ms: dict, readers: dict[str, Read], sets: dict[str, list[Vi
         for measured in cpu_ms.values():
             ratio = f"{measured['decord'] / measured[key]:.1f}" if "decord" in measured else "-"
             cells.append(f"{1000 / measured[key]:.1f} | {ratio}")
-        disk = [f"{_disk_bytes(videos, key) / 1e6:.1f}" for videos in sets.values()]
+        disk = [f"{_count_disk_bytes(videos, key) / 1e6:.1f}" for videos in sets.values()]
         print(f"| {shown} | {' | '.join(cells + disk)} |")
     for name, videos in sets.items():
         print(f"{name}: {len(videos)} videos, {sum(video.num_frames for video in videos)} frames")
 
 
-def _disk_bytes(videos: list[Video], form: str) -> int:
+def _count_disk_bytes(videos: list[Video], form: str) -> int:
     if form not in videos[0].packed:
         return sum(video.path.stat().st_size for video in videos)
     item = videos[0].packed[form]
@@ -235,24 +239,24 @@ def _disk_bytes(videos: list[Video], form: str) -> int:
     return sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
 
 
-def _memory(sources: list[str], samples: int, workers: int) -> None:
+def _measure_memory(sources: list[str], samples: int, workers: int) -> None:
     clip = ClipSpec(num_frames=2, height=112, width=112)
     dataset = MediaDataset(scan(sources), data=DataConfig(repeats=1), clip=clip, seed=0)
     batches = iter(Loader(dataset, batch_size=10, num_workers=workers))
     print(f"{len(dataset)} files, {workers} workers\nsamples  MB held")
     for done in range(0, samples + 1, samples // 20):
-        print(f"{done:7d}  {_held_bytes() / 1e6:.1f}", flush=True)
+        print(f"{done:7d}  {_read_resident_bytes() / 1e6:.1f}", flush=True)
         for _ in islice(batches, samples // 20 // 10):
             pass
 
 
-def _held_bytes() -> int:
-    """Resident memory of this process and those it started."""
+def _read_resident_bytes() -> int:
+    """Reads the resident memory of this process and its children."""
     ids = [
         "self",
         *(child for path in Path("/proc/self/task").glob("*/children") for child in path.read_text().split()),
     ]
-    return sum(int(Path("/proc", each, "statm").read_text().split()[1]) for each in ids) * os.sysconf("SC_PAGE_SIZE")
+    return sum(int(Path("/proc", pid, "statm").read_text().split()[1]) for pid in ids) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""J&F on a DAVIS-2017 root along a training run, beside what needs no training.
+"""Measures J&F on a DAVIS-2017 root along a training run, and for baselines that need no training.
 
     python benchmarks/davis_curve.py extract --list $DATA/pretrain.txt --out frames          # once, short side 256
     kinema pretrain siammae_vitt16_cpu --data frames --out runs/cpu --train.export-every-steps 250
     python benchmarks/davis_curve.py score --root $DATA/davis --run runs/cpu --steps 1000 2000 --out curve.jsonl
     python benchmarks/davis_curve.py table --out curve.jsonl
 
-`score` appends one line for each network and reading, with protocol, precision and the weights' SHA-256, and passes
-over what is there already. Readings: `published` is
-`dino_480p`; `chosen` is `dino_480p` with centered features, temperature 0.03 and block 9, found on other clips.
-Features are computed in bf16 where the processor is fast at it, unless `--fp32`.
+`score` appends one line for each network and reading, with the protocol, the precision and the SHA-256 of the weights,
+and skips lines that exist. The reading `published` is `dino_480p`; `chosen` is `dino_480p` with centered features,
+temperature 0.03 and block 9, which were chosen on other clips. Features are computed in bf16 if the CPU is fast at it,
+unless `--fp32` is given.
 """
 
 import argparse
@@ -32,12 +32,12 @@ BASELINES = ("untrained:tiny/16@0", "untrained:tiny/16@1", "untrained:tiny/16@2"
 
 def main() -> int:
     """Runs one of the three commands."""
-    arguments = _arguments()
-    {"extract": _extract, "score": _score, "table": _table}[arguments.command](arguments)
+    arguments = _parse_arguments()
+    {"extract": _extract, "score": _score, "table": _print_table}[arguments.command](arguments)
     return 0
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     extract = commands.add_parser("extract")
@@ -66,8 +66,8 @@ def _extract(arguments: argparse.Namespace) -> None:
                 print(folder.name, count, flush=True)
 
 
-def reading(name: str, *, fp32: bool = False) -> Protocol:
-    """How features are read and propagated: `published` or `chosen`."""
+def build_protocol(name: str, *, fp32: bool = False) -> Protocol:
+    """Builds the protocol of the reading `published` or `chosen`."""
     protocol = protocol_named("dino_480p")
     features = replace(protocol.features, precision="fp32" if fp32 else "auto")
     if name == "published":
@@ -78,14 +78,14 @@ def reading(name: str, *, fp32: bool = False) -> Protocol:
 
 def _score(arguments: argparse.Namespace) -> None:
     sequences = read_sequences(arguments.root)
-    done = {_key(row) for row in _rows(arguments.out)}
-    for weights, about in [*((source, {}) for source in arguments.baselines), *_points(arguments)]:
+    done = {_get_key(row) for row in _read_rows(arguments.out)}
+    for weights, about in [*((source, {}) for source in arguments.baselines), *_iterate_points(arguments)]:
         extractor = load(weights)
         for name in arguments.readings:
-            protocol = reading(name, fp32=arguments.fp32)
+            protocol = build_protocol(name, fp32=arguments.fp32)
             row = {"weights": weights, "sha256": extractor.source.sha256, "reading": name, "protocol": protocol.name}
             row["precision"] = resolve_precision(protocol.features.precision, extractor.device)
-            if _key(row) in done or (weights.startswith("pixels") and name == "chosen"):
+            if _get_key(row) in done or (weights.startswith("pixels") and name == "chosen"):
                 continue
             started = time.monotonic()
             scores = davis_scores(sequences, extractor, protocol)
@@ -95,12 +95,12 @@ def _score(arguments: argparse.Namespace) -> None:
             print(f"{weights}  {name}  J&F {scores['J&F-Mean']:.4f}  {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _key(row: dict) -> tuple[str, str | None, str | None]:
-    """What tells networks and readings apart; lines from before protocols were written have none: done again."""
+def _get_key(row: dict) -> tuple[str, str | None, str | None]:
+    """Identifies a network and a reading. Old lines without a protocol match nothing, so they are measured again."""
     return row.get("sha256") or row["weights"], row.get("protocol"), row.get("precision")
 
 
-def _points(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
+def _iterate_points(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
     if arguments.run is None:
         return
     lines = map(json.loads, (arguments.run / "metrics.jsonl").read_text().splitlines())
@@ -111,17 +111,17 @@ def _points(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, floa
         yield str(arguments.run / "encoders" / f"step-{step:08d}"), about
 
 
-def _table(arguments: argparse.Namespace) -> None:
+def _print_table(arguments: argparse.Namespace) -> None:
     print("| network | CPU minutes | loss | reading | precision | J&F | J | F |")
     print("|---|---|---|---|---|---|---|---|")
-    for row in _rows(arguments.out):
+    for row in _read_rows(arguments.out):
         name = f"step {row['step']}" if "step" in row else row["weights"]
         spent = f"{row['cpu_min']:.0f} | {row['loss']:.3f}" if "step" in row else "0 | "
         scores = " | ".join(f"{100 * row[key]:.1f}" for key in ("J&F-Mean", "J-Mean", "F-Mean"))
         print(f"| {name} | {spent} | {row['reading']} | {row.get('precision', '')} | {scores} |")
 
 
-def _rows(out: Path) -> list[dict]:
+def _read_rows(out: Path) -> list[dict]:
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 

@@ -1,10 +1,10 @@
-"""The demo: a small SiamMAE learns from synthetic video in minutes, then carries first masks through held-out clips.
+"""Runs the demo: trains a small SiamMAE on synthetic video in minutes, then propagates masks in held-out clips.
 
     python benchmarks/demo.py --out demo                      # what `make demo` runs; about five minutes on two cores
     python benchmarks/demo.py --out demo --seeds 0 1 2        # the spread over seeds of the training
-    python benchmarks/demo.py --out demo --data FOLDER        # your own videos: no truth, so pictures and no scores
+    python benchmarks/demo.py --out demo --data FOLDER        # your own videos; only pictures, as there is no truth
 
-Every step is a command that is printed before it runs. Everything printed is measured in this run; nothing is stored.
+Every step is a `kinema` command, which is printed before it runs. All printed numbers are measured in this run.
 """
 
 import argparse
@@ -39,28 +39,28 @@ from kinema.weights.load import load
 CLIPS = 24
 SIZE = ["--features.size.short-side", "240", "--features.size.multiple", "8", "--features.precision", "auto"]
 SEGMENTS = 5
-"""Regions that stand for a label in videos that have none."""
+"""Number of regions that replace a label in videos without one."""
 SHOWN_FRAMES = 100
 TRAINING_SHORT_SIDE = 256
 
 
 def main() -> int:
-    """Runs the demo; 0 where every command succeeded."""
-    arguments = _arguments()
-    return terminal.run(lambda: _demo(arguments), debug=False)
+    """Runs the demo; returns 0 if every command succeeded."""
+    arguments = _parse_arguments()
+    return terminal.run(lambda: _run_demo(arguments), debug=False)
 
 
-def _demo(arguments: argparse.Namespace) -> None:
+def _run_demo(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     if out.exists():
         raise ConfigError("the output folder is there already", where=f"--out {out}", fix="remove it, or name another")
     if arguments.data is not None:
-        _on_own_videos(arguments.data, out, arguments.seeds[0])
+        _run_on_own_videos(arguments.data, out, arguments.seeds[0])
     else:
-        _on_synthetic_videos(out, arguments.seeds)
+        _run_on_synthetic_videos(out, arguments.seeds)
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--data", type=Path, help="a folder of your own videos")
@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _on_synthetic_videos(out: Path, seeds: list[int]) -> None:
+def _run_on_synthetic_videos(out: Path, seeds: list[int]) -> None:
     _run("synth", "--out", out / "set", "--clips", CLIPS, "--layouts", "davis")
     layout = DavisLayout(out / "set" / "davis")
     training = out / "train.txt"
@@ -83,13 +83,13 @@ def _on_synthetic_videos(out: Path, seeds: list[int]) -> None:
             _run("benchmark", "davis", "--root", layout.root, "--weights", weights, "--out", results, *SIZE)
             rows[label + suffix] = json.loads((results / "result.json").read_text())["summary"]
     _show(layout, out, seeds[0])
-    print(_table(rows))
-    _verdict(rows, seeds)
+    print(_format_table(rows))
+    _print_verdict(rows, seeds)
     print(f"\noverlay video: {out}/overlay.mp4   pictures: {out}/overlay.png, {out}/reconstructions.png")
 
 
 def _copy_first(layout: DavisLayout, out: Path) -> dict[str, float]:
-    """The scores of a prediction that never moves: the floor."""
+    """Scores a prediction that copies the first mask to every frame, the lower bound."""
     for sequence in read_sequences(layout.root):
         (out / sequence.name).mkdir(parents=True)
         for path in sequence.mask_paths:
@@ -100,7 +100,7 @@ def _copy_first(layout: DavisLayout, out: Path) -> dict[str, float]:
 def _show(layout: DavisLayout, out: Path, seed: int) -> None:
     sequence = read_sequences(layout.root)[0]
     predicted = out / "results" / f"trained-{seed}" / sequence.name
-    write_video(out / "overlay.mp4", _overlaid(sequence, predicted), 25)
+    write_video(out / "overlay.mp4", _iterate_overlays(sequence, predicted), 25)
     chosen = np.linspace(0, len(sequence.frame_paths) - 1, 5).astype(int)
     paths = [sequence.mask_paths[k] for k in chosen]
     pictures = [
@@ -110,19 +110,19 @@ def _show(layout: DavisLayout, out: Path, seed: int) -> None:
     ]
     labels = [f"{who}, frame {k}" for who in ("truth", "carried") for k in chosen]
     Image.fromarray(contact_sheet(pictures, columns=len(chosen), labels=labels)).save(out / "overlay.png")
-    shutil.copy(_newest_picture(out / f"run-{seed}"), out / "reconstructions.png")
+    shutil.copy(_find_newest_picture(out / f"run-{seed}"), out / "reconstructions.png")
 
 
-def _overlaid(sequence: DavisSequence, predicted: Path) -> Iterator[np.ndarray]:
+def _iterate_overlays(sequence: DavisSequence, predicted: Path) -> Iterator[np.ndarray]:
     for frame, mask in zip(sequence.frame_paths, sequence.mask_paths, strict=True):
         yield overlay(read_image(frame), read_mask(predicted / mask.name))
 
 
-def _newest_picture(run: Path) -> Path:
+def _find_newest_picture(run: Path) -> Path:
     return max((run / "pictures").glob("*.png"))
 
 
-def _table(rows: dict[str, dict[str, float]]) -> str:
+def _format_table(rows: dict[str, dict[str, float]]) -> str:
     width = max(map(len, rows))
     lines = [f"\n{'held-out synthetic clips':<{width}}  J&F   J     F"]
     for name, scores in rows.items():
@@ -131,7 +131,7 @@ def _table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def _verdict(rows: dict[str, dict[str, float]], seeds: list[int]) -> None:
+def _print_verdict(rows: dict[str, dict[str, float]], seeds: list[int]) -> None:
     for seed in seeds:
         suffix = f", seed {seed}" if len(seeds) > 1 else ""
         trained, untrained = (rows[f"{kind} network{suffix}"]["J&F-Mean"] for kind in ("trained", "untrained"))
@@ -140,16 +140,16 @@ def _verdict(rows: dict[str, dict[str, float]], seeds: list[int]) -> None:
         print(f"{said} of J&F over the untrained network{suffix}")
 
 
-def _on_own_videos(data: Path, out: Path, seed: int) -> None:
+def _run_on_own_videos(data: Path, out: Path, seed: int) -> None:
     frames, run = out / "frames", out / "run"
     shown = _extract([item.path for item in scan([data])], frames)
     _run("pretrain", "siammae_demo", "--data", frames, "--out", run, "--train.seed", seed)
-    shutil.copy(_newest_picture(run), out / "reconstructions.png")
+    shutil.copy(_find_newest_picture(run), out / "reconstructions.png")
     with open_video(shown) as video:
         clip = ArrayReader(video.frames(range(min(video.num_frames, SHOWN_FRAMES))), fps=video.fps)
     features = FeatureSettings(size=InputSize(short_side=240, multiple=8), precision="auto")
     extractor = load(run, settings=features)
-    mask = _segments(extractor.dense(clip.frames([0]))[0].numpy(), clip.height, clip.width)
+    mask = _segment_features(extractor.dense(clip.frames([0]))[0].numpy(), clip.height, clip.width)
     write_mask(out / "first.png", mask)
     print(f"\n{shown}: {SEGMENTS} regions of the first frame, found in its features, carried through the video")
     protocol = replace(protocol_named("dino_480p"), name="dino_480p at 240 pixels", features=features)
@@ -158,7 +158,7 @@ def _on_own_videos(data: Path, out: Path, seed: int) -> None:
 
 
 def _extract(videos: list[Path], frames: Path) -> Path:
-    """The first video that could be read; the frames of each such are put in a folder of their own under `frames`.
+    """Extracts the frames of every readable video into its own folder under `frames`; returns the first such video.
 
     Reading frames costs less than decoding a video for every clip, which training would wait for.
     """
@@ -176,8 +176,8 @@ def _extract(videos: list[Path], frames: Path) -> Path:
     return readable[0]
 
 
-def _segments(features: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Regions of alike features as a mask (height, width), ids from 1."""
+def _segment_features(features: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Clusters features into regions; returns a mask (height, width) with ids from 1."""
     from scipy.cluster.vq import kmeans2
 
     unit = features / np.linalg.norm(features, axis=-1, keepdims=True)

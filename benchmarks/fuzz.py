@@ -1,13 +1,13 @@
-"""Damages real clips in a thousand ways and reads each copy as training does: no crash, no hang, no strange error.
+"""Damages real clips in many ways and reads each copy as training does; nothing may crash, hang or raise a wrong error.
 
     python benchmarks/fuzz.py --data $DATA/videos --copies 1000 --seed 0
-    python benchmarks/fuzz.py --data $DATA/videos --seed 0 --only 417 --keep copies/      # one of them again
+    python benchmarks/fuzz.py --data $DATA/videos --seed 0 --only 417 --keep copies/      # repeat one copy
 
-A copy is cut, has bytes flipped, numbers of its headers set to extremes, ranges filled with zeros, garbage put before,
-after or into it, or parts swapped with another clip; clips of MP4 are also damaged inside Matroska, MPEG-TS and
-fragmented MP4. It is opened, asked for frames at random, for their times, then for all frames in order, in a child
-process of limited memory and time. Each read has to give frames or raise a KinemaError. A line a failure, then the
-counts; exits 1 where there was a failure.
+A copy is cut, or bytes are flipped, header fields set to extreme values, ranges filled with zeros, garbage added, or
+parts swapped with another clip. MP4 clips are also damaged inside Matroska, MPEG-TS and fragmented MP4. A child process
+with limited memory and time opens the copy and reads random frames, their times, and all frames in order. Each read has
+to return frames or raise a KinemaError. Prints one line for each failure, then the counts; exits with 1 if there was a
+failure.
 """
 
 import argparse
@@ -38,14 +38,14 @@ READS = 3
 
 @dataclass(frozen=True)
 class Copy:
-    """One damaged copy: a function of the clips, the seed and its number."""
+    """A damaged copy, determined by the clips, the seed and its number."""
 
     clips: tuple[Path, ...]
     seed: int
     number: int
     folder: Path
     limit_s: int
-    """Seconds of computing that reading it may take."""
+    """Limit of CPU seconds for reading it."""
 
     @property
     def path(self) -> Path:
@@ -60,7 +60,7 @@ class Copy:
         return random.Random(f"{self.seed} {self.number}")
 
     def write(self) -> str:
-        """Writes it; gives what was done to it."""
+        """Writes the copy; returns a description of the damage."""
         dice = self.dice
         clip = dice.choice(self.clips)
         data, done = bytearray(clip.read_bytes()), []
@@ -85,14 +85,14 @@ def flipped(data: bytearray, dice: random.Random, _clips: Sequence[Path]) -> byt
 
 
 def flipped_header(data: bytearray, dice: random.Random, _clips: Sequence[Path]) -> bytearray:
-    start, end = header(data)
+    start, end = find_header(data)
     for _ in range(dice.choice([1, 3, 10, 50])):
         data[dice.randrange(start, end)] = dice.randrange(256)
     return data
 
 
 def extreme_header(data: bytearray, dice: random.Random, _clips: Sequence[Path]) -> bytearray:
-    start, end = header(data)
+    start, end = find_header(data)
     for _ in range(dice.choice([1, 2, 5])):
         at = dice.randrange(start, end)
         data[at : at + 4] = dice.choice(EXTREMES)
@@ -115,7 +115,7 @@ def preceded(data: bytearray, dice: random.Random, _clips: Sequence[Path]) -> by
 
 
 def pierced(data: bytearray, dice: random.Random, _clips: Sequence[Path]) -> bytearray:
-    """A few bytes taken out, or put in."""
+    """Removes or inserts a few bytes."""
     at, length = dice.randrange(len(data)), dice.choice([1, 7, 1000])
     return data[:at] + data[at + length :] if dice.random() < 0.5 else data[:at] + dice.randbytes(length) + data[at:]
 
@@ -126,8 +126,8 @@ def swapped_start(data: bytearray, dice: random.Random, clips: Sequence[Path]) -
 
 
 def swapped_box(data: bytearray, dice: random.Random, clips: Sequence[Path]) -> bytearray:
-    """One part of an MP4, its index for example, put in the place of another clip's; or two parts change places."""
-    boxes, others = list(parts(data)), list(parts(bytearray(dice.choice(clips).read_bytes())))
+    """Replaces a part of an MP4, e.g. its index, with one of another clip, or shuffles the parts."""
+    boxes, others = list(split_boxes(data)), list(split_boxes(bytearray(dice.choice(clips).read_bytes())))
     if dice.random() < 0.7:
         boxes[dice.randrange(len(boxes))] = dice.choice(others)
     else:
@@ -149,8 +149,8 @@ DAMAGES: tuple[Callable[[bytearray, random.Random, Sequence[Path]], bytearray], 
 )
 
 
-def header(data: bytearray) -> tuple[int, int]:
-    """Where the index of an MP4 lies, else the start of the file."""
+def find_header(data: bytearray) -> tuple[int, int]:
+    """Finds the bytes of an MP4's index; in other files, the start."""
     at = data.find(b"moov")
     return (
         (at, len(data) if at > len(data) // 2 else min(at + 20_000, len(data)))
@@ -159,8 +159,8 @@ def header(data: bytearray) -> tuple[int, int]:
     )
 
 
-def parts(data: bytearray) -> Iterator[bytearray]:
-    """The outermost boxes of an MP4; quarters of anything else."""
+def split_boxes(data: bytearray) -> Iterator[bytearray]:
+    """Yields the outermost boxes of an MP4, or the quarters of any other file."""
     if data[4:8] != b"ftyp":
         quarter = len(data) // 4 + 1
         yield from (data[at : at + quarter] for at in range(0, len(data), quarter))
@@ -176,38 +176,38 @@ def parts(data: bytearray) -> Iterator[bytearray]:
 
 
 def read_copy(copy: Copy, _beat: Beat) -> tuple[str, str]:
-    """(what came of it, what was done to it); anything but a KinemaError ends the process."""
+    """Reads a copy; returns (outcome, damage). Any error other than a KinemaError ends the process."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    used_s = int(time.process_time())  # seconds of computing, so that a busy machine is not taken for a hang
+    used_s = int(time.process_time())  # CPU time, so that a busy machine is not mistaken for a hang
     resource.setrlimit(resource.RLIMIT_CPU, (used_s + copy.limit_s + 1, resource.RLIM_INFINITY))
     done = copy.write()
     try:
         with open_video(copy.path, num_threads=1) as video:
-            refusals = [reason for read in reads(video, copy.dice) if (reason := refused(read))]
+            refusals = [reason for read in iterate_reads(video, copy.dice) if (reason := describe_refusal(read))]
     except KinemaError:
         return "refused", done
     return ("read in part" if refusals else "read"), done
 
 
-def reads(video: VideoReader, dice: random.Random) -> Iterator[Callable[[], object]]:
-    """Pairs and clips at random, their times, and everything in order."""
+def iterate_reads(video: VideoReader, dice: random.Random) -> Iterator[Callable[[], object]]:
+    """Yields reads of random pairs and clips with their times, then of all frames in order."""
     assert video.num_frames > 0
     assert 0 < video.fps < float("inf"), video.fps
     for count in [2] * READS + [16]:
         indices = [dice.randrange(video.num_frames) for _ in range(count)]
-        yield lambda indices=indices: checked(video.frames(indices), count=len(indices))
+        yield lambda indices=indices: check_frames(video.frames(indices), count=len(indices))
         times = video.times_s(sorted(indices))
         assert np.isfinite(times).all(), times
         assert (np.diff(times) >= 0).all(), times
-    yield lambda: [checked(frame[None], count=1) for frame in video]
+    yield lambda: [check_frames(frame[None], count=1) for frame in video]
 
 
-def checked(frames: np.ndarray, *, count: int) -> None:
+def check_frames(frames: np.ndarray, *, count: int) -> None:
     assert frames.dtype == np.uint8, frames.dtype
     assert (len(frames), frames.shape[3]) == (count, 3), frames.shape
 
 
-def refused(read: Callable[[], object]) -> str:
+def describe_refusal(read: Callable[[], object]) -> str:
     try:
         read()
     except KinemaError as fault:
@@ -220,34 +220,38 @@ def refused(read: Callable[[], object]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="a folder of clips; broken ones in it are no sources")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a folder of clips; those in folders named broken are not used"
+    )
     parser.add_argument("--copies", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the number of the one copy to read")
     parser.add_argument("--keep", type=Path, help="a folder for the copies that failed")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--limit-s", type=int, default=60, help="of computing a copy; ten times as long by the clock")
+    parser.add_argument(
+        "--limit-s", type=int, default=60, help="CPU seconds per copy; the limit by the clock is ten times as long"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
-        clips = sources(options.data, Path(scratch))
+        clips = collect_clips(options.data, Path(scratch))
         numbers = range(options.copies) if options.only is None else [options.only]
         copies = [Copy(clips, options.seed, number, Path(scratch), options.limit_s) for number in numbers]
         print(f"{len(copies)} copies of {len(clips)} clips, seed {options.seed}", flush=True)
-        return campaign(copies, options)
+        return run_campaign(copies, options)
 
 
-def sources(data: Path, scratch: Path) -> tuple[Path, ...]:
-    """The clips, and copies of the MP4s in other containers, nothing encoded again."""
+def collect_clips(data: Path, scratch: Path) -> tuple[Path, ...]:
+    """Lists the clips, and copies of the MP4s that were moved to other containers without encoding."""
     found = [path for path in sorted(data.rglob("*")) if path.suffix in VIDEO_SUFFIXES and "broken" not in path.parts]
     wrapped = [
-        rewrapped(path, scratch / f"{path.stem}{suffix}", options)
+        change_container(path, scratch / f"{path.stem}{suffix}", options)
         for number, (suffix, options) in enumerate(WRAPPERS.items())
         for path in [path for path in found if path.suffix == ".mp4"][number :: 2 * len(WRAPPERS)]
     ]
     return (*found, *wrapped)
 
 
-def rewrapped(source: Path, target: Path, options: dict[str, str]) -> Path:
+def change_container(source: Path, target: Path, options: dict[str, str]) -> Path:
     with av.open(str(source)) as given, av.open(str(target), "w", options=options) as made:
         stream = given.streams.video[0]
         copied = made.add_stream_from_template(stream)
@@ -258,8 +262,8 @@ def rewrapped(source: Path, target: Path, options: dict[str, str]) -> Path:
     return target
 
 
-def campaign(copies: Sequence[Copy], options: argparse.Namespace) -> int:
-    """Prints failures as they come and the counts; gives the exit code."""
+def run_campaign(copies: Sequence[Copy], options: argparse.Namespace) -> int:
+    """Prints failures as they occur and the counts; returns the exit code."""
     counts: Counter[str] = Counter()
     outcomes = in_children(read_copy, copies, num_processes=options.processes, limit_s=10.0 * options.limit_s)
     for done, (index, outcome) in enumerate(outcomes, start=1):
@@ -276,13 +280,13 @@ def campaign(copies: Sequence[Copy], options: argparse.Namespace) -> int:
                 print(f"{outcome[1]}: {outcome[0]}")
         copy.path.unlink(missing_ok=True)
         if done % 100 == 0:
-            print(f"{done} of {len(copies)}: {told(counts)}", flush=True)
+            print(f"{done} of {len(copies)}: {format_counts(counts)}", flush=True)
     failures = counts["crash"] + counts["hang"]
-    print(f"{len(copies)} copies: {told(counts)}; {failures} failures")
+    print(f"{len(copies)} copies: {format_counts(counts)}; {failures} failures")
     return int(bool(failures))
 
 
-def told(counts: Counter[str]) -> str:
+def format_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.most_common())
 
 

@@ -1,15 +1,15 @@
-"""What encoders of frames know of images and videos, side by side.
+"""Compares encoders of single frames on images and videos.
 
     python benchmarks/image_transfer.py score --network trained=runs/vicmae --network "MAE alone=runs/mae" \\
         --network untrained=untrained:runs/vicmae@0 --images $DATA/images/cifar10 --root $DATA/ucf101 \\
         --davis $DATA/davis --work work --out scores.jsonl
     python benchmarks/image_transfer.py table --out scores.jsonl
 
-`score` appends a line for each network and measure to `--out`, passing over those that are there. Measures: k-NN (k 20,
+`score` appends a line for each network and measure to `--out` and skips those that exist. Measures: k-NN (k 20,
 T 0.07) and a linear probe (`plain`, rates chosen on a held-out part, `--seeds` seeds) on image folders; k-NN (k 10) and
 fine-tuning (`finetune_cpu`, `--finetune-steps`) on split 1 of a UCF101 root at 4, 8 and 16 frames (stride 64 / frames,
 so that all span 64 frames; two views, the mean over frames of the mean patch token); J&F on a DAVIS-2017 root under
-`dino_480p`, in bf16 where that is fast. Images and frames are read at the size that the encoder was trained at.
+`dino_480p`, in bf16 if that is fast. Images and frames are resized to the encoder's training size.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
 from kinema.protocols.registry import protocol_named
-from kinema.recipes.registry import finetune_recipe_named
+from kinema.recipes.registry import get_finetune_recipe
 from kinema.runs.finetune_run import FineTuneRequest, finetune
 from kinema.transfer.clips import extract
 from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
@@ -41,21 +41,21 @@ VIEWS = 2
 
 def main() -> int:
     """Runs one of the two commands."""
-    given = _arguments()
-    {"score": _score, "table": _table}[given.command](given)
+    given = _parse_arguments()
+    {"score": _score, "table": _print_table}[given.command](given)
     return 0
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     score = commands.add_parser("score")
     score.add_argument("--network", action="append", required=True, metavar="NAME=WEIGHTS")
-    score.add_argument("--images", type=Path, help="SPLIT/CLASS/FILE")
-    score.add_argument("--root", type=Path, help="of UCF101")
-    score.add_argument("--davis", type=Path, help="of DAVIS-2017")
+    score.add_argument("--images", type=Path, help="folder with SPLIT/CLASS/FILE")
+    score.add_argument("--root", type=Path, help="root of UCF101")
+    score.add_argument("--davis", type=Path, help="root of DAVIS-2017")
     score.add_argument("--seeds", type=int, default=5)
-    score.add_argument("--finetune-steps", type=int, default=30, help="0 for no fine-tuning")
+    score.add_argument("--finetune-steps", type=int, default=30, help="0 skips fine-tuning")
     score.add_argument("--work", type=Path, required=True, help="a folder for features and fine-tuning runs")
     score.add_argument("--out", type=Path, required=True)
     table = commands.add_parser("table")
@@ -67,8 +67,8 @@ def _score(given: argparse.Namespace) -> None:
     for network in given.network:
         name, _, weights = network.partition("=")
         extractor = load(weights)
-        for measure, score in _measures(given, weights, extractor):
-            done = {(row["network"], row["sha256"], row["measure"]) for row in _rows(given.out)}
+        for measure, score in _list_measures(given, weights, extractor):
+            done = {(row["network"], row["sha256"], row["measure"]) for row in _read_rows(given.out)}
             if (name, extractor.source.sha256, measure) in done:
                 continue
             started_s = time.process_time()
@@ -79,27 +79,30 @@ def _score(given: argparse.Namespace) -> None:
             print(json.dumps(row), flush=True)
 
 
-def _measures(
+def _list_measures(
     given: argparse.Namespace, weights: str, extractor: FeatureExtractor
 ) -> Iterator[tuple[str, Callable[[], dict]]]:
-    """(name, how to get it) of all that is asked for."""
+    """Lists the requested measures as (name, function that computes it)."""
     if given.images is not None:
         data = LabeledData(dataset="folders", root=given.images)
         still = Clips(num_frames=1, stride=1)
-        yield "images knn", lambda: _probed(given, "knn", data, extractor, still, views=1, k=20)
-        yield "images linear", lambda: _probed(given, "linear", data, extractor, still, views=1, k=20)
+        yield "images knn", lambda: _run_probe(given, "knn", data, extractor, still, views=1, k=20)
+        yield "images linear", lambda: _run_probe(given, "linear", data, extractor, still, views=1, k=20)
     if given.root is not None:
         data = LabeledData(dataset="ucf101", root=given.root)
         for frames in FRAMES:
             clips = Clips(num_frames=frames, stride=SPAN // frames)
-            yield f"ucf101 knn {frames}", lambda c=clips: _probed(given, "knn", data, extractor, c, views=VIEWS, k=10)
+            yield (
+                f"ucf101 knn {frames}",
+                lambda c=clips: _run_probe(given, "knn", data, extractor, c, views=VIEWS, k=10),
+            )
             if given.finetune_steps:
-                yield f"ucf101 finetune {frames}", lambda c=clips: _finetuned(given, data, weights, c)
+                yield f"ucf101 finetune {frames}", lambda c=clips: _run_finetuning(given, data, weights, c)
     if given.davis is not None:
-        yield "davis J&F", lambda: _propagated(given, extractor)
+        yield "davis J&F", lambda: _run_propagation(given, extractor)
 
 
-def _probed(
+def _run_probe(
     given: argparse.Namespace,
     kind: ProbeKind,
     data: LabeledData,
@@ -128,8 +131,8 @@ def _probed(
     return summarized(rows)
 
 
-def _finetuned(given: argparse.Namespace, data: LabeledData, weights: str, sampling: Clips) -> dict:
-    recipe, steps = finetune_recipe_named("finetune_cpu"), given.finetune_steps
+def _run_finetuning(given: argparse.Namespace, data: LabeledData, weights: str, sampling: Clips) -> dict:
+    recipe, steps = get_finetune_recipe("finetune_cpu"), given.finetune_steps
     folder = given.work / "finetune"
     request = FineTuneRequest(
         name="finetune_cpu",
@@ -149,30 +152,30 @@ def _finetuned(given: argparse.Namespace, data: LabeledData, weights: str, sampl
     return result.summary
 
 
-def _propagated(given: argparse.Namespace, extractor: FeatureExtractor) -> dict:
+def _run_propagation(given: argparse.Namespace, extractor: FeatureExtractor) -> dict:
     protocol = protocol_named("dino_480p")
     protocol = replace(protocol, features=replace(protocol.features, precision="auto"))
     return davis_scores(read_sequences(given.davis), extractor, protocol)
 
 
-def _table(given: argparse.Namespace) -> None:
-    rows = _rows(given.out)
+def _print_table(given: argparse.Namespace) -> None:
+    rows = _read_rows(given.out)
     measures = list(dict.fromkeys(row["measure"] for row in rows))
     print("| network | " + " | ".join(measures) + " |")
     print("|" + "---|" * (1 + len(measures)))
     for network in dict.fromkeys(row["network"] for row in rows):
         found = {row["measure"]: row for row in rows if row["network"] == network}
-        print(f"| {network} | " + " | ".join(_cell(found.get(measure)) for measure in measures) + " |")
+        print(f"| {network} | " + " | ".join(_format_cell(found.get(measure)) for measure in measures) + " |")
 
 
-def _cell(row: dict | None) -> str:
+def _format_cell(row: dict | None) -> str:
     if row is None:
         return ""
     spread = f" ± {100 * row['top1_std']:.1f}" if row.get("top1_std") else ""
     return f"{100 * row.get('top1', row.get('J&F-Mean', 0)):.1f}{spread}"
 
 
-def _rows(out: Path) -> list[dict]:
+def _read_rows(out: Path) -> list[dict]:
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 

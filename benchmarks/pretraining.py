@@ -1,10 +1,11 @@
-"""One optimization step of VideoMAE here and in Hugging Face's transformers: same weights, clips, masks, optimizer.
+"""Times an optimization step of VideoMAE here and in Hugging Face's transformers, with the same weights and data.
 
     python benchmarks/pretraining.py [--size small] [--batch 4] [--repeats 8] [--device cpu] [--profile]
 
-Both take steps in turn, in bf16 autocast with fused AdamW, theirs with its SDPA attention. Prints clips/s of each, the
-ratio of the median times, both losses, and on a GPU the share of its bf16 peak (`--peak-tflops`). The clips are noise:
-decoding is not measured here. Processor time stands beside wall time, because it suffers less from a busy machine.
+The two alternate, with the same clips and masks, in bf16 autocast with fused AdamW; transformers uses its SDPA
+attention. Prints clips/s of each, the ratio of the median times, both losses, and on a GPU the share of its bf16 peak
+(`--peak-tflops`). The clips are noise, because decoding is not measured here. CPU time is printed next to wall time,
+because other work on the machine affects it less.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from kinema.methods.configs import VideoMAEConfig
 from kinema.methods.videomae import VideoMAE
 from kinema.ops.pixels import standardize
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.types import ClipBatch
 from kinema.weights.formats.huggingface import from_huggingface
 
@@ -34,14 +35,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=8)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--peak-tflops", type=float, help="of the GPU in dense bf16")
-    parser.add_argument("--profile", action="store_true", help="show what one step of each spends its time on")
+    parser.add_argument("--peak-tflops", type=float, help="peak of the GPU in dense bf16")
+    parser.add_argument("--profile", action="store_true", help="profile one step of each")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device = torch.device(given.device)
-    config = recipe_named(RECIPES[given.size]).method
+    config = get_recipe(RECIPES[given.size]).method
     assert isinstance(config, VideoMAEConfig)
-    steps = {"transformers": _theirs(config, given.batch, device), "kinema": _ours(config, given.batch, device)}
+    steps = {
+        "transformers": _prepare_transformers(config, given.batch, device),
+        "kinema": _prepare_kinema(config, given.batch, device),
+    }
     wall: dict[str, list[float]] = {name: [] for name in steps}
     cpu: dict[str, list[float]] = {name: [] for name in steps}
     losses: dict[str, list[float]] = {name: [] for name in steps}
@@ -49,10 +53,10 @@ def main() -> None:
         for name, step in steps.items():
             started, cpu_started = time.perf_counter(), time.process_time()
             losses[name].append(step())
-            if repeat >= 2:  # the first two set up kernels
+            if repeat >= 2:  # the first two steps warm up
                 wall[name].append(time.perf_counter() - started)
                 cpu[name].append(time.process_time() - cpu_started)
-    gflop = _gflop(config)
+    gflop = _count_gflop(config)
     for name in steps:
         seconds, busy = statistics.median(wall[name]), statistics.median(cpu[name])
         rate = given.batch / seconds
@@ -66,19 +70,19 @@ def main() -> None:
         print(f"{label} time: {median:.2f}x (median of {given.repeats}), {best:.2f}x (best)")
     if given.profile:
         for name, step in steps.items():
-            print(f"\n{name}\n{_profiled(step)}")
+            print(f"\n{name}\n{_profile(step)}")
 
 
-def _theirs(config: VideoMAEConfig, batch: int, device: torch.device) -> Callable[[], float]:
-    frames, mask = _clips(config, batch)
-    model = _their_model(config).to(device)
+def _prepare_transformers(config: VideoMAEConfig, batch: int, device: torch.device) -> Callable[[], float]:
+    frames, mask = _make_clips(config, batch)
+    model = _build_transformers_model(config).to(device)
     clips, hidden = standardize(frames).to(device), mask.to(device)
-    return _step(model, lambda: model(clips, bool_masked_pos=hidden).loss, device)
+    return _make_step(model, lambda: model(clips, bool_masked_pos=hidden).loss, device)
 
 
-def _ours(config: VideoMAEConfig, batch: int, device: torch.device) -> Callable[[], float]:
-    frames, _ = _clips(config, batch)
-    their_model = _their_model(config)
+def _prepare_kinema(config: VideoMAEConfig, batch: int, device: torch.device) -> Callable[[], float]:
+    frames, _ = _make_clips(config, batch)
+    their_model = _build_transformers_model(config)
     weights = from_huggingface(their_model.state_dict(), their_model.config.to_dict(), where="memory")
     method = VideoMAE(config)
     method.encoder.load_state_dict(weights.encoder_tensors)
@@ -86,17 +90,17 @@ def _ours(config: VideoMAEConfig, batch: int, device: torch.device) -> Callable[
     method.decoder.load_state_dict(weights.decoder_tensors)
     method.to(device)
     clips = ClipBatch(frames=frames, seeds=torch.arange(batch), ids=("noise",) * batch).to(device)
-    return _step(method, lambda: method(clips, 0.0).loss, device)
+    return _make_step(method, lambda: method(clips, 0.0).loss, device)
 
 
-def _clips(config: VideoMAEConfig, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _make_clips(config: VideoMAEConfig, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     encoder = config.encoder
     size = (batch, encoder.num_frames, 3, encoder.image_size, encoder.image_size)
     frames = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return frames, VideoMAE(config).mask(torch.arange(batch)).hidden()
 
 
-def _their_model(config: VideoMAEConfig) -> nn.Module:
+def _build_transformers_model(config: VideoMAEConfig) -> nn.Module:
     from transformers import VideoMAEConfig as TheirConfig
     from transformers import VideoMAEForPreTraining
 
@@ -118,7 +122,7 @@ def _their_model(config: VideoMAEConfig) -> nn.Module:
     return VideoMAEForPreTraining(described).train()
 
 
-def _step(model: nn.Module, loss_of: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], float]:
+def _make_step(model: nn.Module, loss_of: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], float]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
 
     def step() -> float:
@@ -132,8 +136,8 @@ def _step(model: nn.Module, loss_of: Callable[[], torch.Tensor], device: torch.d
     return step
 
 
-def _gflop(config: VideoMAEConfig) -> float:
-    """Of matrix products of one clip, forward and twice that backward, as the paper's architecture needs them."""
+def _count_gflop(config: VideoMAEConfig) -> float:
+    """Counts GFLOP of the matrix products for one clip, forward and twice as many backward."""
     encoder, decoder = config.encoder, config.decoder
     hidden = int(config.mask_ratio * encoder.grid[0] * encoder.grid[1]) * encoder.clip_grid[0]
     visible = encoder.num_tokens - hidden
@@ -147,7 +151,7 @@ def _gflop(config: VideoMAEConfig) -> float:
     return 6 * products / 1e9
 
 
-def _profiled(step: Callable[[], float]) -> str:
+def _profile(step: Callable[[], float]) -> str:
     with profile(activities=[ProfilerActivity.CPU]) as report:
         step()
     return report.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=50)

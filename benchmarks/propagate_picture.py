@@ -1,4 +1,4 @@
-"""Draws the picture of docs/propagate.md: masks, joints and a float map carried through a synthetic clip.
+"""Draws the picture in docs/propagate.md: masks, joints and a float map propagated through a synthetic clip.
 
 python benchmarks/propagate_picture.py --out docs/pictures/propagate.png [--weights untrained:tiny/16@0]
 """
@@ -22,7 +22,7 @@ SKELETON = (
 
 
 def main() -> None:
-    """Renders, propagates three times, and writes the sheet."""
+    """Renders a clip, propagates three kinds of labels, and writes the contact sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weights", default="untrained:tiny/16@0")
@@ -30,7 +30,7 @@ def main() -> None:
     difficulty = Difficulty(num_objects=3, occlusion=0.0, late_share=0.0, camera=0.0, noise=0.0, speed=0.3)
     clip = render_clip(SceneConfig(height=112, width=192, num_frames=max(SHOWN) + 1, difficulty=difficulty), seed=3)
     extractor = load(given.weights)
-    heat = _height_inside(clip.masks[0] == 3)
+    heat = _compute_height_map(clip.masks[0] == 3)
     low = np.zeros(1, np.float32)
     masks = list(propagate(clip.frames, clip.masks[0], extractor))
     joints = [points for points, _ in propagate_keypoints(clip.frames, clip.joints[0], extractor)]
@@ -44,8 +44,8 @@ def main() -> None:
     Image.fromarray(sheet).quantize(200, dither=Image.Dither.NONE).save(given.out, optimize=True)
 
 
-def _height_inside(mask: np.ndarray) -> np.ndarray:
-    """From 0.2 at the lower end of an object to 1 at its upper end, 0 elsewhere, float32 (H, W, 1)."""
+def _compute_height_map(mask: np.ndarray) -> np.ndarray:
+    """Computes a map that rises from 0.2 at an object's lower end to 1 at its upper end, float32 (H, W, 1)."""
     rows = np.flatnonzero(mask.any(axis=1))
     ramp = np.interp(np.arange(len(mask)), (rows[0], rows[-1]), (1, 0.2))
     return (mask * ramp[:, None]).astype(np.float32)[..., None]

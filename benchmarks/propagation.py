@@ -1,18 +1,17 @@
-"""Label propagation here against the dense masked procedure (all tokens against all tokens), in one run.
+"""Compares label propagation with the dense masked procedure (all tokens against all tokens), in one run.
 
     python benchmarks/propagation.py                       # all settings
     python benchmarks/propagation.py dino_vits8 --rounds 3
     python benchmarks/propagation.py dino_vits8 --device cuda --precision half
 
-Prints seconds a frame, peak memory beyond the features, and the ratios of both. Each procedure runs in processes of its
-own, by turns; features are made up, so their extraction is not part of it: `random` ones, and `smooth` ones, which like
-a network's differ little from token to token and from frame to frame.
+Prints seconds per frame, peak memory in addition to the features, and the ratios of both. Each procedure runs in its
+own process, and the two alternate. Features are synthetic, so that their extraction is not measured: `random`, or
+`smooth`, which change little from token to token and from frame to frame, as a network's do.
 
-Labels are compared over one step from the same context, and must agree to 1e-5 at every token, with one exception.
-Where the k-th and the next candidate are nearer than two fp32 sums of the same products in another order, the two
-procedures may keep one of them each, and a label then differs by as much as the two candidates' labels do. Such tokens
-are told by comparing both candidates in double precision, and are counted apart. If any other token differs, both maps
-are saved, and the command fails.
+Labels are compared after one step from the same context and must agree to 1e-5 at every token, with one exception. If
+the k-th and the next candidate differ by less than the rounding of an fp32 sum, the two procedures may keep a different
+one, and the label differs accordingly. These near ties are found in double precision and counted separately. If any
+other token differs, both maps are saved and the command fails.
 """
 
 import argparse
@@ -58,7 +57,7 @@ CRW = PropagationConfig(
 
 @dataclass(frozen=True)
 class Setting:
-    """What is propagated, and how."""
+    """Features and settings of one comparison."""
 
     grid: tuple[int, int]
     config: PropagationConfig
@@ -79,18 +78,18 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one procedure in one process."""
+    """Time, memory and labels of one procedure in one process."""
 
     seconds: float
-    """The fastest frame."""
+    """Seconds of the fastest frame."""
     megabytes: float
-    """The peak, less what the process had and the features of the context."""
+    """Peak memory without what the process had before and without the context's features."""
     labels: Tensor
-    """After the first step."""
+    """Labels after the first step."""
 
 
-def frame(setting: Setting, index: int) -> Tensor:
-    """The features of one frame, made when they are needed: nobody else holds them."""
+def make_frame(setting: Setting, index: int) -> Tensor:
+    """Makes the features of one frame when they are needed, so that no other frame's are in memory."""
     (h, w), dim = setting.grid, setting.dim
     features = torch.randn(h, w, dim, generator=torch.Generator().manual_seed(1 + index))
     if not setting.smooth:
@@ -102,19 +101,19 @@ def frame(setting: Setting, index: int) -> Tensor:
     return features.mul_(0.2).add_(scene.roll(index, dims=1))
 
 
-def first_labels(setting: Setting) -> Tensor:
+def make_first_labels(setting: Setting) -> Tensor:
     return torch.rand(*setting.grid, NUM_CHANNELS, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
 
 
 def run(procedure: str, setting: Setting, options: argparse.Namespace) -> Measured:
-    """Runs in a process of its own, so that the peak is the procedure's."""
+    """Measures a procedure. It runs in its own process, so that the peak is the procedure's."""
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.cpu_time else time.perf_counter
     device, steps = options.device, options.steps
     context = 1 + setting.config.context
-    features = (frame(setting, index).to(device) for index in range(context + steps))
-    before = peak_mb(device)
-    step = {"kinema": kinema, "dense": dense}[procedure](features, first_labels(setting).to(device), setting)
+    features = (make_frame(setting, index).to(device) for index in range(context + steps))
+    before = read_peak_mb(device)
+    step = {"kinema": kinema, "dense": dense}[procedure](features, make_first_labels(setting).to(device), setting)
     seconds, results = [], []
     for query in features:
         synchronize(device)
@@ -123,11 +122,11 @@ def run(procedure: str, setting: Setting, options: argparse.Namespace) -> Measur
         synchronize(device)
         seconds.append(clock() - started)
     held = context * setting.grid[0] * setting.grid[1] * setting.dim * 4 / 2**20
-    return Measured(min(seconds), peak_mb(device) - before - held, results[0].cpu())
+    return Measured(min(seconds), read_peak_mb(device) - before - held, results[0].cpu())
 
 
 def kinema(features: Iterator[Tensor], labels: Tensor, setting: Setting) -> Callable[[Tensor], Tensor]:
-    """Ours, with a full context whose labels are set rather than predicted, as the other has it."""
+    """Prepares Kinema with a full context, whose labels are set instead of predicted, as in `dense`."""
     propagator = Propagator(setting.config, device=labels.device)
     propagator.start(next(features), labels)
     propagator._predict = lambda query: labels
@@ -138,7 +137,7 @@ def kinema(features: Iterator[Tensor], labels: Tensor, setting: Setting) -> Call
 
 
 def dense(features: Iterator[Tensor], labels: Tensor, setting: Setting) -> Callable[[Tensor], Tensor]:
-    """The published procedure: all pairs, a window over them, top-k, a weighted mean.
+    """Prepares the published procedure: all pairs, a window mask, top-k, a weighted mean.
 
     DINO's script: exp(cosine / T) times a window of 0 and 1, a threshold at the k-th value, divided by the sum. CRW's:
     cosine / T plus a window of 0 and -1e10, top-k, softmax.
@@ -147,7 +146,7 @@ def dense(features: Iterator[Tensor], labels: Tensor, setting: Setting) -> Calla
     covers = config.window_covers_first
     context = [F.normalize(next(features), dim=-1).flatten(0, 1) for _ in range(1 + config.context)]
     votes = [labels.flatten(0, 1)] * len(context)
-    inside = window(setting).to(labels)
+    inside = compute_window(setting).to(labels)
     if not covers:
         inside = (1 - inside) * -1e10
 
@@ -170,20 +169,20 @@ def dense(features: Iterator[Tensor], labels: Tensor, setting: Setting) -> Calla
     return step
 
 
-def window(setting: Setting) -> Tensor:
-    """Which keys each query's window covers: bool (keys, queries), which is the same (queries, keys)."""
+def compute_window(setting: Setting) -> Tensor:
+    """Computes which keys each query's window covers: bool (keys, queries), a symmetric matrix."""
     (h, w), radius = setting.grid, setting.config.radius
     rows, columns = torch.arange(h).repeat_interleave(w), torch.arange(w).repeat(h)
     dy, dx = (rows[:, None] - rows).abs(), (columns[:, None] - columns).abs()
     return torch.maximum(dy, dx) <= radius if setting.config.window == "square" else dy**2 + dx**2 < radius**2
 
 
-def explained(setting: Setting, differ: Tensor) -> Tensor:
-    """Which of the tokens that differ (indices) have a k-th and a next candidate that fp32 cannot order."""
+def find_near_ties(setting: Setting, differ: Tensor) -> Tensor:
+    """Finds the tokens among `differ` (indices) whose k-th and next candidate cannot be ordered in fp32."""
     config = setting.config
-    features = torch.stack([frame(setting, index) for index in range(2 + config.context)])
+    features = torch.stack([make_frame(setting, index) for index in range(2 + config.context)])
     unit = F.normalize(features.double(), dim=-1).flatten(1, 2)
-    inside = window(setting)[differ]
+    inside = compute_window(setting)[differ]
     near = []
     for token, covered in zip(differ.tolist(), inside, strict=True):
         cosines = unit[: 1 + config.context] @ unit[1 + config.context, token]
@@ -193,11 +192,11 @@ def explained(setting: Setting, differ: Tensor) -> Tensor:
     return torch.tensor(near)
 
 
-def difference(name: str, setting: Setting, ours: Tensor, peer: Tensor, options: argparse.Namespace) -> str:
-    """The largest difference of the labels, near ties apart; both maps are saved where it is more than rounding."""
+def format_difference(name: str, setting: Setting, ours: Tensor, peer: Tensor, options: argparse.Namespace) -> str:
+    """Formats the largest difference without near ties; saves both maps if it is more than rounding."""
     distance = (ours - peer).abs().amax(dim=-1).flatten()
     differ = (distance > 1e-5).nonzero().squeeze(1)
-    ties = differ[explained(setting, differ)] if len(differ) else differ
+    ties = differ[find_near_ties(setting, differ)] if len(differ) else differ
     distance[ties] = 0
     told = f"{distance.max():.0e}" + (f" ({len(ties)} near ties)" if len(ties) else "")
     if distance.max() <= 1e-5 or setting.config.precision == "half":
@@ -207,11 +206,11 @@ def difference(name: str, setting: Setting, ours: Tensor, peer: Tensor, options:
     return f"[red]{told}, see {options.save / name}.pt"
 
 
-def peak_mb(device: str) -> float:
-    """The most memory this process has held so far, on the device where it has its own."""
+def read_peak_mb(device: str) -> float:
+    """Reads the peak memory of this process so far, on the device if it has its own."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")  # getrusage would count the process that this one was started from
+    status = Path("/proc/self/status")  # getrusage would include the parent process
     if status.exists():
         fields = status.read_text().split()
         return int(fields[fields.index("VmHWM:") + 1]) / 2**10
@@ -223,16 +222,16 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def dense_mb(setting: Setting) -> float:
-    """What the dense procedure takes at least: the affinity, what top-k makes of it, and the window."""
+def estimate_dense_mb(setting: Setting) -> float:
+    """Estimates the least memory of the dense procedure: the affinity, its top-k, and the window."""
     tokens = setting.grid[0] * setting.grid[1]
     return 4 * tokens**2 * (2 * (1 + setting.config.context) + 1) / 2**20
 
 
-def measured(name: str, setting: Setting, options: argparse.Namespace) -> dict[str, Measured]:
-    """The fastest frame and the highest peak of each procedure over all rounds."""
+def measure(name: str, setting: Setting, options: argparse.Namespace) -> dict[str, Measured]:
+    """Measures both procedures; keeps the fastest frame and the highest peak of all rounds."""
     results: dict[str, Measured] = {}
-    runs_dense = not options.no_dense and dense_mb(setting) < options.dense_limit_gb * 1024
+    runs_dense = not options.no_dense and estimate_dense_mb(setting) < options.dense_limit_gb * 1024
     for _ in range(options.rounds):
         for procedure in ("kinema", "dense") if runs_dense else ("kinema",):
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -243,21 +242,21 @@ def measured(name: str, setting: Setting, options: argparse.Namespace) -> dict[s
     return results
 
 
-def row(name: str, setting: Setting, results: dict[str, Measured], options: argparse.Namespace) -> list[str]:
+def format_row(name: str, setting: Setting, results: dict[str, Measured], options: argparse.Namespace) -> list[str]:
     ours, peer = results["kinema"], results.get("dense")
     grid = "x".join(map(str, setting.grid))
     cells = [grid, str(1 + setting.config.context), f"{ours.seconds:.3f}", f"{ours.megabytes:.0f}"]
     if peer is None:
-        return [*cells, "-", f"> {dense_mb(setting):.0f}"]
+        return [*cells, "-", f"> {estimate_dense_mb(setting):.0f}"]
     faster, leaner = peer.seconds / ours.seconds, peer.megabytes / ours.megabytes
-    told = difference(name, setting, ours.labels, peer.labels, options)
+    told = format_difference(name, setting, ours.labels, peer.labels, options)
     return [*cells, f"{peer.seconds:.2f}", f"{peer.megabytes:.0f}", f"{faster:.0f}x", f"{leaner:.0f}x", told]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Label propagation here against the dense masked procedure")
-    parser.add_argument("settings", nargs="*", metavar="SETTING", help=f"of {', '.join(SETTINGS)}; default: all")
-    parser.add_argument("--steps", type=int, default=3, help="timed frames a round; the fastest counts")
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help=f"one of {', '.join(SETTINGS)}; default: all")
+    parser.add_argument("--steps", type=int, default=3, help="timed frames per round; the fastest counts")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
@@ -268,7 +267,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "half"])
     parser.add_argument("--no-dense", action="store_true")
-    parser.add_argument("--dense-limit-gb", type=float, default=12, help="no dense run that takes more memory")
+    parser.add_argument("--dense-limit-gb", type=float, default=12, help="skip dense runs that need more memory")
     parser.add_argument("--save", type=Path, default=Path("propagation_differences"), metavar="FOLDER")
     options = parser.parse_args()
     unknown = set(options.settings) - set(SETTINGS)
@@ -284,8 +283,8 @@ def main() -> None:
     for name in options.settings or SETTINGS:
         setting = SETTINGS[name]
         setting = replace(setting, config=replace(setting.config, precision=options.precision))
-        results = measured(name, setting, options)
-        cells = row(name, setting, results, options)
+        results = measure(name, setting, options)
+        cells = format_row(name, setting, results, options)
         print(name, *cells, file=sys.stderr)
         table.add_row(name, *cells)
     Console(width=140).print(table)

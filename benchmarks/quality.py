@@ -1,10 +1,10 @@
-"""What `quality.csv` is worth: confidence and drift against the true J of every frame, and what a second label gains.
+"""Evaluates `quality.csv`: correlates confidence and drift with the true J, and measures the gain of a second label.
 
     python benchmarks/quality.py --root $DATA/davis --weights runs/a [--protocol dino_480p] [--gain]
 
-Prints, for each sequence and over all, the rank correlation of both numbers with the J of every object and frame but
-the first; with --gain, how much the mean J of the other frames rises where a second, true label is given on the frame
-that `kinema propagate` names, beside ten frames spread over the video; and the time that measuring takes.
+Prints the rank correlation of both numbers with the J of every object and frame but the first, for each sequence and
+for all. With --gain, also prints how much the mean J of the other frames rises if a second, true label is given on the
+frame that `kinema propagate` suggests, and on ten frames spread over the video. Last, prints the cost in time.
 """
 
 import argparse
@@ -35,26 +35,26 @@ VOID = 255
 
 
 class Remembered(FeatureExtractor):
-    """Features computed once, in the order of the frames."""
+    """Features that were computed once, replayed in the order of the frames."""
 
     def __init__(self, extractor: FeatureExtractor, frames: np.ndarray) -> None:
         super().__init__(extractor.backbone, extractor.settings, source=extractor.source, device=extractor.device)
         self._features = list(extractor.stream(frames))
 
     def with_settings(self, settings: FeatureSettings) -> "Remembered":
-        """Itself: the features are what they are."""
+        """Returns itself, because the features are fixed."""
         return self
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
-        """What was computed."""
+        """Replays the stored features."""
         return (features for _, features in zip(frames, self._features, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One sequence, carried from its first mask."""
+    """Results of one sequence, propagated from its first mask."""
 
-    confidence: np.ndarray  # one a row of the quality table, labeled frames left out
+    confidence: np.ndarray  # one for each row of the quality table, without labeled frames
     drift: np.ndarray
     region: np.ndarray
     frames: np.ndarray
@@ -63,7 +63,7 @@ class Measured:
 
 def main() -> int:
     """Measures every sequence and prints a table."""
-    arguments = _arguments()
+    arguments = _parse_arguments()
     protocol = protocol_named(arguments.protocol)
     extractor = load(arguments.weights).with_settings(protocol.features)
     rows, gains, slower = [], [], 0.0
@@ -75,13 +75,13 @@ def main() -> int:
         remembered = Remembered(extractor, frames)
         measured = _measure(frames, truth, remembered, protocol)
         rows.append(measured)
-        print(f"{sequence.name:18s} {measured.region.mean():.3f}    {_correlations([measured])}", flush=True)
-        slower = slower or _times(frames[:16], truth[0], extractor, protocol)
+        print(f"{sequence.name:18s} {measured.region.mean():.3f}    {_format_correlations([measured])}", flush=True)
+        slower = slower or _compare_times(frames[:16], truth[0], extractor, protocol)
         if arguments.gain:
-            gains.append(_gains(frames, truth, remembered, protocol, measured.neediest))
+            gains.append(_measure_gains(frames, truth, remembered, protocol, measured.neediest))
             named, spread = gains[-1]
             print(f"   second label: {named:+.3f}; ten others: mean {spread.mean():+.3f}, best {spread.max():+.3f}")
-    print(f"{'all':18s} {np.concatenate([r.region for r in rows]).mean():.3f}    {_correlations(rows)}")
+    print(f"{'all':18s} {np.concatenate([r.region for r in rows]).mean():.3f}    {_format_correlations(rows)}")
     if gains:
         named, mean, best = np.mean([(named, spread.mean(), spread.max()) for named, spread in gains], axis=0)
         print(f"second label, mean over sequences: {named:+.3f}; ten others: mean {mean:+.3f}, best {best:+.3f}")
@@ -89,7 +89,7 @@ def main() -> int:
     return 0
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--weights", required=True)
@@ -104,7 +104,7 @@ def _read(sequence: DavisSequence) -> tuple[np.ndarray, list[np.ndarray]]:
     return np.stack([read_image(path) for path in sequence.frame_paths]), [np.where(m == VOID, 0, m) for m in masks]
 
 
-def _regions(
+def _score_regions(
     frames: np.ndarray,
     labels: Mapping[int, np.ndarray],
     truth: list[np.ndarray],
@@ -112,7 +112,7 @@ def _regions(
     protocol: Protocol,
     quality: Quality | None = None,
 ) -> dict[tuple[int, int], float]:
-    """J by frame and object, without the frames that are labeled."""
+    """Computes J by frame and object, without the labeled frames."""
     carried = propagate_video(ArrayReader(frames), labels, extractor, protocol, quality=quality)
     return {
         (number, object_id): region_similarity(truth[number] == object_id, mask == object_id)
@@ -124,7 +124,7 @@ def _regions(
 
 def _measure(frames: np.ndarray, truth: list[np.ndarray], extractor: FeatureExtractor, protocol: Protocol) -> Measured:
     quality = Quality(Masks({0: truth[0]}, protocol), protocol)
-    regions = _regions(frames, {0: truth[0]}, truth, extractor, protocol, quality)
+    regions = _score_regions(frames, {0: truth[0]}, truth, extractor, protocol, quality)
     rows = [row for row in quality.rows if row.frame > 0]
     return Measured(
         confidence=np.array([row.confidence for row in rows]),
@@ -135,29 +135,29 @@ def _measure(frames: np.ndarray, truth: list[np.ndarray], extractor: FeatureExtr
     )
 
 
-def _correlations(rows: list[Measured]) -> str:
+def _format_correlations(rows: list[Measured]) -> str:
     region = np.concatenate([row.region for row in rows])
     columns = ([getattr(row, name) for row in rows] for name in ("confidence", "drift", "frames"))
     values = [spearmanr(np.concatenate(column), region)[0] for column in columns]
     return "".join(f"{value:+.2f}        " for value in values)
 
 
-def _gains(
+def _measure_gains(
     frames: np.ndarray, truth: list[np.ndarray], extractor: FeatureExtractor, protocol: Protocol, named: int | None
 ) -> tuple[float, np.ndarray]:
-    """What a second label adds to the mean J of all other frames: on the frame named, and on ten spread evenly."""
-    alone = _regions(frames, {0: truth[0]}, truth, extractor, protocol)
+    """Computes the gain in mean J of all other frames from a label on the suggested frame, and on ten spread evenly."""
+    alone = _score_regions(frames, {0: truth[0]}, truth, extractor, protocol)
 
     def gain(number: int) -> float:
-        both = _regions(frames, {0: truth[0], number: truth[number]}, truth, extractor, protocol)
+        both = _score_regions(frames, {0: truth[0], number: truth[number]}, truth, extractor, protocol)
         return float(np.mean([region - alone[key] for key, region in both.items()]))
 
     spread = np.linspace(1, len(frames) - 1, NUM_SPREAD).round().astype(int)
     return (0.0 if named is None else gain(named)), np.array([gain(int(number)) for number in spread])
 
 
-def _times(frames: np.ndarray, mask: np.ndarray, extractor: FeatureExtractor, protocol: Protocol) -> float:
-    """Time with quality over time without: the best of three each, in turns."""
+def _compare_times(frames: np.ndarray, mask: np.ndarray, extractor: FeatureExtractor, protocol: Protocol) -> float:
+    """Computes the ratio of times with and without quality; best of three each, alternating."""
     best = {True: float("inf"), False: float("inf")}
     for turn in range(6):
         measures = turn % 2 == 0

@@ -1,13 +1,13 @@
-"""What an encoder of videos knows along its pre-training, beside the same network untrained.
+"""Evaluates an encoder of videos along its pre-training, and the same network untrained.
 
     python benchmarks/recognition_curve.py score --run runs/cpu --steps 500 1000 2000 --untrained 0 1 2 3 4 \\
         --root $DATA/ucf101 --davis $DATA/davis --work work --out curve.jsonl
     python benchmarks/recognition_curve.py table --out curve.jsonl
 
-`score` appends one line for each network and measure to `--out`, and passes over those that are there already, told
-apart by the SHA-256 of the weights. Measures: `knn` (k 10), `linear` and `attentive` probes and `finetune` on split 1
+`score` appends one line for each network and measure to `--out` and skips those that exist, which it recognizes by the
+SHA-256 of the weights. Measures: `knn` (k 10), `linear` and `attentive` probes and `finetune` on split 1
 of a UCF101 root (top-1 and cross-entropy, mean and spread over `--seeds`), and `davis`: J&F on a DAVIS-2017 root under
-`dino_480p`. Clips are read as the encoder was trained: its frames, at stride 4, its size, two views. Fine-tuning is
+`dino_480p`. Clips have the encoder's training length and size, stride 4, two views. Fine-tuning is
 `finetune_cpu` with `--finetune-steps`. The run needs `--train.export-every-steps`.
 """
 
@@ -27,7 +27,7 @@ from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
 from kinema.protocols.registry import protocol_named
-from kinema.recipes.registry import finetune_recipe_named
+from kinema.recipes.registry import get_finetune_recipe
 from kinema.runs.finetune_run import FineTuneRequest, finetune
 from kinema.transfer.clips import ClipFeatures, extract
 from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
@@ -40,26 +40,26 @@ KNN = KNNConfig(k=10)
 STRIDE = 4
 VIEWS = 2
 _LINES = 10
-"""Of the log that the loss of a point is the mean over."""
+"""Number of log entries over which the loss of a point is averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A network on the curve."""
+    """One network on the curve."""
 
     weights: str
     about: dict[str, float | str]
-    """What the table says of it."""
+    """Its name in the table."""
 
 
 def main() -> int:
     """Runs one of the two commands."""
-    given = _arguments()
-    {"score": _score, "table": _table}[given.command](given)
+    given = _parse_arguments()
+    {"score": _score, "table": _print_table}[given.command](given)
     return 0
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     score = commands.add_parser("score")
@@ -67,8 +67,8 @@ def _arguments() -> argparse.Namespace:
     score.add_argument("--steps", type=int, nargs="*", default=[])
     score.add_argument("--untrained", type=int, nargs="*", default=[], help="seeds of the same network before training")
     score.add_argument("--measures", nargs="*", choices=MEASURES, default=list(MEASURES))
-    score.add_argument("--root", type=Path, help="of UCF101")
-    score.add_argument("--davis", type=Path, help="of DAVIS-2017")
+    score.add_argument("--root", type=Path, help="root of UCF101")
+    score.add_argument("--davis", type=Path, help="root of DAVIS-2017")
     score.add_argument("--seeds", type=int, default=5)
     score.add_argument("--finetune-steps", type=int, default=60)
     score.add_argument("--work", type=Path, required=True, help="a folder for features and fine-tuning runs")
@@ -79,19 +79,19 @@ def _arguments() -> argparse.Namespace:
 
 
 def _score(given: argparse.Namespace) -> None:
-    done = {(row["weights"], row["sha256"], row["measure"]) for row in _rows(given.out)}
-    for point in _points(given):
+    done = {(row["weights"], row["sha256"], row["measure"]) for row in _read_rows(given.out)}
+    for point in _iterate_points(given):
         extractor = load(point.weights)
         source = {"weights": point.weights, "sha256": extractor.source.sha256}
         missing = [measure for measure in given.measures if (*source.values(), measure) not in done]
-        for measure, scores in _measured(given, point, extractor, missing):
+        for measure, scores in _measure(given, point, extractor, missing):
             row = {**source, **point.about, "measure": measure, **scores}
             with given.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
 
 
-def _points(given: argparse.Namespace) -> Iterator[Point]:
+def _iterate_points(given: argparse.Namespace) -> Iterator[Point]:
     for seed in given.untrained:
         yield Point(weights=f"untrained:{given.run}@{seed}", about={"network": "untrained", "seed": seed})
     lines = map(json.loads, (given.run / "metrics.jsonl").read_text().splitlines())
@@ -103,24 +103,27 @@ def _points(given: argparse.Namespace) -> Iterator[Point]:
         yield Point(weights=str(given.run / "encoders" / f"step-{step:08d}"), about=about)
 
 
-def _measured(
+def _measure(
     given: argparse.Namespace, point: Point, extractor: FeatureExtractor, measures: list[str]
 ) -> Iterator[tuple[str, dict]]:
-    """(measure, scores) of one network, each as soon as it is there; features are read once for all probes."""
+    """Yields (measure, scores) of one network as they are computed; all probes share the features."""
     assert isinstance(extractor.backbone, ViT)
     probes: list[ProbeKind] = [kind for kind in PROBES if kind in measures]
     if probes:
-        yield from _probed(given, extractor, extractor.backbone, probes)
+        yield from _run_probe(given, extractor, extractor.backbone, probes)
     if "finetune" in measures:
-        yield "finetune", _finetuned(given, point, extractor.backbone)
+        yield "finetune", _run_finetuning(given, point, extractor.backbone)
     if "davis" in measures:
         started_s = time.process_time()
         protocol = protocol_named("dino_480p")
         protocol = replace(protocol, features=replace(protocol.features, precision="auto"))
-        yield "davis", {**davis_scores(read_sequences(given.davis), extractor, protocol), **_spent(started_s)}
+        yield (
+            "davis",
+            {**davis_scores(read_sequences(given.davis), extractor, protocol), **_compute_time_spent(started_s)},
+        )
 
 
-def _probed(
+def _run_probe(
     given: argparse.Namespace, extractor: FeatureExtractor, encoder: ViT, kinds: list[ProbeKind]
 ) -> Iterator[tuple[str, dict]]:
     sampling = Clips(num_frames=encoder.config.num_frames, stride=STRIDE)
@@ -132,7 +135,7 @@ def _probed(
     )
     for kind in kinds:
         started_s = time.process_time()
-        read = (train, test) if kind == "attentive" else (_pooled(train), _pooled(test))
+        read = (train, test) if kind == "attentive" else (_pool(train), _pool(test))
         rows = probe_rows(
             kind,
             *read,
@@ -141,17 +144,17 @@ def _probed(
             training=ProbeConfig(),
             num_seeds=given.seeds,
         )
-        yield kind, _scores(rows, started_s)
+        yield kind, _summarize_scores(rows, started_s)
 
 
-def _pooled(features: ClipFeatures) -> ClipFeatures:
+def _pool(features: ClipFeatures) -> ClipFeatures:
     return replace(features, tokens=features.tokens.float().mean(dim=2, keepdim=True))
 
 
-def _finetuned(given: argparse.Namespace, point: Point, encoder: ViT) -> dict:
-    """The scores of `--seeds` fine-tuning runs from the same weights."""
+def _run_finetuning(given: argparse.Namespace, point: Point, encoder: ViT) -> dict:
+    """Scores `--seeds` fine-tuning runs from the same weights."""
     started_s, rows = time.process_time(), []
-    recipe = finetune_recipe_named("finetune_cpu")
+    recipe = get_finetune_recipe("finetune_cpu")
     sampling = Clips(num_frames=encoder.config.num_frames, stride=STRIDE)
     for seed in range(given.seeds):
         train = replace(recipe.train, steps=given.finetune_steps, warmup_steps=given.finetune_steps // 10, seed=seed)
@@ -169,32 +172,32 @@ def _finetuned(given: argparse.Namespace, point: Point, encoder: ViT) -> dict:
         assert result is not None
         rows.append({"seed": seed, **result.summary})
         shutil.rmtree(folder)
-    return _scores(rows, started_s)
+    return _summarize_scores(rows, started_s)
 
 
-def _scores(rows: list[dict], started_s: float) -> dict:
-    return {"rows": rows, **summarized(rows), **_spent(started_s)}
+def _summarize_scores(rows: list[dict], started_s: float) -> dict:
+    return {"rows": rows, **summarized(rows), **_compute_time_spent(started_s)}
 
 
-def _spent(started_s: float) -> dict[str, float]:
+def _compute_time_spent(started_s: float) -> dict[str, float]:
     return {"measured_cpu_s": round(time.process_time() - started_s, 1)}
 
 
-def _table(given: argparse.Namespace) -> None:
-    """A line a network, all untrained ones together; ± is the deviation over probe seeds, or over networks."""
-    rows = _rows(given.out)
+def _print_table(given: argparse.Namespace) -> None:
+    """Prints one line for each network and one for all untrained ones; ± is the deviation over seeds or networks."""
+    rows = _read_rows(given.out)
     print(f"| network | CPU minutes | loss | {' | '.join(MEASURES)} |")
     print("|" + "---|" * (3 + len(MEASURES)))
     for network in dict.fromkeys(row["network"] for row in rows):
         of_network = [row for row in rows if row["network"] == network]
         first = of_network[0]
         spent = f"{first['cpu_min']:.0f} | {first['loss']:.3f}" if "cpu_min" in first else "0 | "
-        cells = [_cell([row for row in of_network if row["measure"] == measure]) for measure in MEASURES]
+        cells = [_format_cell([row for row in of_network if row["measure"] == measure]) for measure in MEASURES]
         count = len({row["weights"] for row in of_network})
         print(f"| {network}{f' ({count} seeds)' if count > 1 else ''} | {spent} | {' | '.join(cells)} |")
 
 
-def _cell(rows: list[dict]) -> str:
+def _format_cell(rows: list[dict]) -> str:
     if not rows:
         return ""
     if rows[0]["measure"] == "davis":
@@ -207,7 +210,7 @@ def _cell(rows: list[dict]) -> str:
     return f"{statistics.mean(top1):.1f}{spread} ({entropy:.2f})"
 
 
-def _rows(out: Path) -> list[dict]:
+def _read_rows(out: Path) -> list[dict]:
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 

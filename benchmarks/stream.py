@@ -1,10 +1,10 @@
-"""A stream longer than memory: ten thousand frames at 240p, rendered as they are asked for, propagated one by one.
+"""Measures memory over a stream of ten thousand frames at 240p, rendered on the fly and propagated as they come.
 
     python benchmarks/stream.py
     python benchmarks/stream.py --frames 2000 --weights runs/a --protocol crw
 
-Prints the memory that the process holds every 500 frames, and at the end its slope. All frames together would take
-3 GB decoded; the slope is what a stream of any length costs. Fails if it is more than 1 kB a frame.
+Prints the resident memory every 500 frames, and at the end its slope. All decoded frames together would take 3 GB.
+Fails if the slope is more than 1 kB per frame.
 """
 
 import argparse
@@ -24,28 +24,28 @@ from kinema.tools.synthetic.textures import draw_style, paint_background
 SIZE = (240, 426)
 RADIUS = 40
 REPORT_EVERY = 500
-WARM_UP = 1000  # frames until caches and the context are full
-LIMIT = 1024  # bytes a frame
+WARM_UP = 1000  # number of frames until caches and context are full
+LIMIT = 1024  # bytes per frame
 
 
-def disc(number: int) -> np.ndarray:
-    """Where the object is: a disc on a path that never repeats, bool (H, W)."""
+def draw_disc(number: int) -> np.ndarray:
+    """Draws the mask of a disc that follows a path without repetition, bool (H, W)."""
     rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
     y = SIZE[0] / 2 + 70 * np.sin(number / 37)
     x = SIZE[1] / 2 + 150 * np.sin(number / 61)
     return (rows - y) ** 2 + (columns - x) ** 2 < RADIUS**2
 
 
-def stream(count: int) -> Iterator[np.ndarray]:
-    """Frames of a textured disc before a background that moves past, uint8 (H, W, 3)."""
+def render_frames(count: int) -> Iterator[np.ndarray]:
+    """Yields frames of a textured disc in front of a moving background, uint8 (H, W, 3)."""
     rng = np.random.default_rng(0)
     background, surface = (paint_background(rng, *SIZE, style=draw_style(rng)) for _ in range(2))
     for number in range(count):
-        yield np.where(disc(number)[..., None], surface, np.roll(background, number, axis=1))
+        yield np.where(draw_disc(number)[..., None], surface, np.roll(background, number, axis=1))
 
 
-def resident_bytes() -> int:
-    """Memory that this process holds now."""
+def read_resident_bytes() -> int:
+    """Reads the resident memory of this process."""
     fields = Path("/proc/self/status").read_text().split()
     return 1024 * int(fields[fields.index("VmRSS:") + 1])
 
@@ -61,11 +61,13 @@ def main() -> None:
 
     named = protocol_named(options.protocol)
     protocol = replace(named, features=replace(named.features, size=InputSize(short_side=SIZE[0], multiple=16)))
-    masks = kinema.propagate(stream(options.frames), disc(0).astype(np.uint8), kinema.load(options.weights), protocol)
+    masks = kinema.propagate(
+        render_frames(options.frames), draw_disc(0).astype(np.uint8), kinema.load(options.weights), protocol
+    )
     started, held = time.perf_counter(), []
     for number, _ in enumerate(masks):
         if number % REPORT_EVERY == 0 or number == options.frames - 1:
-            held.append((number, resident_bytes()))
+            held.append((number, read_resident_bytes()))
             rate = number / (time.perf_counter() - started)
             print(f"frame {number:6d}  {held[-1][1] / 1e6:7.1f} MB  {rate:.1f} frames/s", flush=True)
 

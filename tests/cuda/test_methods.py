@@ -8,7 +8,7 @@ import torch
 from kinema.methods.ino_config import INOConfig
 from kinema.methods.method import Method
 from kinema.ops.precision import autocast, without_tf32
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.runs.build import build_method
 from kinema.types import ClipBatch
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 def method_and_batch(name: str, *, size: int = 4) -> tuple[Method, ClipBatch]:
     """A recipe's method with the weights of seed 0, and clips of noise that fit it."""
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     config = recipe.method
     if isinstance(config, INOConfig):  # what drop path drops is drawn on the device, another on each
         config = replace(config, drop_path=0.0)

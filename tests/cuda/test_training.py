@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kinema.errors import TrainingError
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.runs.pretrain_run import PretrainRequest, pretrain
 from kinema.train.checkpoint import newest_checkpoint
 from kinema.train.parallel import Ranks
@@ -56,7 +56,7 @@ def frames_folder(root: Path) -> Path:
 
 
 def test_a_whole_run_learns_exports_and_is_what_the_processor_makes_of_it(cuda, tmp_path):
-    recipe = recipe_named("siammae_smoke")
+    recipe = get_recipe("siammae_smoke")
     recipe = replace(
         recipe,
         data=replace(recipe.data, num_workers=1),

@@ -1,4 +1,4 @@
-"""Every recipe of fine-tuning works, is what was released, and says what it costs and gives."""
+"""Every recipe for fine-tuning works, equals the released setting, and states its cost and result."""
 
 import inspect
 import json
@@ -7,23 +7,23 @@ from dataclasses import asdict
 import pytest
 
 from kinema.errors import ConfigError
-from kinema.recipes.registry import FINETUNE_RECIPES, finetune_recipe_named, recipe_named
+from kinema.recipes.registry import FINETUNE_RECIPES, get_finetune_recipe, get_recipe
 from kinema.train.train_config import resolve_steps
 
 
 @pytest.mark.parametrize("name", FINETUNE_RECIPES)
-def test_a_recipe_works_and_says_how_to_run_it(name: str) -> None:
-    recipe = finetune_recipe_named(name)
+def test_a_recipe_works_and_documents_itself(name: str) -> None:
+    recipe = get_finetune_recipe(name)
     assert recipe == FINETUNE_RECIPES[name]()
     json.dumps(asdict(recipe))
     schedule = resolve_steps(recipe.train, 240_000)
     assert 0 <= schedule.warmup_steps < schedule.steps
     assert recipe.train.batch_size % recipe.data.repeats == 0
-    assert recipe.reading(recipe.method.image_size or 112).sampling == recipe.data.sampling
-    described = inspect.getdoc(FINETUNE_RECIPES[name]) or ""
-    assert f"kinema finetune {name} --dataset" in described
-    assert "Cost" in described
-    assert "esult" in described
+    assert recipe.build_reading(recipe.method.image_size or 112).sampling == recipe.data.sampling
+    docstring = inspect.getdoc(FINETUNE_RECIPES[name]) or ""
+    assert f"kinema finetune {name} --dataset" in docstring
+    assert "Cost" in docstring
+    assert "esult" in docstring
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_a_recipe_works_and_says_how_to_run_it(name: str) -> None:
         ("finetune_ucf101_vitb16", 128, 5e-4, 100, 0.7, 0.2, 0.5, (5, 3)),
     ],
 )
-def test_as_released(
+def test_recipes_equal_the_released_settings(
     name: str, videos: int, lr: float, epochs: int, decay: float, drop_path: float, dropout: float, views: tuple
 ) -> None:
-    """Released numbers count videos of two clips; ours count clips: steps and learning rates are the same."""
-    recipe = finetune_recipe_named(name)
+    """Released numbers count videos of two clips, ours count clips; steps and learning rates must be the same."""
+    recipe = get_finetune_recipe(name)
     assert recipe.train.batch_size == 2 * videos
     assert recipe.train.peak_lr == pytest.approx(lr * videos / 256)
     assert resolve_steps(recipe.train, 100_000).steps == pytest.approx(epochs * 100_000 / videos, abs=1)
@@ -57,10 +57,10 @@ def test_as_released(
     assert (augment.num_ops, augment.magnitude, augment.magnitude_std, augment.prob) == (4, 7, 0.5, 0.5)
 
 
-def test_a_name_of_the_other_command() -> None:
+def test_the_error_names_the_other_command() -> None:
     with pytest.raises(ConfigError, match="it is a recipe of `kinema finetune`"):
-        recipe_named("finetune_cpu")
+        get_recipe("finetune_cpu")
     with pytest.raises(ConfigError, match="it is a recipe of `kinema pretrain`"):
-        finetune_recipe_named("siammae_smoke")
+        get_finetune_recipe("siammae_smoke")
     with pytest.raises(ConfigError, match="did you mean 'finetune_cpu'"):
-        finetune_recipe_named("finetune_cpus")
+        get_finetune_recipe("finetune_cpus")

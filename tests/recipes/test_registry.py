@@ -1,4 +1,4 @@
-"""Every recipe is a value that works, and says what it costs and gives."""
+"""Every recipe for pre-training works and states its cost and result."""
 
 import inspect
 import json
@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from kinema.errors import ConfigError
-from kinema.recipes.registry import RECIPES, recipe_named
+from kinema.recipes.registry import RECIPES, get_recipe
 from kinema.runs.build import build_method
 from kinema.train.train_config import resolve_steps
 from kinema.types import ClipSpec
@@ -15,7 +15,7 @@ from kinema.types import ClipSpec
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_works(name: str) -> None:
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     assert recipe == RECIPES[name]()
     json.dumps(asdict(recipe))
     schedule = resolve_steps(recipe.train, 240_000)
@@ -30,22 +30,22 @@ def test_a_recipe_works(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_says_how_to_run_it(name: str) -> None:
-    described = inspect.getdoc(RECIPES[name]) or ""
-    assert f"kinema pretrain {name} --data" in described
-    assert "Cost" in described
-    assert "esult" in described
+def test_a_recipe_documents_itself(name: str) -> None:
+    docstring = inspect.getdoc(RECIPES[name]) or ""
+    assert f"kinema pretrain {name} --data" in docstring
+    assert "Cost" in docstring
+    assert "esult" in docstring
 
 
-def test_the_paper_s_setting() -> None:
-    recipe = recipe_named("siammae_vits16")
+def test_siammae_equals_the_paper_s_setting() -> None:
+    recipe = get_recipe("siammae_vits16")
     schedule = resolve_steps(recipe.train, 240_000)
     assert (recipe.method.encoder.width, recipe.method.encoder.depth, recipe.method.mask_ratio) == (384, 12, 0.95)
     assert (recipe.data.sampling.gap_min, recipe.data.sampling.gap_max, recipe.data.repeats) == (4, 48, 2)
     assert recipe.train.peak_lr == pytest.approx(1.2e-3)
     assert (schedule.steps, schedule.warmup_steps) == (234_375, 4687)  # 2000 and 40 epochs in batches of 2048
-    assert recipe_named("siammae_vits8").method.encoder.num_tokens == 4 * recipe.method.encoder.num_tokens
-    assert recipe_named("siammae_vits16_400ep").train.epochs == 400
+    assert get_recipe("siammae_vits8").method.encoder.num_tokens == 4 * recipe.method.encoder.num_tokens
+    assert get_recipe("siammae_vits16_400ep").train.epochs == 400
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_the_paper_s_setting() -> None:
         ("videomae_vitb16_ucf101", 2.25e-4, 3200),
     ],
 )
-def test_videomae_as_released(name: str, lr: float, epochs: int) -> None:
-    recipe = recipe_named(name)
+def test_videomae_equals_the_released_settings(name: str, lr: float, epochs: int) -> None:
+    recipe = get_recipe(name)
     assert recipe.train.peak_lr == pytest.approx(lr)
     assert recipe.train.min_lr == pytest.approx(1e-5 * recipe.train.batch_size / 256)
     assert recipe.train.epochs == epochs
@@ -69,6 +69,6 @@ def test_videomae_as_released(name: str, lr: float, epochs: int) -> None:
     assert recipe.data.sampling.stride == (2 if "ssv2" in name else 4)
 
 
-def test_a_name_that_does_not_exist() -> None:
+def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown recipe 'siammae_vits17': did you mean 'siammae_vits1"):
-        recipe_named("siammae_vits17")
+        get_recipe("siammae_vits17")

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from kinema.methods.siammae import SiamMAE
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.runs import build
 from kinema.runs.build import build_method
 from kinema.train.finite import check_initialized
 
-CONFIG = recipe_named("siammae_smoke").method
+CONFIG = get_recipe("siammae_smoke").method
 
 
 def test_weights_are_a_function_of_the_seed() -> None:

@@ -12,7 +12,7 @@ from kinema.benchmark.classification import ClassifierResult
 from kinema.benchmark.recognition import LabeledData
 from kinema.errors import ConfigError, WeightsError
 from kinema.models.vit_config import ViTConfig
-from kinema.recipes.registry import finetune_recipe_named
+from kinema.recipes.registry import get_finetune_recipe
 from kinema.runs import finetune_run as module
 from kinema.runs.estimate import estimate
 from kinema.runs.finetune_run import FineTuneRequest, evaluate, finetune
@@ -36,7 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ViTConfig], P
 
 
 def _request(root: Path, weights: Path, out: Path, *, train: dict[str, Any] | None = None, **data: Any) -> Any:
-    recipe = finetune_recipe_named("finetune_cpu")
+    recipe = get_finetune_recipe("finetune_cpu")
     settings = {"steps": 12, "warmup_steps": 2, "batch_size": 12, "base_lr": 0.2, "checkpoint_every_steps": 4}
     data = {"sampling": Clips(num_frames=4, stride=1), "num_workers": 0} | data
     recipe = replace(recipe, data=replace(recipe.data, **data), train=replace(recipe.train, **settings | (train or {})))
@@ -49,7 +49,7 @@ def _request(root: Path, weights: Path, out: Path, *, train: dict[str, Any] | No
 @pytest.mark.parametrize("encoder", [ENCODER, FRAME_ENCODER], ids=["clips", "frames"])
 def test_colored_clips_are_learned(data: Path, weights: Callable, tmp_path: Path, encoder: ViTConfig) -> None:
     out = tmp_path / "run"
-    augmented = finetune_recipe_named("finetune_ucf101_vitb16").data.transform
+    augmented = get_finetune_recipe("finetune_ucf101_vitb16").data.transform
     mild = replace(augmented, rand_augment=replace(augmented.rand_augment, num_ops=0))  # colors are the classes
     request = _request(data, weights(encoder), out, transform=mild, train={"evaluate_every_steps": 6})
     trained, result = finetune(request)
@@ -150,6 +150,6 @@ def test_weights_of_another_size_are_refused(data: Path, weights: Callable, tmp_
     [({"sampling": FramePairs()}, {}, "frame pairs"), ({}, {"pictures_every_steps": 5}, "no pictures")],
 )
 def test_settings_that_mean_nothing_here(data: dict, train: dict, message: str) -> None:
-    recipe = finetune_recipe_named("finetune_cpu")
+    recipe = get_finetune_recipe("finetune_cpu")
     with pytest.raises(ConfigError, match=message):
         replace(recipe, data=replace(recipe.data, **data), train=replace(recipe.train, **train))

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from kinema.datasets.davis import read_sequences
 from kinema.errors import ConfigError, DatasetError, TrainingError, WeightsError
 from kinema.layouts import DavisLayout
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.runs import hooks as hooks_module
 from kinema.runs import pretrain_run as module
 from kinema.runs.estimate import estimate
@@ -45,7 +45,7 @@ def davis(tmp_path_factory: pytest.TempPathFactory) -> DavisLayout:
 
 
 def _request(layout: DavisLayout, out: Path, *, train: dict[str, Any] | None = None, **changes: Any) -> PretrainRequest:
-    recipe = recipe_named("siammae_smoke")
+    recipe = get_recipe("siammae_smoke")
     settings = {"steps": 4, "warmup_steps": 0, "checkpoint_every_steps": 2, "log_every_steps": 1} | (train or {})
     recipe = replace(recipe, data=replace(recipe.data, num_workers=0), train=replace(recipe.train, **settings))
     given = {"name": "siammae_smoke", "recipe": recipe, "sources": [layout.frames_dir("")], "out": out, "device": "cpu"}
@@ -148,7 +148,7 @@ def test_a_run_that_starts_from_an_encoder(davis: DavisLayout, tmp_path: Path) -
 def test_a_masked_decoder_is_left_converted_and_started_from(
     davis: DavisLayout, tmp_path: Path, name: str, architecture: str
 ) -> None:
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     few = {"steps": 1, "warmup_steps": 0, "pictures_every_steps": None}
     recipe = replace(recipe, data=replace(recipe.data, num_workers=0), train=replace(recipe.train, **few))
     run = tmp_path / "run"

@@ -10,10 +10,10 @@ import pytest
 from kinema.datasets.scan import MediaItem
 from kinema.errors import ConfigError, TrainingError
 from kinema.recipes.recipe import Recipe
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.runs.run_folder import described, fingerprint, open_run_folder
 
-RECIPE = recipe_named("siammae_smoke")
+RECIPE = get_recipe("siammae_smoke")
 ITEMS = [MediaItem(path=Path("clips", name), kind="video") for name in ("a.mp4", "b.mp4")]
 RUNS_ON = {"device": "cpu", "precision": "fp32"}
 
@@ -77,7 +77,7 @@ def test_a_run_that_was_begun_goes_on(tmp_path: Path) -> None:
 
 def test_another_recipe_is_all_that_is_said_of_it(tmp_path: Path) -> None:
     _open(tmp_path)
-    other = described("videomae_smoke", recipe_named("videomae_smoke"), ITEMS, [Path("clips")], None)
+    other = described("videomae_smoke", get_recipe("videomae_smoke"), ITEMS, [Path("clips")], None)
     with pytest.raises(ConfigError) as caught:
         _open(tmp_path, other)
     assert caught.value.what == "a run of another recipe is there: siammae_smoke, not videomae_smoke"

@@ -1,4 +1,4 @@
-"""Run by a test in a process of its own, without the shape checks, which a traced program has no place for.
+"""Compares exported graphs with our features. A test runs it in a process without shape checks, which cannot be traced.
 
 python -m tests.weights.graph_check KIND FOLDER: writes a small network there, and prints the largest differences of
 torch.export's file and of ONNX under onnxruntime, at three sizes.
@@ -12,8 +12,8 @@ import onnxruntime
 import torch
 
 from kinema.models.vit_config import ViTConfig
-from kinema.weights.graphs import exported, write_export, write_onnx
 from kinema.weights.network import NetworkWeights
+from kinema.weights.write import export_program, write_export, write_onnx
 from tests.weights.layouts import random_vit
 
 SMALL = ViTConfig(width=24, depth=1, num_heads=2, patch_size=8, image_size=32)
@@ -29,7 +29,7 @@ KINDS = {
 
 def main(kind: str, folder: Path) -> list[float]:
     encoder = random_vit(KINDS[kind])
-    program = exported(NetworkWeights(encoder=encoder.config, encoder_tensors=dict(encoder.state_dict())))
+    program = export_program(NetworkWeights(encoder=encoder.config, encoder_tensors=dict(encoder.state_dict())))
     write_export(folder / "model.pt2", program)
     loaded = torch.export.load(folder / "model.pt2").module()
     write_onnx(folder / "model.onnx", program)

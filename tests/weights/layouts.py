@@ -1,4 +1,4 @@
-"""Files in the layouts of research code, built from its documented names around one of our networks."""
+"""Builds files in the layouts of research code from its documented names, around one of our networks."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -46,7 +46,7 @@ def saved(folder: Path, content: Any, name: str = "checkpoint.pth") -> Path:
 
 
 def training(**networks: dict[str, Tensor]) -> dict[str, Any]:
-    """What a research trainer saves: networks, optimizer, epoch and a namespace of options."""
+    """Builds what a research trainer saves: networks, optimizer, epoch and a namespace of options."""
     return {**networks, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, "epoch": 7, "args": ARGS}
 
 
@@ -62,7 +62,7 @@ def without_pos(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def renamed(tensors: dict[str, Tensor], **names: str) -> dict[str, Tensor]:
-    """Names with each part that is a key of `names` (dots as two underscores) replaced."""
+    """Replaces the parts of names that are keys of `names` (with two underscores for a dot)."""
     changed = {}
     for name, tensor in tensors.items():
         for old, new in names.items():
@@ -72,7 +72,7 @@ def renamed(tensors: dict[str, Tensor], **names: str) -> dict[str, Tensor]:
 
 
 def mae_st(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value apart, positions of place, time and class token apart."""
+    """Splits query, key and value, and the positions of space, time and class token."""
     apart = {}
     for name, tensor in tensors.items():
         start, fused, kind = name.partition("qkv.")
@@ -84,5 +84,5 @@ def mae_st(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def videomae(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Biases of query and value beside the fused weight; no positions."""
+    """Stores the biases of query and value next to the fused weight, and no positions."""
     return renamed(without_pos(tensors), qkv__q_bias="q_bias", qkv__v_bias="v_bias")

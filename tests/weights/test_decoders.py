@@ -1,4 +1,4 @@
-"""The decoder beside an encoder: it comes back as it was, and nothing else is taken for it."""
+"""A decoder next to its encoder is loaded as it was saved, and any other file is refused."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,8 @@ from kinema.methods.configs import SiamMAEConfig
 from kinema.methods.siammae import SiamMAE
 from kinema.models.vit_config import DecoderConfig, ViTConfig
 from kinema.runs.hooks import save_export
-from kinema.weights.decoders import DECODER_TENSORS, load_decoder
+from kinema.weights.decoders import load_decoder
+from kinema.weights.files import DECODER
 from tests.labeling.small import write_encoder
 
 CONFIG = SiamMAEConfig(
@@ -23,7 +24,7 @@ CONFIG = SiamMAEConfig(
 )
 
 
-def _run_folder(folder: Path, config: SiamMAEConfig = CONFIG) -> SiamMAE:
+def _write_run_folder(folder: Path, config: SiamMAEConfig = CONFIG) -> SiamMAE:
     folder.mkdir(parents=True)
     method = SiamMAE(config)
     save_export(method, folder, 7)
@@ -33,8 +34,8 @@ def _run_folder(folder: Path, config: SiamMAEConfig = CONFIG) -> SiamMAE:
 @pytest.mark.parametrize(
     "config", [CONFIG, replace(CONFIG, decoding="cross", block_order="post_norm", memory_positions=False)]
 )
-def test_it_comes_back_as_it_was(tmp_path: Path, config: SiamMAEConfig) -> None:
-    method = _run_folder(tmp_path / "run", config)
+def test_saved_decoder_is_loaded_unchanged(tmp_path: Path, config: SiamMAEConfig) -> None:
+    method = _write_run_folder(tmp_path / "run", config)
     for source in (tmp_path / "run", tmp_path / "run" / "encoder.safetensors"):
         decoder = load_decoder(source)
         assert (decoder.attention, decoder.memory_positions) == (config.decoding, config.memory_positions)
@@ -43,9 +44,9 @@ def test_it_comes_back_as_it_was(tmp_path: Path, config: SiamMAEConfig) -> None:
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_weights_without_one(tmp_path: Path) -> None:
-    _run_folder(tmp_path / "joint", replace(CONFIG, decoding="joint"))
-    assert not (tmp_path / "joint" / DECODER_TENSORS).exists()
+def test_weights_without_a_decoder(tmp_path: Path) -> None:
+    _write_run_folder(tmp_path / "joint", replace(CONFIG, decoding="joint"))
+    assert not (tmp_path / "joint" / DECODER).exists()
     for folder in (tmp_path / "joint", write_encoder(tmp_path / "other")):
         with pytest.raises(WeightsError, match="no decoder that attends"):
             load_decoder(folder)
@@ -53,8 +54,8 @@ def test_weights_without_one(tmp_path: Path) -> None:
 
 def test_another_decoder_is_refused(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    _run_folder(run)
-    file, described = run / DECODER_TENSORS, json.loads((run / "config.json").read_text())
+    _write_run_folder(run)
+    file, described = run / DECODER, json.loads((run / "config.json").read_text())
     tensors = load_file(file)
     save_file({**tensors, "pred.bias": tensors["pred.bias"] + 1}, file)
     with pytest.raises(WeightsError, match="was written for another decoder"):
@@ -62,7 +63,7 @@ def test_another_decoder_is_refused(tmp_path: Path) -> None:
     save_file({name: tensor for name, tensor in tensors.items() if name != "pred.bias"}, file)
     with pytest.raises(WeightsError, match="1 tensors missing"):
         load_decoder(run)
-    described["decoder"]["width"] = 10**9  # refused before memory is taken for it
+    described["decoder"]["width"] = 10**9  # refused before memory is allocated for it
     (run / "config.json").write_text(json.dumps(described))
     with pytest.raises(WeightsError, match="sizes that no network has"):
         load_decoder(run)
@@ -78,5 +79,5 @@ def test_another_decoder_is_refused(tmp_path: Path) -> None:
     file.unlink()
     described["decoder"] |= {"attention": "cross", "width": 32}
     (run / "config.json").write_text(json.dumps(described))
-    with pytest.raises(WeightsError, match=f"no {DECODER_TENSORS}"):
+    with pytest.raises(WeightsError, match=f"no {DECODER}"):
         load_decoder(run)

@@ -1,4 +1,4 @@
-"""Encoders on disk: what is written is read back, and nothing else is read."""
+"""Our own encoder files are read back as they were written, and damaged ones are refused."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def weights(tmp_path: Path) -> Path:
     return write_encoder(tmp_path / "weights")
 
 
-def test_a_folder_and_its_file_give_the_network_that_was_saved(weights: Path) -> None:
+def test_a_folder_and_its_file_give_the_saved_network(weights: Path) -> None:
     for source in (weights, weights / TENSORS):
         encoder, sha256 = load_encoder(source)
         assert (encoder.config, encoder.training) == (ENCODER, False)
@@ -47,14 +47,14 @@ def test_other_precisions_are_read(weights: Path) -> None:
         assert torch.equal(tensor, stored[name].bfloat16().float())
 
 
-def test_what_is_beside_the_encoder_is_kept(tmp_path: Path) -> None:
+def test_other_entries_of_the_config_are_kept(tmp_path: Path) -> None:
     save_encoder(tmp_path, {"a": torch.arange(3.0)[::2]}, {"encoder": {}, "step": 7})
     assert json.loads((tmp_path / CONFIG).read_text())["step"] == 7
     assert load_file(tmp_path / TENSORS)["a"].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("writer", ["write_bytes", "write_text"])
-def test_a_full_disk_leaves_the_files_of_before(weights: Path, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
+def test_a_full_disk_leaves_the_old_files(weights: Path, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
     before = {path.name: path.read_bytes() for path in weights.iterdir()}
 
     def full(path: Path, content: Any) -> None:
@@ -85,7 +85,7 @@ def test_killed_between_the_two_files(weights: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(KeyboardInterrupt):
             save_encoder(weights, other.state_dict(), {"encoder": asdict(ENCODER)})
     assert renamed == [CONFIG, TENSORS]
-    with pytest.raises(WeightsError, match=r"was written for other tensors: .*go on with the training run"):
+    with pytest.raises(WeightsError, match=r"was written for other tensors: .*resume the training run"):
         load_encoder(weights)
     save_encoder(weights, other.state_dict(), {"encoder": asdict(ENCODER)})
     assert torch.equal(load_encoder(weights)[0].cls_token, other.cls_token)
@@ -129,7 +129,7 @@ def _claim_ten_terabytes(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (_change_bytes(lambda _: b""), "not a readable safetensors file"),
         (_change_bytes(lambda _: b"words " * 100), "not a readable safetensors file"),
@@ -146,8 +146,8 @@ def _claim_ten_terabytes(content: bytes) -> bytes:
         (_change_tensors(lambda found: found | {"norm.weight": torch.zeros(7)}), r"norm.weight is \(7,\)"),
         (_change_tensors(lambda found: found | {"norm.weight": torch.full((48,), torch.nan)}), "not finite"),
         (_change_tensors(lambda found: found | {"norm.weight": torch.ones(48).long()}), "holds I64"),
-        (lambda weights: (weights / CONFIG).unlink(), "no config.json beside"),
-        (lambda weights: (weights / TENSORS).unlink(), "the folder holds no encoder.safetensors"),
+        (lambda weights: (weights / CONFIG).unlink(), "no config.json next to"),
+        (lambda weights: (weights / TENSORS).unlink(), "the folder has no encoder.safetensors"),
         (lambda weights: (weights / CONFIG).write_text("{"), "not JSON"),
         (lambda weights: (weights / CONFIG).write_text("[]"), "not a description of"),
         (lambda weights: (weights / CONFIG).write_text('{"format": "other/1", "encoder": {}}'), "not a description of"),
@@ -167,9 +167,9 @@ def _claim_ten_terabytes(content: bytes) -> bytes:
         (_change_config(depth=10**12), "tensors missing"),
     ],
 )
-def test_weights_of_another_kind(weights: Path, spoil: Callable[[Path], object], said: str) -> None:
+def test_damaged_weights_are_refused(weights: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(weights)
-    with pytest.raises(WeightsError, match=said) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         load_encoder(weights)
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)
@@ -178,12 +178,12 @@ def test_weights_of_another_kind(weights: Path, spoil: Callable[[Path], object],
 
 
 @pytest.mark.parametrize("name", ["absent", "random.pth", "text.bin", "bare", "lone.safetensors"])
-def test_files_that_are_no_weights(tmp_path: Path, name: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, name: str) -> None:
     torch.save({"a": torch.zeros(3)}, tmp_path / "random.pth")
     (tmp_path / "text.bin").write_text("words")
     (tmp_path / "bare").write_text("words")
     save_file({"a": torch.zeros(3)}, tmp_path / "lone.safetensors")
-    with pytest.raises(WeightsError, match=name if name != "lone.safetensors" else "no config.json beside"):
+    with pytest.raises(WeightsError, match=name if name != "lone.safetensors" else "no config.json next to"):
         load_encoder(tmp_path / name)
 
 

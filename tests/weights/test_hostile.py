@@ -1,4 +1,4 @@
-"""Hostile and damaged files: each refused with one clear line, nothing executed, nothing written."""
+"""Hostile and damaged files are refused with one line; nothing is run and nothing is written."""
 
 import io
 import json
@@ -24,7 +24,7 @@ TENSORS = state()
 
 
 class Evil:
-    """Unpickled, it would leave a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -51,7 +51,7 @@ def code_in_a_bare_pickle(folder: Path) -> Path:
 
 
 def code_in_namespace(folder: Path) -> Path:
-    """The one class that is let through may not carry another in."""
+    """The one class that is allowed may not contain another."""
     content = training(model=TENSORS)
     content["args"].hook = Evil(folder / "mark")
     try:
@@ -111,7 +111,7 @@ def huge_header(folder: Path) -> Path:
 
 
 def claims_by_stride(folder: Path) -> Path:
-    """A hundred million million numbers out of one."""
+    """Claims 10^14 numbers but stores one."""
     return saved(folder, TENSORS | {"cls_token": torch.zeros(1).expand(1, 10**7, 10**7)})
 
 
@@ -142,7 +142,7 @@ def one_key(folder: Path) -> Path:
 
 
 def mixed(folder: Path) -> Path:
-    """A whole ViT, and a whole DINO backbone under its prefix beside it."""
+    """A complete ViT next to a complete DINO backbone under its prefix."""
     return saved(folder, TENSORS | under("backbone.", TENSORS) | dino_head("head."))
 
 
@@ -179,7 +179,7 @@ def empty(folder: Path) -> Path:
 
 
 def cut_in_a_reference(folder: Path) -> Path:
-    """It refers to a value that was never read: PyTorch raises a KeyError of a number and nothing else."""
+    """Refers to a value that was never stored; PyTorch raises a bare KeyError with a number."""
     (folder / "weights.pth").write_bytes(b"\x80\x02}q\x00h\x05.")
     return folder / "weights.pth"
 
@@ -190,7 +190,7 @@ def words(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (code, r"refused, because it asks to run or build (os|posix)\.system when it is opened; nothing was run"),
         (
@@ -209,8 +209,8 @@ def words(folder: Path) -> Path:
         (claims_by_stride, "claims 100000000000000 numbers and stores fewer"),
         (wrong_dtype, "norm.weight holds I64"),
         (quantized, "norm.weight holds int8"),
-        (nan_weights, "norm.weight holds values that are not finite"),
-        (infinite_weights, "norm.weight holds values that are not finite"),
+        (nan_weights, "norm.weight contains values that are not finite"),
+        (infinite_weights, "norm.weight contains values that are not finite"),
         (missing_key, r"1 tensors missing \['blocks.1.attn.proj.bias'\]"),
         (one_key, "not of a known format"),
         (mixed, "not of a known format"),
@@ -226,12 +226,12 @@ def words(folder: Path) -> Path:
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_refused(make: Callable[[Path], Path], said: str, tmp_path: Path) -> None:
+def test_refused(make: Callable[[Path], Path], message: str, tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
     source = make(folder)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(WeightsError, match=said) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         read_weights(source)
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)
@@ -243,7 +243,7 @@ def test_refused(make: Callable[[Path], Path], said: str, tmp_path: Path) -> Non
 
 
 def test_the_evil_pickles_are_evil(tmp_path: Path) -> None:
-    """An unguarded reader would run them: the tests above are not about harmless files."""
+    """An unguarded reader runs the code in these files, so the tests above test something."""
     content = pickle.dumps({"model": Sneaky(tmp_path / "mark")})
     pickle.loads(content)
     assert (tmp_path / "mark").exists()
@@ -252,7 +252,7 @@ def test_the_evil_pickles_are_evil(tmp_path: Path) -> None:
     assert "eval" in found.getvalue()
 
 
-def test_the_command_line_says_one_line_and_exits_with_4(tmp_path: Path) -> None:
+def test_the_command_line_prints_one_line_and_exits_with_4(tmp_path: Path) -> None:
     file = code(tmp_path)
     ran = subprocess.run(
         [sys.executable, "-m", "kinema", "weights", "inspect", str(file)], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""The same weights in transformers and here: the same predictions and loss; and files that both read."""
+"""The same weights give the same predictions and loss in transformers and here, and both read the files."""
 
 import json
 import logging
@@ -98,7 +98,7 @@ def test_same_predictions_and_loss(kind, normalized):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_files_they_saved_are_read(kind, tmp_path):
+def test_files_of_transformers_are_read(kind, tmp_path):
     model = theirs(kind)
     model.save_pretrained(tmp_path)
     found, expected = read_weights(tmp_path)[0], read(model)
@@ -122,7 +122,7 @@ def test_an_encoder_alone_is_read(kind, tmp_path):
 
 @pytest.mark.parametrize("version", ["v4", "v5"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_files_written_here_are_theirs(kind, version, tmp_path):
+def test_transformers_reads_files_written_here(kind, version, tmp_path):
     model = theirs(kind)
     write_huggingface(tmp_path, read(model), version=version)
     back, report = type(model).from_pretrained(tmp_path, output_loading_info=True)
@@ -141,7 +141,7 @@ def test_their_folder_is_a_source_of_weights(kind, tmp_path):
     model.save_pretrained(tmp_path)
     weights, sha256 = read_weights(tmp_path)
     assert sha256 == sha256_of(tmp_path / "model.safetensors")
-    encoder = weights.network()
+    encoder = weights.build_network()
     assert encoder.config == weights.encoder == read(model).encoder
     for name, tensor in read(model).encoder_tensors.items():
         assert torch.equal(encoder.state_dict()[name], tensor), name
@@ -158,7 +158,7 @@ def test_version_four_keeps_the_biases_of_query_and_value_apart():
     assert "decoder.decoder_layers.1.intermediate.dense.weight" in tensors
 
 
-def test_an_encoder_of_another_kind_is_not_written():
+def test_an_unsupported_encoder_is_not_written():
     weights = read(theirs("videomae"))
     with pytest.raises(WeightsError, match="has another class_token"):
         to_huggingface(replace(weights, encoder=replace(weights.encoder, class_token=True)), version="v4")
@@ -204,7 +204,7 @@ def no_width(tensors: dict, config: dict) -> None:
         (no_width, "settings that cannot be read"),
     ],
 )
-def test_what_does_not_fit_is_refused(damage, message, tmp_path):
+def test_inconsistent_files_are_refused(damage, message, tmp_path):
     write_huggingface(tmp_path, read(theirs("videomae")))
     tensors, config = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
     damage(tensors, config)
@@ -214,8 +214,8 @@ def test_what_does_not_fit_is_refused(damage, message, tmp_path):
         read_weights(tmp_path)
 
 
-def test_files_that_are_no_model_are_refused(tmp_path: Path):
-    with pytest.raises(WeightsError, match="the folder holds no"):
+def test_a_folder_without_a_model_is_refused(tmp_path: Path):
+    with pytest.raises(WeightsError, match="the folder has no"):
         read_weights(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"x")

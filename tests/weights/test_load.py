@@ -1,4 +1,4 @@
-"""From a name to a network, and `kinema.load`."""
+"""`kinema.load` loads networks by name."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_run_folder(tmp_path: Path) -> None:
     assert torch.equal(dense, same)
 
 
-def test_untrained_networks_are_a_function_of_their_seed() -> None:
+def test_untrained_networks_depend_only_on_their_seed() -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
     zero, again, one = (load(f"untrained:tiny/16{seed}").backbone for seed in ("", "@0", "@1"))
@@ -55,7 +55,7 @@ def test_pixels() -> None:
 
 
 @pytest.mark.parametrize("source", ["pixels:", "pixels:0", "pixels:-4", "untrained:tiny/0", "untrained:", "nowhere"])
-def test_names_of_nothing(source: str) -> None:
+def test_unknown_names_are_refused(source: str) -> None:
     with pytest.raises(WeightsError):
         load(source)
 

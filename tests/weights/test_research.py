@@ -1,4 +1,4 @@
-"""Research layouts that no installable library writes, built from their documentation: read as what they are."""
+"""Files in research layouts, built from their documentation, are read as the network they contain."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,7 @@ BATCH_NORM = {f"head.{n}.{k}": torch.ones(2) for n in (0, 1) for k in ("weight",
 
 
 def swiglu_names(tensors: dict[str, Tensor], *, apart: bool) -> dict[str, Tensor]:
-    """DINOv2's w12 and w3, or DINOv3's w1, w2 and w3."""
+    """Renames the MLP to DINOv2's w12 and w3, or to DINOv3's w1, w2 and w3."""
     found = {}
     for name, tensor in renamed(tensors, mlp__fc1="mlp.w12", mlp__fc2="mlp.w3").items():
         if apart and ".w12." in name:
@@ -60,7 +60,7 @@ def moco(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def bias_masked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A key bias that the mask takes out again."""
+    """Adds a bias of keys and the mask that removes it."""
     found = dict(tensors)
     for name in [name for name in tensors if name.endswith("qkv.bias")]:
         mask = torch.ones(3 * 192)
@@ -195,9 +195,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("name", LAYOUTS)
 @torch.no_grad()
-def test_the_encoder_of_every_layout_gives_the_features_of_the_network_it_was_made_of(
-    name: str, tmp_path: Path
-) -> None:
+def test_every_layout_gives_the_features_of_its_network(name: str, tmp_path: Path) -> None:
     config, build, title = LAYOUTS[name]
     encoder = random_vit(config)
     content = build(dict(encoder.state_dict()))
@@ -210,7 +208,7 @@ def test_the_encoder_of_every_layout_gives_the_features_of_the_network_it_was_ma
     assert weights.encoder == config
     assert sha256 is not None
     frames = torch.randn(1, config.tubelet_size, 3, 32, 48)
-    assert torch.equal(weights.network().dense_clips(frames), encoder.dense_clips(frames))
+    assert torch.equal(weights.build_network().dense_clips(frames), encoder.dense_clips(frames))
 
 
 @pytest.mark.parametrize("branch", ["student", "teacher"])
@@ -233,7 +231,7 @@ def test_student_or_teacher(branch: str, tmp_path: Path) -> None:
         read_weights(f"{file}#momentum_encoder")
 
 
-def test_sincos_positions_are_known_by_their_values(tmp_path: Path) -> None:
+def test_sincos_positions_are_recognized_by_their_values(tmp_path: Path) -> None:
     config = replace(FRAMES, positions="sincos")
     stored = state(config)
     weights, _ = read_weights(saved(tmp_path, training(model=stored)))
@@ -247,19 +245,20 @@ def test_half_precision_and_compiled_or_parallel_names(tmp_path: Path) -> None:
     stored = {f"_orig_mod.module.{name}": tensor.half() for name, tensor in state().items()}
     stored = {name.replace("_orig_mod.module.", "module._orig_mod."): tensor for name, tensor in stored.items()}
     weights, _ = read_weights(saved(tmp_path, stored))
-    assert {tensor.dtype for tensor in weights.network().state_dict().values()} == {torch.float32}
+    assert {tensor.dtype for tensor in weights.build_network().state_dict().values()} == {torch.float32}
 
 
-def test_heads_are_said_where_widths_do_not_tell(tmp_path: Path) -> None:
+def test_heads_must_be_stated_if_the_width_does_not_tell(tmp_path: Path) -> None:
     config = ViTConfig(width=48, depth=1, num_heads=4, patch_size=8, image_size=32, positions="learned")
     file = saved(tmp_path, state(config))
-    with pytest.raises(WeightsError, match="48 channels do not tell the number of heads: say it: PATH#heads=N"):
+    with pytest.raises(WeightsError, match="48 channels do not tell the number of heads: state it: PATH#heads=N"):
         read_weights(file)
     weights, _ = read_weights(f"{file}#heads=4,eps=1e-5")
     assert weights.encoder == replace(config, norm_eps=1e-5)
-    assert weights.facts()["heads_known_from"] == "the source's own words"
-    for options, said in (("heads=x", "heads of 'x'"), ("head=3", "did you mean 'heads=N'"), ("eps=-1", "eps of '-1'")):
-        with pytest.raises(WeightsError, match=said):
+    assert weights.list_facts()["heads_known_from"] == "the options of the source"
+    refusals = {"heads=x": "heads cannot be 'x'", "head=3": "did you mean 'heads=N'", "eps=-1": "eps cannot be '-1'"}
+    for options, message in refusals.items():
+        with pytest.raises(WeightsError, match=message):
             read_weights(f"{file}#{options}")
 
 
@@ -275,7 +274,7 @@ def test_pixel_statistics_and_heads_of_formats(tmp_path: Path) -> None:
 
 
 def test_a_class_token_without_a_position(tmp_path: Path) -> None:
-    """timm's `no_embed_class`: as many positions as patches."""
+    """With timm's `no_embed_class` there are as many positions as patches."""
     stored = state(REGISTERS)
     stored["pos_embed"][:, 0] = 0
     bare = renamed(stored | {"pos_embed": stored["pos_embed"][:, 1:]}, register_tokens="reg_token")

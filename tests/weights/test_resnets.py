@@ -1,4 +1,4 @@
-"""ResNets in six layouts as dense extractors at stride 8, against an independent forward pass over their tensors."""
+"""ResNets in six layouts give the features of an independent forward pass over their tensors, at stride 8."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,31 +32,31 @@ def tensors(depth: Any, stage: Any = "res5") -> dict[str, Tensor]:
     return dict(network.state_dict())
 
 
-def by_hand(found: dict[str, Tensor], pixels: Tensor, depth: int, last: int, mode: str = "constant") -> Tensor:
-    """A ResNet's forward pass up to `layer{last}`, strides beyond layer2 set to 1; written from He et al. 2016."""
+def forward_by_hand(found: dict[str, Tensor], pixels: Tensor, depth: int, last: int, mode: str = "constant") -> Tensor:
+    """Computes a ResNet up to `layer{last}` with unit stride after layer2, written from He et al. 2016."""
 
-    def convolved(features: Tensor, name: str, stride: int = 1) -> Tensor:
+    def convolve(features: Tensor, name: str, stride: int = 1) -> Tensor:
         weight = found[f"{name}.weight"]
         side = weight.shape[-1] // 2
         return F.conv2d(F.pad(features, (side,) * 4, mode=mode), weight, stride=stride)
 
-    def normed(features: Tensor, name: str) -> Tensor:
+    def normalize(features: Tensor, name: str) -> Tensor:
         mean, var, weight, bias = (
             found[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
         )
         return (features - mean) / (var + 1e-5).sqrt() * weight + bias
 
-    features = F.max_pool2d(normed(convolved(pixels, "conv1", 2), "bn1").relu(), 3, 2, 1)
+    features = F.max_pool2d(normalize(convolve(pixels, "conv1", 2), "bn1").relu(), 3, 2, 1)
     for stage in range(1, last + 1):
         for block in range({18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}[depth][stage - 1]):
             name, stride = f"layer{stage}.{block}", 2 if (stage, block) == (2, 0) else 1
             shortcut = features
             if f"{name}.downsample.0.weight" in found:
-                shortcut = normed(convolved(features, f"{name}.downsample.0", stride), f"{name}.downsample.1")
+                shortcut = normalize(convolve(features, f"{name}.downsample.0", stride), f"{name}.downsample.1")
             strides = (stride, 1) if depth == 18 else (1, stride, 1)
             inside = features
             for number, by in enumerate(strides, start=1):
-                inside = normed(convolved(inside, f"{name}.conv{number}", by), f"{name}.bn{number}")
+                inside = normalize(convolve(inside, f"{name}.conv{number}", by), f"{name}.bn{number}")
                 inside = inside.relu() if number < len(strides) else inside
             features = (inside + shortcut).relu()
     return features.permute(0, 2, 3, 1)
@@ -138,8 +138,8 @@ def test_every_layout_is_read_at_stride_8(name: str, tmp_path: Path) -> None:
         colors = (pixels[0].permute(1, 2, 0) * std + mean).clamp(0, 1)
         lightness = torch.from_numpy(cv2.cvtColor(colors.numpy(), cv2.COLOR_RGB2LAB)[..., 0])  # 0 to 100
         seen = ((lightness * 2.55 - 128) / 128).expand(1, 3, 40, 64)
-    expected = by_hand(found, seen, depth, last, "reflect" if name == "crw" else "constant")
-    dense = weights.network().dense(pixels, layer=-1, positions="interpolated")
+    expected = forward_by_hand(found, seen, depth, last, "reflect" if name == "crw" else "constant")
+    dense = weights.build_network().dense(pixels, layer=-1, positions="interpolated")
     assert dense.shape == (1, 5, 8, 64 * 2 ** (last - 1) * (4 if depth == 50 else 1))
     scale = expected.abs().max()
     torch.testing.assert_close(dense / scale, expected / scale, atol=1e-3 if name == "uvc" else 1e-5, rtol=0)
@@ -149,11 +149,11 @@ def test_every_layout_is_read_at_stride_8(name: str, tmp_path: Path) -> None:
 def test_another_stage_and_dilated_kernels(tmp_path: Path) -> None:
     found = tensors(18)
     file, pixels = saved(tmp_path, found), torch.randn(1, 3, 32, 32)
-    res3 = read_backbone(f"{file}#stage=res3")[0].network()
-    torch.testing.assert_close(res3.dense(pixels), by_hand(found, pixels, 18, 2), atol=1e-4, rtol=1e-4)
-    res4 = read_backbone(file)[0].network()
+    res3 = read_backbone(f"{file}#stage=res3")[0].build_network()
+    torch.testing.assert_close(res3.dense(pixels), forward_by_hand(found, pixels, 18, 2), atol=1e-4, rtol=1e-4)
+    res4 = read_backbone(file)[0].build_network()
     torch.testing.assert_close(res4.dense(pixels, layer=2), res3.dense(pixels))
-    dilated = read_backbone(f"{file}#dilate=1")[0].network()
+    dilated = read_backbone(f"{file}#dilate=1")[0].build_network()
     assert dilated.dense(pixels).shape == (1, 4, 4, 256)
     assert dilated.get_submodule("layer3.1.conv1").dilation == (2, 2)
     assert not torch.allclose(dilated.dense(pixels), res4.dense(pixels))
@@ -163,7 +163,7 @@ def test_another_stage_and_dilated_kernels(tmp_path: Path) -> None:
         read_backbone(f"{file}#stage=res2")
 
 
-def test_a_resnet_is_a_backbone_and_nothing_to_train(tmp_path: Path) -> None:
+def test_a_resnet_extracts_features_but_is_not_trained(tmp_path: Path) -> None:
     file = saved(tmp_path, tensors(18))
     extractor = kinema.load(file, settings=FeatureSettings(size=InputSize(fixed=(48, 80))), device="cpu")
     assert extractor.dense(moving_square(2)).shape == (2, 6, 10, 256)
@@ -175,7 +175,7 @@ def test_a_resnet_is_a_backbone_and_nothing_to_train(tmp_path: Path) -> None:
         read_weights(file)
 
 
-def test_what_is_no_resnet_is_refused(tmp_path: Path) -> None:
+def test_damaged_resnets_are_refused(tmp_path: Path) -> None:
     found = tensors(18)
     del found["layer2.0.bn1.bias"]
     with pytest.raises(WeightsError, match=r"1 tensors missing \['layer2.0.bn1.bias'\]"):

@@ -1,4 +1,4 @@
-"""Models that transformers saves give the same features here; what is written here, transformers gives the same of."""
+"""Models give the same features in transformers and here, whichever of the two wrote the files."""
 
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ BARE = {
     "videomae classifier": "VideoMAEModel",
 }
 ONE_SIZE = ("videomae", "videomae classifier", "vjepa2")
-"""Theirs read the size of their configuration alone."""
+"""Models of transformers that only accept the size in their configuration."""
 
 
 def made(kind: str, **changes: Any) -> nn.Module:
@@ -84,7 +84,7 @@ def made(kind: str, **changes: Any) -> nn.Module:
 
 
 def theirs(kind: str, model: nn.Module, pixels: Tensor) -> Tensor:
-    """The last hidden state of their encoder: (B, tokens, D)."""
+    """Returns the last hidden state of transformers' encoder: (B, N, D)."""
     inner = {"vit classifier": "vit", "beit classifier": "beit", "videomae classifier": "videomae"}.get(kind)
     inner = "dinov2" if kind == "dinov2 classifier" else inner
     encoder = getattr(model, inner) if inner else model
@@ -98,8 +98,8 @@ def theirs(kind: str, model: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def ours(weights: NetworkWeights, pixels: Tensor) -> Tensor:
-    """All tokens of our encoder, class token and registers first."""
-    encoder = weights.network()
+    """Returns all tokens of our encoder, with class token and registers first."""
+    encoder = weights.build_network()
     clips = pixels if pixels.ndim == 5 else pixels[:, None]
     return encoder.tokens(clips, positions=weights.resampling)
 
@@ -112,8 +112,8 @@ def pixels_for(kind: str, *size: int) -> Tensor:
 
 @pytest.mark.parametrize("kind", MODELS)
 @torch.no_grad()
-def test_a_saved_model_gives_equal_features_and_goes_back(kind: str, tmp_path: Path) -> None:
-    """To 1e-5 at its own size; and the folder written here is whole to transformers, and gives the same once more."""
+def test_features_are_equal_after_reading_and_after_writing(kind: str, tmp_path: Path) -> None:
+    """Compares features to 1e-5 at the training size, also for the folder that is written here and loaded there."""
     model, pixels = made(kind), pixels_for(kind, 32, 32)
     model.save_pretrained(tmp_path / "theirs")
     weights, _ = read_weights(tmp_path / "theirs")
@@ -138,8 +138,8 @@ def test_a_saved_model_gives_equal_features_and_goes_back(kind: str, tmp_path: P
 
 @pytest.mark.parametrize("kind", [kind for kind in MODELS if kind not in ONE_SIZE])
 @torch.no_grad()
-def test_another_size_is_read_as_their_code_reads_it(kind: str, tmp_path: Path) -> None:
-    """To 1e-5 too, at 24x48 from 32x32: bicubic, antialiased, bilinear tables or rotary, whichever theirs does."""
+def test_features_at_another_size_equal_those_of_transformers(kind: str, tmp_path: Path) -> None:
+    """Compares features to 1e-5 at 24x48 instead of 32x32, with each class's own way of resizing its positions."""
     model, pixels = made(kind), pixels_for(kind, 24, 48)
     model.save_pretrained(tmp_path)
     weights, _ = read_weights(tmp_path)
@@ -147,8 +147,8 @@ def test_another_size_is_read_as_their_code_reads_it(kind: str, tmp_path: Path) 
 
 
 @torch.no_grad()
-def test_vjepa2_reads_another_size_as_theirs_built_for_it(tmp_path: Path) -> None:
-    """Theirs takes rows and columns from the size in its configuration."""
+def test_vjepa2_at_another_size_equals_a_model_built_for_it(tmp_path: Path) -> None:
+    """V-JEPA 2 in transformers takes rows and columns from the size in its configuration."""
     model, other = made("vjepa2"), made("vjepa2", crop_size=48, frames_per_clip=8)
     other.load_state_dict(model.state_dict())
     model.save_pretrained(tmp_path)
@@ -157,14 +157,14 @@ def test_vjepa2_reads_another_size_as_theirs_built_for_it(tmp_path: Path) -> Non
     torch.testing.assert_close(ours(weights, pixels), theirs("vjepa2", other, pixels), atol=1e-5, rtol=0)
 
 
-def test_what_a_preprocessor_says_of_pixels_goes_first(tmp_path: Path) -> None:
+def test_pixel_statistics_of_the_preprocessor_take_precedence(tmp_path: Path) -> None:
     made("vit").save_pretrained(tmp_path)
     assumed, _ = read_weights(tmp_path)
-    assert (assumed.pixels.mean, assumed.facts()["pixels_known_from"][:7]) == ((0.5, 0.5, 0.5), "assumed")
+    assert (assumed.pixels.mean, assumed.list_facts()["pixels_known_from"][:7]) == ((0.5, 0.5, 0.5), "assumed")
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}')
     stated, _ = read_weights(tmp_path)
     assert stated.pixels == Pixels(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
-    assert stated.facts()["pixels_known_from"] == "preprocessor_config.json"
+    assert stated.list_facts()["pixels_known_from"] == "preprocessor_config.json"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_what_a_preprocessor_says_of_pixels_goes_first(tmp_path: Path) -> None:
         ("vit", {"hidden_act": "relu"}, "hidden_act of 'relu'"),
     ],
 )
-def test_options_that_make_another_network(
+def test_unsupported_options_are_refused(
     kind: str, changes: dict[str, Any], message: str | None, tmp_path: Path
 ) -> None:
     made(kind, **changes).save_pretrained(tmp_path)

@@ -14,7 +14,7 @@ from rich.console import Console
 from kinema.cli.terminal import Common, answer, parse, progress, run
 from kinema.errors import ConfigError, DatasetError, counted
 from kinema.recipes.recipe import Recipe
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 
 if TYPE_CHECKING:
     from kinema.datasets.scan import MediaItem
@@ -69,7 +69,7 @@ def _examine(given: Arguments) -> int:
     from kinema.datasets.scan import scan
     from kinema.tools.doctor.installation import installation_findings
 
-    recipe = recipe_named(given.recipe) if given.recipe else None
+    recipe = get_recipe(given.recipe) if given.recipe else None
     takes_images = given.images or (recipe is not None and recipe.data.images)
     items = scan(given.data, exclude=given.exclude, images=takes_images) if given.data else []
     findings = installation_findings(Path.cwd())

@@ -14,7 +14,7 @@ from kinema.cli.training import ending, explain, in_typed_units, show_estimate, 
 from kinema.datasets.data_config import DataConfig
 from kinema.errors import KinemaError, counted
 from kinema.recipes.recipe import FineTuneRecipe, Views
-from kinema.recipes.registry import FINETUNE_RECIPES, finetune_recipe_named
+from kinema.recipes.registry import FINETUNE_RECIPES, get_finetune_recipe
 from kinema.train.train_config import TrainConfig
 from kinema.transfer.finetune_config import FineTuneConfig
 from kinema.transfer.probe_config import ClipReading
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         if not arguments or arguments[0].startswith("-"):
             return explain("finetune", _USAGE, FINETUNE_RECIPES, arguments)
         name, rest = arguments[0], arguments[1:]
-        recipe = finetune_recipe_named(name)
+        recipe = get_finetune_recipe(name)
     except KinemaError as error:
         return fail(error, debug=debug)
     train = in_typed_units(recipe.train, rest)

@@ -13,7 +13,7 @@ from kinema.datasets.data_config import DataConfig
 from kinema.errors import KinemaError
 from kinema.methods.configs import MethodConfig
 from kinema.recipes.recipe import Recipe
-from kinema.recipes.registry import RECIPES, recipe_named
+from kinema.recipes.registry import RECIPES, get_recipe
 from kinema.train.train_config import TrainConfig
 
 _USAGE = "kinema pretrain RECIPE --data PATH [PATH ...] --out FOLDER [options]"
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         return explain("pretrain", _USAGE, RECIPES, arguments)
     name, rest = arguments[0], arguments[1:]
     try:
-        recipe = recipe_named(name)
+        recipe = get_recipe(name)
     except KinemaError as error:
         return fail(error, debug="--debug" in rest)
     train = in_typed_units(recipe.train, rest)

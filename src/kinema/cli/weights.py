@@ -98,7 +98,7 @@ def _read(source: str, given: _Resampled) -> "tuple[NetworkWeights, str | None]"
     if given.image_size is None and given.num_frames is None:
         return weights, sha256
     num_frames, size = given.num_frames or encoder.num_frames, given.image_size or encoder.image_size
-    return weights.at(num_frames, size, given.positions), sha256
+    return weights.resample_to(num_frames, size, given.positions), sha256
 
 
 def _inspect(given: Inspect) -> None:
@@ -158,11 +158,11 @@ def _convert(given: Convert) -> None:
 
 
 def _compare(given: Compare) -> int:
-    from kinema.weights.comparison import compared
+    from kinema.weights.network import compare_networks
     from kinema.weights.read import read_weights
 
     first, second = read_weights(given.source)[0], read_weights(given.other)[0]
-    result = {"source": given.source, "other": given.other, **compared(first, second)}
+    result = {"source": given.source, "other": given.other, **compare_networks(first, second)}
     lines = [f"{name}: {one} or {two}" for name, (one, two) in result["facts"].items()]
     lines += _few([f"{name}: only in {given.source}" for name in result["only_first"]])
     lines += _few([f"{name}: only in {given.other}" for name in result["only_second"]])

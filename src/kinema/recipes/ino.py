@@ -1,4 +1,4 @@
-"""Recipes for INO, DINO and iBOT. Costs without a source are our own measurements on two CPU cores."""
+"""Recipes for INO, DINO and iBOT. Costs without a source were measured by us on two CPU cores."""
 
 from dataclasses import replace
 
@@ -13,16 +13,29 @@ from kinema.video.transforms import ClipTransform
 
 _EIGHT_FPS = Clips(num_frames=4, stride=0.125, unit="seconds")
 _ONE_FRAME_TWICE = Clips(num_frames=2, stride=1)
-"""Of images a clip repeats the one frame; of videos it has two that follow each other."""
+"""The clip of an image repeats its one frame; the clip of a video has two consecutive frames."""
+_DINO_TRAIN = TrainConfig(
+    epochs=100.0,
+    warmup_epochs=10.0,
+    batch_size=512,
+    base_lr=5e-4,
+    min_lr=1e-6,
+    weight_decay=0.04,
+    weight_decay_end=0.4,
+    betas=(0.9, 0.999),
+    warmup_end="last_step",
+    clip_grad_norm=3.0,
+    clip_grad_of="tensor",
+)
 
 
 def ino_vits8_charades() -> Recipe:
-    """INO ViT-S/8 on Charades: 25 epochs from scratch, 4 frames at 8 fps, as the released script has it.
+    """INO ViT-S/8 on Charades: 25 epochs from scratch, 4 frames at 8 fps, as in the released script.
 
-    An epoch of theirs is up to five clips of each video, so these are 125 passes of one clip each.
+    The authors' epoch has up to five clips of each video, so 25 of them are 125 epochs of one clip here.
     Command: torchrun --nproc-per-node 4 -m kinema pretrain ino_vits8_charades --data $DATA/charades --out runs/ino
     Cost: the authors took about 12 hours on 4 V100 of 16 GB.
-    Published result: the paper claims "significant margins" on DAVIS-2017 val; its tables were not at hand.
+    Published result: the paper claims "significant margins" on DAVIS-2017 val; we did not have its tables.
     """
     return Recipe(
         method=INOConfig(),
@@ -35,52 +48,40 @@ def ino_vits8_charades() -> Recipe:
             ),
             repeats=1,
         ),
-        train=TrainConfig(
-            epochs=125.0,
-            warmup_epochs=25.0,
-            batch_size=16,
-            base_lr=3e-3,
-            min_lr=1e-6,
-            weight_decay=0.04,
-            weight_decay_end=0.4,
-            betas=(0.9, 0.999),
-            warmup_end="last_step",
-            clip_grad_norm=3.0,
-            clip_grad_of="tensor",
-        ),
+        train=replace(_DINO_TRAIN, epochs=125.0, warmup_epochs=25.0, batch_size=16, base_lr=3e-3),
     )
 
 
 def ino_vits8_k400() -> Recipe:
-    """INO ViT-S/8 on Kinetics-400: as on Charades with a tenth of the learning rate, twice the batch, a short warm-up.
+    """INO ViT-S/8 on Kinetics-400: a tenth of Charades' learning rate, twice its batch, a short warm-up.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain ino_vits8_k400 --data $DATA/kinetics400 --out runs/ino
     Cost: the authors took about a week on 8 V100 of 16 GB.
-    Published result: as for `ino_vits8_charades`.
+    Published result: see `ino_vits8_charades`.
     """
     recipe = ino_vits8_charades()
     return replace(recipe, train=replace(recipe.train, warmup_epochs=10.0, batch_size=32, base_lr=3e-4))
 
 
 def ino_vits16_charades() -> Recipe:
-    """INO ViT-S/16 on Charades: as `ino_vits8_charades` with patches of 16 pixels, a quarter of the tokens.
+    """INO ViT-S/16 on Charades: `ino_vits8_charades` with patches of 16 pixels, which makes a quarter of the tokens.
 
     Command: torchrun --nproc-per-node 4 -m kinema pretrain ino_vits16_charades --data $DATA/charades --out runs/ino16
     Cost: about a fifth of `ino_vits8_charades`. Result: none published.
     """
-    return _with_patches_of_16(ino_vits8_charades())
+    return _enlarge_patches(ino_vits8_charades())
 
 
 def ino_vits16_k400() -> Recipe:
-    """INO ViT-S/16 on Kinetics-400: as `ino_vits8_k400` with patches of 16 pixels.
+    """INO ViT-S/16 on Kinetics-400: `ino_vits8_k400` with patches of 16 pixels.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain ino_vits16_k400 --data $DATA/kinetics400 --out runs/ino16
     Cost: about a fifth of `ino_vits8_k400`. Result: none published.
     """
-    return _with_patches_of_16(ino_vits8_k400())
+    return _enlarge_patches(ino_vits8_k400())
 
 
-def _with_patches_of_16(recipe: Recipe) -> Recipe:
+def _enlarge_patches(recipe: Recipe) -> Recipe:
     assert isinstance(recipe.method, INOConfig)
     encoder = replace(recipe.method.encoder, patch_size=16, image_size=128)
     return replace(recipe, method=replace(recipe.method, encoder=encoder))
@@ -115,19 +116,7 @@ def dino_vits16() -> Recipe:
             ),
             repeats=1,
         ),
-        train=TrainConfig(
-            epochs=100.0,
-            warmup_epochs=10.0,
-            batch_size=512,
-            base_lr=5e-4,
-            min_lr=1e-6,
-            weight_decay=0.04,
-            weight_decay_end=0.4,
-            betas=(0.9, 0.999),
-            warmup_end="last_step",
-            clip_grad_norm=3.0,
-            clip_grad_of="tensor",
-        ),
+        train=_DINO_TRAIN,
     )
 
 
@@ -135,7 +124,7 @@ def ibot_vits16() -> Recipe:
     """iBOT ViT-S/16 on images (Zhou et al. 2022, arXiv:2111.07832): 800 epochs, 2 global and 10 local views.
 
     Command: torchrun --nproc-per-node 16 -m kinema pretrain ibot_vits16 --data $DATA/imagenet/train --out runs/ibot
-    Cost: not published in GPU hours. Masks of 0.1 to 0.5 in blocks, or none, with equal chance, as released.
+    Cost: not published in GPU hours. As released, half of the views have a block mask of 10 to 50 %.
     Published result: 75.2 k-NN, 77.9 linear on ImageNet.
     """
     recipe = dino_vits16()
@@ -165,11 +154,11 @@ def ibot_vits16() -> Recipe:
 
 
 def ino_vitt16_cpu() -> Recipe:
-    """INO ViT-Ti/16 on a laptop's own videos, features meant to be read at 480 pixels.
+    """INO ViT-Ti/16 for your own videos, trained on a laptop, with features meant for 480-pixel frames.
 
-    Views are small parts of the frame, so that things have about the size in training that they have at 480 pixels;
-    few prototypes and a fast teacher, as suits a thousand steps. Every clip of a batch is of another video: of 16 clips
-    from four videos class tokens have little to tell apart, and drift toward even answers.
+    Views are small parts of the frame, so that objects have about the same size as in a frame of 480 pixels. Few
+    prototypes and a fast teacher suit a thousand steps. Each clip of a batch comes from another video, because the
+    class tokens of 16 clips from only four videos have little to tell apart and drift toward uniform assignments.
     Command: kinema pretrain ino_vitt16_cpu --data clips/ --out runs/ino
     Cost and result: docs/results.md.
     """
@@ -233,10 +222,10 @@ def ino_demo() -> Recipe:
 
 
 def ino_smoke() -> Recipe:
-    """Twenty steps of a toy network: does everything run here, with these files?
+    """Twenty steps of a toy network, to check that everything runs on this machine and with these files.
 
     Command: kinema pretrain ino_smoke --data clips/ --out runs/smoke
-    Cost: seconds. Result: none, the network has learned nothing.
+    Cost: seconds. Result: none, because the network learns nothing in so few steps.
     """
     recipe = ino_vitt16_cpu()
     return Recipe(

@@ -5,19 +5,19 @@ from dataclasses import replace
 from kinema.datasets.data_config import DataConfig
 from kinema.methods.configs import VideoMAEConfig
 from kinema.models.vit_config import MaskedDecoderConfig, vit
-from kinema.recipes.recipe import Recipe
-from kinema.train.train_config import TrainConfig
+from kinema.recipes.recipe import MAE_TRAIN, Recipe
 from kinema.video.sampling import Clips
 from kinema.video.transforms import ClipTransform
 
 
 def mae_st_vitl16_k400() -> Recipe:
-    """MAE-ST ViT-L on Kinetics-400: 90 % of all tokens at random, half of the frames predicted, 4 clips a video.
+    """MAE-ST ViT-L on Kinetics-400 (Feichtenhofer et al. 2022, arXiv:2205.09113).
 
-    Feichtenhofer et al. 2022 (arXiv:2205.09113). Learned places and times, a class token, a decoder of 4 blocks, cut
-    gradients. Batch size and warm-up are our choice: our sources do not give them.
+    90 % of all tokens are hidden at random, half of the frames are predicted, and every video gives 4 clips. Positions
+    in space and time are learned separately, with a class token, a decoder of 4 blocks, and clipped gradients. Batch
+    size and warm-up are our choice, because our sources do not state them.
     Command: torchrun --nproc-per-node 8 -m kinema pretrain mae_st_vitl16_k400 --data $DATA/kinetics400 --out runs/st
-    Cost: 800 passes' worth of clips from 200 passes of decoding.
+    Cost: 800 epochs of clips, for which videos are decoded in 200 passes.
     Published result: 84.8 top-1 on Kinetics-400, fine-tuned.
     """
     encoder = replace(
@@ -37,21 +37,18 @@ def mae_st_vitl16_k400() -> Recipe:
         data=DataConfig(
             sampling=Clips(num_frames=16, stride=4), transform=ClipTransform(scale=(0.5, 1.0), flip=0.5), repeats=4
         ),
-        train=TrainConfig(
-            epochs=800.0,
+        train=replace(
+            MAE_TRAIN,
             warmup_epochs=120.0,
             batch_size=2048,
-            base_lr=4e-4,  # theirs is 1.6e-3 and does not count the 4 clips of a video
-            weight_decay=0.05,
-            betas=(0.9, 0.95),
+            base_lr=4e-4,  # 1.6e-3 in the paper, which counts the 4 clips of a video as one sample
             clip_grad_norm=0.02,
-            pictures_every_steps=5000,
         ),
     )
 
 
 def mae_vitb16() -> Recipe:
-    """MAE ViT-B on images: the same method on clips of one frame (He et al. 2022, arXiv:2111.06377).
+    """MAE ViT-B on images, which are clips of one frame (He et al. 2022, arXiv:2111.06377).
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain mae_vitb16 --data $DATA/imagenet --out runs/mae
     Cost: 800 epochs of batch 4096.
@@ -73,20 +70,12 @@ def mae_vitb16() -> Recipe:
             repeats=1,
             images=True,
         ),
-        train=TrainConfig(
-            epochs=800.0,
-            warmup_epochs=40.0,
-            batch_size=4096,
-            base_lr=1.5e-4,
-            weight_decay=0.05,
-            betas=(0.9, 0.95),
-            pictures_every_steps=5000,
-        ),
+        train=MAE_TRAIN,
     )
 
 
 def mae_vitb16_in1k() -> Recipe:
-    """MAE ViT-B/16 on ImageNet-1k for 1600 epochs, one view an image (He et al. 2022): the baseline of image transfer.
+    """MAE ViT-B/16 on ImageNet-1k for 1600 epochs (He et al. 2022), the baseline for transfer to images.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain mae_vitb16_in1k --data $DATA/imagenet/train --out runs/mae
     Cost: 1600 epochs of batch 4096.

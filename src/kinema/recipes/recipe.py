@@ -1,4 +1,4 @@
-"""A recipe is a value: everything that decides what a run trains, on what, and how."""
+"""Recipes: values that hold everything about what a run trains, on which data, and how."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +10,26 @@ from kinema.train.train_config import TrainConfig
 from kinema.transfer.finetune_config import FineTuneConfig
 from kinema.transfer.probe_config import ClipReading
 from kinema.video.sampling import FramePairs
+
+MAE_TRAIN = TrainConfig(
+    epochs=800.0,
+    warmup_epochs=40.0,
+    batch_size=4096,
+    base_lr=1.5e-4,
+    weight_decay=0.05,
+    betas=(0.9, 0.95),
+    pictures_every_steps=5000,
+)
+"""MAE's training, from which the published recipes of its descendants differ in a few values."""
+SMOKE_TRAIN = TrainConfig(
+    steps=20,
+    warmup_steps=2,
+    batch_size=8,
+    base_lr=1e-2,
+    log_every_steps=5,
+    checkpoint_every_steps=10,
+    pictures_every_steps=20,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +43,12 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """What a test video is classified by: the mean over all its views. Frames and size are those of training."""
+    """Views of a test video, over which scores are averaged. Frames and size are those of training."""
 
     clips: int = 5
-    """Spread evenly over the video."""
+    """Number of clips, spread evenly over the video."""
     crops: Literal[1, 3] = 3
-    """Of each clip, along its longer side: the middle one, or both ends as well."""
+    """Crops of each clip along its longer side: the center one, or both ends as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +62,15 @@ class FineTuneRecipe:
 
     def __post_init__(self) -> None:
         if isinstance(self.data.sampling, FramePairs):
-            raise ConfigError("frame pairs have no classes", where="--data.sampling", fix="sample clips or segments")
+            raise ConfigError(
+                "frame pairs have no class labels", where="--data.sampling", fix="sample clips or segments"
+            )
         if self.train.pictures_every_steps is not None:
             what = "fine-tuning draws no pictures"
             raise ConfigError(what, where="--train.pictures-every-steps", fix="leave it None")
 
-    def reading(self, image_size: int) -> ClipReading:
-        """How test videos are read by a classifier of crops of that size."""
+    def build_reading(self, image_size: int) -> ClipReading:
+        """Returns how test videos are read for a classifier whose crops have that size."""
         assert not isinstance(self.data.sampling, FramePairs)
         return ClipReading(
             sampling=self.data.sampling,

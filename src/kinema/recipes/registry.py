@@ -1,4 +1,4 @@
-"""Every recipe by name, those of `kinema pretrain` and those of `kinema finetune`."""
+"""All recipes by name, for `kinema pretrain` and for `kinema finetune`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -81,22 +81,20 @@ FINETUNE_RECIPES: dict[str, Callable[[], FineTuneRecipe]] = {
 _COMMANDS = {"pretrain": RECIPES, "finetune": FINETUNE_RECIPES}
 
 
-def recipe_named(name: str) -> Recipe:
-    """The recipe of `kinema pretrain` of that name; ConfigError naming the nearest where there is none."""
-    return _named(name, "pretrain")
+def get_recipe(name: str) -> Recipe:
+    """Returns a recipe of `kinema pretrain`; raises ConfigError with the nearest name if there is none of that name."""
+    return _find(name, "pretrain")
 
 
-def finetune_recipe_named(name: str) -> FineTuneRecipe:
-    """The recipe of `kinema finetune` of that name; ConfigError naming the nearest where there is none."""
-    return _named(name, "finetune")
+def get_finetune_recipe(name: str) -> FineTuneRecipe:
+    """Returns a recipe of `kinema finetune`; raises ConfigError with the nearest name if there is none of that name."""
+    return _find(name, "finetune")
 
 
-def _named(name: str, command: str) -> Any:
+def _find(name: str, command: str) -> Any:
     recipes = _COMMANDS[command]
     if name in recipes:
         return recipes[name]()
-    other = next((each for each, of_it in _COMMANDS.items() if name in of_it), None)
-    hint = (
-        f"it is a recipe of `kinema {other}`" if other else f"{nearest(name, recipes)}`kinema recipes` lists them all"
-    )
-    raise ConfigError(f"unknown recipe '{name}'", fix=hint)
+    other = next((other for other, its_recipes in _COMMANDS.items() if name in its_recipes), None)
+    fix = f"it is a recipe of `kinema {other}`" if other else f"{nearest(name, recipes)}`kinema recipes` lists them all"
+    raise ConfigError(f"unknown recipe '{name}'", fix=fix)

@@ -1,11 +1,11 @@
-"""Recipes for SiamMAE. Costs without a source are our own measurements on two CPU cores with AMX."""
+"""Recipes for SiamMAE. Costs without a source were measured by us on two CPU cores with AMX."""
 
 from dataclasses import replace
 
 from kinema.datasets.data_config import DataConfig
 from kinema.methods.configs import SiamMAEConfig
 from kinema.models.vit_config import DecoderConfig, ViTConfig, vit
-from kinema.recipes.recipe import Recipe
+from kinema.recipes.recipe import MAE_TRAIN, SMOKE_TRAIN, Recipe
 from kinema.train.train_config import TrainConfig
 from kinema.video.sampling import FramePairs
 from kinema.video.transforms import ClipTransform
@@ -15,28 +15,20 @@ def siammae_vits16() -> Recipe:
     """The paper's ViT-S/16: Kinetics-400, 2000 effective epochs, batch 2048 (Gupta et al. 2023, Table 4a).
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain siammae_vits16 --data $DATA/kinetics400 --out runs/s16
-    Cost: the authors used 4 Titan RTX; 13.1 GFLOP a pair and pass.
-    Published result: DAVIS-2017 J&F 62.0, VIP mIoU 37.3, JHMDB PCK@0.1 47.0. Nobody has released weights.
+    Cost: the authors used 4 Titan RTX; 13.1 GFLOP per pair and forward pass.
+    Published result: DAVIS-2017 J&F 62.0, VIP mIoU 37.3, JHMDB PCK@0.1 47.0. No weights have been released.
     """
     return Recipe(
         method=SiamMAEConfig(encoder=vit("small")),
         data=DataConfig(
             sampling=FramePairs(gap_min=4, gap_max=48), transform=ClipTransform(scale=(0.5, 1.0)), repeats=2
         ),
-        train=TrainConfig(
-            epochs=2000.0,
-            warmup_epochs=40.0,
-            batch_size=2048,
-            base_lr=1.5e-4,
-            weight_decay=0.05,
-            betas=(0.9, 0.95),
-            pictures_every_steps=5000,
-        ),
+        train=replace(MAE_TRAIN, epochs=2000.0, batch_size=2048),
     )
 
 
 def siammae_vits8() -> Recipe:
-    """The paper's ViT-S/8: as `siammae_vits16` with patches of 8 pixels, four times the tokens.
+    """The paper's ViT-S/8: `siammae_vits16` with patches of 8 pixels, which makes four times the tokens.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain siammae_vits8 --data $DATA/kinetics400 --out runs/s8
     Cost: the authors used 8 Titan RTX.
@@ -58,9 +50,9 @@ def siammae_vits16_400ep() -> Recipe:
 
 
 def siammae_vitt16_cpu() -> Recipe:
-    """ViT-Ti/16 on a laptop's own videos in an hour or two, features meant to be read at 480 pixels.
+    """ViT-Ti/16 for your own videos, trained on a laptop in an hour or two, with features meant for 480-pixel frames.
 
-    Crops are small parts of the frame, so that things have about the size in training that they have at 480 pixels.
+    Crops are small parts of the frame, so that objects have about the same size as in a frame of 480 pixels.
     Command: kinema pretrain siammae_vitt16_cpu --data clips/ --out runs/cpu
     Cost and result: docs/results.md.
     """
@@ -90,7 +82,7 @@ def siammae_demo() -> Recipe:
     """A small network that learns in minutes from the synthetic set of `make demo`, or from a few clips.
 
     Command: kinema pretrain siammae_demo --data clips/ --out runs/demo
-    Cost: about three minutes on two CPU cores. Result: the table in the README, made by `make demo`.
+    Cost: about three minutes on two CPU cores. Result: the table in the README, which `make demo` prints.
     """
     return Recipe(
         method=SiamMAEConfig(
@@ -115,10 +107,10 @@ def siammae_demo() -> Recipe:
 
 
 def siammae_smoke() -> Recipe:
-    """Twenty steps of a toy network: does everything run here, with these files?
+    """Twenty steps of a toy network, to check that everything runs on this machine and with these files.
 
     Command: kinema pretrain siammae_smoke --data clips/ --out runs/smoke
-    Cost: seconds. Result: none, the network has learned nothing.
+    Cost: seconds. Result: none, because the network learns nothing in so few steps.
     """
     return Recipe(
         method=SiamMAEConfig(
@@ -127,13 +119,5 @@ def siammae_smoke() -> Recipe:
             mask_ratio=0.75,
         ),
         data=DataConfig(repeats=2),
-        train=TrainConfig(
-            steps=20,
-            warmup_steps=2,
-            batch_size=8,
-            base_lr=1e-2,
-            log_every_steps=5,
-            checkpoint_every_steps=10,
-            pictures_every_steps=20,
-        ),
+        train=SMOKE_TRAIN,
     )

@@ -1,19 +1,22 @@
-"""Recipes for ViC-MAE and the contrastive methods it is compared with. Costs without a source are our own
-measurements on two CPU cores."""
+"""Recipes for ViC-MAE and the contrastive methods it is compared with.
+
+Costs without a source were measured by us on two CPU cores.
+"""
 
 from dataclasses import replace
+from typing import Any
 
 from kinema.datasets.data_config import DataConfig
 from kinema.methods.vicmae_config import ViCMAEConfig
 from kinema.models.vit_config import MaskedDecoderConfig, ProjectorConfig, ViTConfig, vit
-from kinema.recipes.recipe import Recipe
+from kinema.recipes.recipe import MAE_TRAIN, SMOKE_TRAIN, Recipe
 from kinema.train.train_config import TrainConfig
 from kinema.video.photometric import COLORS
 from kinema.video.sampling import FramePairs
 from kinema.video.transforms import ClipTransform
 
 DISTANT = FramePairs(gap_min=1.06, gap_max=1.06, unit="seconds")
-"""Two frames 1.06 s apart, the paper's best gap, drawn afresh each epoch."""
+"""Two frames 1.06 s apart, the paper's best gap, drawn again in each epoch."""
 BY_KIND = DataConfig(
     sampling=DISTANT,
     transform=ClipTransform(scale=(0.5, 1.0)),
@@ -23,7 +26,7 @@ BY_KIND = DataConfig(
     images=True,
     repeats=1,
 )
-"""As the paper: time is what changes a video's views, color and blur an image's."""
+"""The paper's views: those of a video differ in time, those of an image in color and blur."""
 
 
 def vicmae_vitb16_k400_in1k() -> Recipe:
@@ -31,21 +34,13 @@ def vicmae_vitb16_k400_in1k() -> Recipe:
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitb16_k400_in1k --data
     $DATA/kinetics400/train $DATA/imagenet/train --out runs/vicmae
-    Cost: not published. Every file counts alike, so a batch is 84 % images; --data.image-share states another share.
+    Cost: not published. All files are drawn equally often, so a batch is 84 % images unless --data.image-share is set.
     Published result: 80.8 top-1 on Kinetics-400 (ViT-B, fine-tuned, 16 frames, 3 × 7 views).
     """
     return Recipe(
         method=ViCMAEConfig(),
         data=BY_KIND,
-        train=TrainConfig(
-            epochs=800.0,
-            warmup_epochs=40.0,
-            batch_size=4096,
-            base_lr=1.5e-4,
-            weight_decay=0.05,
-            betas=(0.9, 0.95),
-            pictures_every_steps=5000,
-        ),
+        train=MAE_TRAIN,
     )
 
 
@@ -73,7 +68,7 @@ def vicmae_vitl16_k710_mit_in1k() -> Recipe:
 
 
 def vicmae_vitb16_mit() -> Recipe:
-    """ViC-MAE ViT-B/16 on the videos of Moments in Time alone, no image.
+    """ViC-MAE ViT-B/16 on the videos of Moments in Time alone, without images.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitb16_mit --data $DATA/moments/training
     --out runs/vicmae
@@ -84,12 +79,12 @@ def vicmae_vitb16_mit() -> Recipe:
 
 
 def vicmae_vitl16_mit() -> Recipe:
-    """ViC-MAE ViT-L/16 on the videos of Moments in Time alone, no image.
+    """ViC-MAE ViT-L/16 on the videos of Moments in Time alone, without images.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain vicmae_vitl16_mit --data $DATA/moments/training
     --out runs/vicmae
     Cost: not published.
-    Published result: 85.3 top-1 on ImageNet, fine-tuned there; it is no accuracy on Moments in Time.
+    Published result: 85.3 top-1 on ImageNet, fine-tuned on it; it is not an accuracy on Moments in Time.
     """
     recipe = vicmae_vitl16_k400_in1k()
     return replace(recipe, data=replace(recipe.data, images=False))
@@ -98,17 +93,15 @@ def vicmae_vitl16_mit() -> Recipe:
 def mocov3_vits16() -> Recipe:
     """MoCo v3 ViT-S/16 on images (Chen et al. 2021, arXiv:2104.02057): 300 epochs, batch 4096, 12 heads.
 
-    Whole views, class token, a moving average as target, a patch embedding that stays as drawn.
+    Views are not masked, the class token is compared, the target is a moving average, and the patch embedding stays
+    as it was initialized.
     Command: torchrun --nproc-per-node 8 -m kinema pretrain mocov3_vits16 --data $DATA/imagenet/train --out runs/moco
     Cost and result: see the paper; none measured here.
     """
     return Recipe(
-        method=ViCMAEConfig(
+        method=_configure_contrast(
             encoder=replace(vit("small"), num_heads=12),
-            mask_ratio=0.0,
-            reconstruction=0.0,
-            contrast=0.8,  # 2 T for each of two directions; here they are averaged
-            pooling="class",
+            contrast=0.8,  # the paper scales each of the two directions by 2 T; here they are averaged
             projector=ProjectorConfig(layers=3, hidden=4096, out=256, bias=False, last_norm=True),
             predictor=ProjectorConfig(layers=2, hidden=4096, out=256, bias=False, last_norm=True),
             loss="info_nce",
@@ -116,7 +109,7 @@ def mocov3_vits16() -> Recipe:
             target="momentum",
             frozen_patches=True,
         ),
-        data=_two_views(scale=(0.08, 1.0), second_blur=0.1, second_solarize=0.2, blur=1.0),
+        data=_draw_two_views(scale=(0.08, 1.0), second_blur=0.1, second_solarize=0.2, blur=1.0),
         train=TrainConfig(
             epochs=300.0, warmup_epochs=40.0, batch_size=4096, base_lr=1.5e-4, weight_decay=0.1, betas=(0.9, 0.999)
         ),
@@ -126,23 +119,20 @@ def mocov3_vits16() -> Recipe:
 def simclr_vits16() -> Recipe:
     """SimCLR with a ViT-S/16 on images (Chen et al. 2020, arXiv:2002.05709): all other views are negatives.
 
-    Optimized as MoCo v3, whose authors trained SimCLR with a ViT so; the patch embedding is learned.
+    The training is MoCo v3's, whose authors also trained SimCLR with a ViT. The patch embedding is learned.
     Command: torchrun --nproc-per-node 8 -m kinema pretrain simclr_vits16 --data $DATA/imagenet/train --out runs/simclr
     Cost and result: none measured here.
     """
     recipe = mocov3_vits16()
     return Recipe(
-        method=ViCMAEConfig(
+        method=_configure_contrast(
             encoder=vit("small"),
-            mask_ratio=0.0,
-            reconstruction=0.0,
             contrast=1.0,
-            pooling="class",
             projector=ProjectorConfig(layers=3, hidden=4096, out=256, bias=False, last_norm=True),
             loss="nt_xent",
             temperature=0.1,
         ),
-        data=_two_views(scale=(0.08, 1.0), blur=0.5),
+        data=_draw_two_views(scale=(0.08, 1.0), blur=0.5),
         train=recipe.train,
     )
 
@@ -150,30 +140,32 @@ def simclr_vits16() -> Recipe:
 def simsiam_vits16() -> Recipe:
     """SimSiam with a ViT-S/16 on images (Chen & He 2021, arXiv:2011.10566): no negatives, no moving average.
 
-    Heads as published (2048 channels, a predictor that narrows to 512), optimized as MoCo v3.
+    The heads are as published (2048 channels, a predictor with 512 hidden channels), the training is MoCo v3's.
     Command: torchrun --nproc-per-node 8 -m kinema pretrain simsiam_vits16 --data $DATA/imagenet/train --out runs/siam
-    Cost and result: none measured here. The log warns in words if it collapses.
+    Cost and result: none measured here. The log warns if the network collapses.
     """
     recipe = mocov3_vits16()
     return Recipe(
-        method=ViCMAEConfig(
+        method=_configure_contrast(
             encoder=vit("small"),
-            mask_ratio=0.0,
-            reconstruction=0.0,
             contrast=1.0,
-            pooling="class",
             projector=ProjectorConfig(layers=3, hidden=2048, out=2048, bias=False, last_norm=True),
             predictor=ProjectorConfig(layers=2, hidden=512, out=2048),
             loss="simsiam",
             target="stopped",
         ),
-        data=_two_views(scale=(0.2, 1.0), blur=0.5),
+        data=_draw_two_views(scale=(0.2, 1.0), blur=0.5),
         train=replace(recipe.train, batch_size=1024),
     )
 
 
-def _two_views(*, scale: tuple[float, float], blur: float, **second: float) -> DataConfig:
-    """Two augmentations of an image; of a video, of one frame."""
+def _configure_contrast(**changes: Any) -> ViCMAEConfig:
+    """Configures a method that only contrasts the class tokens of whole views."""
+    return ViCMAEConfig(mask_ratio=0.0, reconstruction=0.0, pooling="class", **changes)
+
+
+def _draw_two_views(*, scale: tuple[float, float], blur: float, **second: float) -> DataConfig:
+    """Configures two augmentations of the same image, or of the same frame of a video."""
     return DataConfig(
         sampling=FramePairs(gap_min=0, gap_max=0),
         transform=ClipTransform(scale=scale, photometric=replace(COLORS, blur=blur, **second)),
@@ -184,7 +176,7 @@ def _two_views(*, scale: tuple[float, float], blur: float, **second: float) -> D
 
 
 def vicmae_vitt16_cpu() -> Recipe:
-    """ViC-MAE ViT-Ti/16 on a laptop's own videos and photographs in half an hour: frames of 112 pixels.
+    """ViC-MAE ViT-Ti/16 for your own videos and photographs, trained on a laptop in half an hour at 112 pixels.
 
     Command: kinema pretrain vicmae_vitt16_cpu --data clips/ photos/ --out runs/vicmae
     Cost and result: docs/results.md. Without photographs: `vicmae_vitt16_videos_cpu`.
@@ -215,10 +207,10 @@ def vicmae_vitt16_cpu() -> Recipe:
 
 
 def vicmae_vitt16_videos_cpu() -> Recipe:
-    """`vicmae_vitt16_cpu` on videos alone, folders of frames among them: what to begin with on footage of your own.
+    """`vicmae_vitt16_cpu` without photographs: where to start with your own footage (videos, or folders of frames).
 
     Command: kinema pretrain vicmae_vitt16_videos_cpu --data clips/ --out runs/a
-    Cost: a quarter of an hour of one core. Result: docs/results.md.
+    Cost: fifteen minutes on one core. Result: docs/results.md.
     """
     recipe = vicmae_vitt16_cpu()
     return replace(
@@ -232,7 +224,7 @@ def vicmae_demo() -> Recipe:
     """A small network that learns in minutes from clips and photographs: the recipe of `kinema ablate vicmae`.
 
     Command: kinema pretrain vicmae_demo --data clips/ photos/ --out runs/demo
-    Cost: about three CPU minutes. Result: docs/studies. Without photographs add --data.image-share None.
+    Cost: about three CPU minutes. Result: docs/studies. Without photographs, add --data.image-share None.
     """
     recipe = vicmae_vitt16_cpu()
     small = ViTConfig(width=96, depth=6, num_heads=3, patch_size=8, image_size=64)
@@ -245,10 +237,10 @@ def vicmae_demo() -> Recipe:
 
 
 def vicmae_smoke() -> Recipe:
-    """Twenty steps of a toy network: does everything run here, with these files?
+    """Twenty steps of a toy network, to check that everything runs on this machine and with these files.
 
     Command: kinema pretrain vicmae_smoke --data clips/ photos/ --out runs/smoke
-    Cost: seconds. Result: none, the network has learned nothing.
+    Cost: seconds. Result: none, because the network learns nothing in so few steps.
     """
     return Recipe(
         method=ViCMAEConfig(
@@ -257,13 +249,5 @@ def vicmae_smoke() -> Recipe:
             projector=ProjectorConfig(hidden=64, out=32),
         ),
         data=BY_KIND,
-        train=TrainConfig(
-            steps=20,
-            warmup_steps=2,
-            batch_size=8,
-            base_lr=1e-2,
-            log_every_steps=5,
-            checkpoint_every_steps=10,
-            pictures_every_steps=20,
-        ),
+        train=SMOKE_TRAIN,
     )

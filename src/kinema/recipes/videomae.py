@@ -1,7 +1,7 @@
-"""Recipes for VideoMAE and VideoMAE V2. Costs without a source are our own measurements on two CPU cores
-with AMX, or computed from the architecture.
+"""Recipes for VideoMAE and VideoMAE V2.
 
-The released settings of VideoMAE scale the lowest learning rate by batch / 256 as well; here it is written out.
+Costs without a source were measured by us on two CPU cores with AMX, or computed from the architecture. The released
+scripts multiply the minimum learning rate by batch / 256 too; here `min_lr` is the product.
 """
 
 from dataclasses import replace
@@ -9,20 +9,20 @@ from dataclasses import replace
 from kinema.datasets.data_config import DataConfig
 from kinema.methods.configs import VideoMAEConfig
 from kinema.models.vit_config import MaskedDecoderConfig, video_vit
-from kinema.recipes.recipe import Recipe
+from kinema.recipes.recipe import MAE_TRAIN, SMOKE_TRAIN, Recipe
 from kinema.train.train_config import TrainConfig
 from kinema.video.sampling import Clips
 from kinema.video.transforms import ClipTransform
 
 _CROP = ClipTransform(sides=(1.0, 0.875, 0.75, 0.66), flip=0.0, interpolation="bilinear")
-"""The reach of VideoMAE's multi-scale crop (sides of 0.66 to 1, nearly square, no flip), at any place."""
+"""VideoMAE's multi-scale crop, without a flip."""
 
 
 def videomae_vits16_k400() -> Recipe:
     """VideoMAE ViT-S on Kinetics-400: 1600 epochs, batch 1024, 16 frames at stride 4, 90 % tubes.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vits16_k400 --data $DATA/kinetics400 --out runs/s
-    Cost: 69 GFLOP a clip and step; the authors used 32 GPUs.
+    Cost: 69 GFLOP per clip and step; the authors used 32 GPUs.
     Published result: 79.0 top-1 on Kinetics-400, fine-tuned.
     """
     return Recipe(
@@ -30,16 +30,7 @@ def videomae_vits16_k400() -> Recipe:
             encoder=video_vit("small"), decoder=MaskedDecoderConfig(width=192, depth=4, num_heads=3), mask_ratio=0.9
         ),
         data=DataConfig(sampling=Clips(num_frames=16, stride=4), transform=_CROP, repeats=1),
-        train=TrainConfig(
-            epochs=1600.0,
-            warmup_epochs=40.0,
-            batch_size=1024,
-            base_lr=1.5e-4,
-            min_lr=4e-5,
-            weight_decay=0.05,
-            betas=(0.9, 0.95),
-            pictures_every_steps=5000,
-        ),
+        train=replace(MAE_TRAIN, epochs=1600.0, batch_size=1024, min_lr=4e-5),
     )
 
 
@@ -47,7 +38,7 @@ def videomae_vitb16_k400() -> Recipe:
     """VideoMAE ViT-B on Kinetics-400: 1600 epochs, batch 2048 (the paper's main model).
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vitb16_k400 --data $DATA/kinetics400 --out runs/b
-    Cost: 213 GFLOP a clip and step; the authors took about 54 hours on 64 V100.
+    Cost: 213 GFLOP per clip and step; the authors took about 54 hours on 64 V100.
     Published result: 81.5 top-1 on Kinetics-400, fine-tuned; 80.0 after 800 epochs; 96.1 on UCF101, 73.3 on HMDB51.
     """
     recipe = videomae_vits16_k400()
@@ -61,7 +52,7 @@ def videomae_vitl16_k400() -> Recipe:
     """VideoMAE ViT-L on Kinetics-400: 1600 epochs, batch 512, a decoder of 12 blocks.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vitl16_k400 --data $DATA/kinetics400 --out runs/l
-    Cost: 856 GFLOP a clip and step; the authors used 64 GPUs.
+    Cost: 856 GFLOP per clip and step; the authors used 64 GPUs.
     Published result: 85.2 top-1 on Kinetics-400, fine-tuned.
     """
     recipe = videomae_vits16_k400()
@@ -75,7 +66,7 @@ def videomae_vith16_k400() -> Recipe:
     """VideoMAE ViT-H on Kinetics-400: 1600 epochs, batch 1024, a decoder of 12 blocks.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vith16_k400 --data $DATA/kinetics400 --out runs/h
-    Cost: 1.4 TFLOP a clip and step; the authors used 64 GPUs.
+    Cost: 1.4 TFLOP per clip and step; the authors used 64 GPUs.
     Published result: 86.6 top-1 on Kinetics-400, fine-tuned; 87.4 with 32 frames of 320 pixels.
     """
     recipe = videomae_vits16_k400()
@@ -86,10 +77,10 @@ def videomae_vith16_k400() -> Recipe:
 
 
 def videomae_vits16_ssv2() -> Recipe:
-    """VideoMAE ViT-S on Something-Something V2: as on Kinetics-400, with stride 2 and 2400 epochs.
+    """VideoMAE ViT-S on Something-Something V2: the recipe for Kinetics-400 with stride 2 and 2400 epochs.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vits16_ssv2 --data $DATA/ssv2 --out runs/s
-    Cost: a third more passes than on Kinetics-400, over two thirds of its videos.
+    Cost: 1.5 times the epochs of Kinetics-400, with two thirds of its videos.
     Published result: 66.8 top-1 on Something-Something V2, fine-tuned.
     """
     return _on_ssv2(videomae_vits16_k400())
@@ -108,10 +99,10 @@ def videomae_vitb16_ssv2() -> Recipe:
 def videomae_vitl16_ssv2() -> Recipe:
     """VideoMAE ViT-L on Something-Something V2: 2400 epochs, stride 2.
 
-    No script is public: the rest is as on Kinetics-400.
+    No script is public; everything else is as on Kinetics-400.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vitl16_ssv2 --data $DATA/ssv2 --out runs/l
-    Cost: 856 GFLOP a clip and step.
+    Cost: 856 GFLOP per clip and step.
     Published result: 74.3 top-1 on Something-Something V2, fine-tuned; 75.4 with 32 frames.
     """
     return _on_ssv2(videomae_vitl16_k400())
@@ -121,8 +112,8 @@ def videomae_vitb16_ucf101() -> Recipe:
     """VideoMAE ViT-B on UCF101 alone: 3200 epochs, batch 192, 75 % tubes, as in the released script.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vitb16_ucf101 --data $DATA/ucf101 --out runs/u
-    Cost: about 30 hours on 8 GPUs, as a user reports.
-    Published result: 91.3 top-1 on UCF101, fine-tuned (which split is not said).
+    Cost: about 30 hours on 8 GPUs, according to a user.
+    Published result: 91.3 top-1 on UCF101, fine-tuned (the paper does not state the split).
     """
     recipe = videomae_vitb16_k400()
     return replace(
@@ -135,11 +126,11 @@ def videomae_vitb16_ucf101() -> Recipe:
 def videomae_vitb16_hmdb51() -> Recipe:
     """VideoMAE ViT-B on HMDB51 alone: 4800 epochs, stride 2.
 
-    No script is public: these two are as users read the paper, the rest is from UCF101.
+    No script is public; these two values are how users read the paper, and everything else is as on UCF101.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_vitb16_hmdb51 --data $DATA/hmdb51 --out runs/h
     Cost: half the clips of `videomae_vitb16_ucf101`.
-    Published result: 62.6 top-1 on HMDB51, fine-tuned; nobody is known to have reached it again.
+    Published result: 62.6 top-1 on HMDB51, fine-tuned; we know of nobody who reproduced it.
     """
     recipe = videomae_vitb16_ucf101()
     return replace(
@@ -150,18 +141,18 @@ def videomae_vitb16_hmdb51() -> Recipe:
 
 
 def videomae_v2_vitb16_k400() -> Recipe:
-    """VideoMAE ViT-B with V2's dual masking: the decoder sees and predicts half of the tokens, by running cells.
+    """VideoMAE ViT-B with V2's dual masking: the decoder predicts half of the tokens, chosen by running cells.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_v2_vitb16_k400 --data $DATA/k400 --out runs/b
-    Cost: 155 GFLOP a clip and step, 27 % less than without.
-    Published result: none for just this setting; the paper reports no loss of accuracy on Something-Something V2.
+    Cost: 155 GFLOP per clip and step, 27 % less than without dual masking.
+    Published result: none for exactly this setting; the paper reports no loss of accuracy on Something-Something V2.
     """
     recipe = videomae_vitb16_k400()
     return replace(recipe, method=replace(recipe.method, decoder_mask_ratio=0.5))
 
 
 def videomae_v2_vitg14_hybrid() -> Recipe:
-    """VideoMAE V2's ViT-g with patches of 14: 300 passes of 4 clips a video over 1.35 million mixed videos.
+    """VideoMAE V2's ViT-g with patches of 14: 300 epochs of 4 clips per video, on 1.35 million mixed videos.
 
     Command: torchrun --nnodes 8 --nproc-per-node 8 -m kinema pretrain videomae_v2_vitg14_hybrid --data $DATA/hybrid
     --out runs/g
@@ -190,13 +181,13 @@ def videomae_v2_vitg14_hybrid() -> Recipe:
 
 
 def videomae_vitt16_cpu() -> Recipe:
-    """ViT-Ti/16 on your own videos in under an hour on a processor: 8 frames of 112 pixels, 75 % tubes.
+    """ViT-Ti/16 for your own videos, trained on a CPU in under an hour: 8 frames of 112 pixels, 75 % tubes.
 
-    Four choices get a run of minutes off the plateau on which the paper's settings stay (docs/results.md): targets with
-    the mean and contrast of all channels together, as MAE's, 75 % hidden, as on UCF101, positions in three dimensions,
+    The paper's settings leave a run of minutes on a plateau. Four choices avoid it (docs/results.md): MAE's target,
+    which normalizes all channels of a patch together; 75 % hidden tokens, as on UCF101; positions in three dimensions;
     and a high learning rate.
     Command: kinema pretrain videomae_vitt16_cpu --data clips/ --out runs/cpu
-    Cost: 27 CPU minutes on a core with AVX-512 bf16, a quarter of it reading. Result: docs/results.md.
+    Cost: 27 CPU minutes on a core with AVX-512 bf16, a quarter of it for reading data. Result: docs/results.md.
     """
     return Recipe(
         method=VideoMAEConfig(
@@ -240,10 +231,10 @@ def videomae_demo() -> Recipe:
 
 
 def videomae_smoke() -> Recipe:
-    """Twenty steps of a toy network: does everything run here, with these files?
+    """Twenty steps of a toy network, to check that everything runs on this machine and with these files.
 
     Command: kinema pretrain videomae_smoke --data clips/ --out runs/smoke
-    Cost: seconds. Result: none, the network has learned nothing.
+    Cost: seconds. Result: none, because the network learns nothing in so few steps.
     """
     return Recipe(
         method=VideoMAEConfig(
@@ -252,15 +243,7 @@ def videomae_smoke() -> Recipe:
             mask_ratio=0.75,
         ),
         data=DataConfig(sampling=Clips(num_frames=8, stride=2), repeats=2),
-        train=TrainConfig(
-            steps=20,
-            warmup_steps=2,
-            batch_size=8,
-            base_lr=1e-2,
-            log_every_steps=5,
-            checkpoint_every_steps=10,
-            pictures_every_steps=20,
-        ),
+        train=SMOKE_TRAIN,
     )
 
 

@@ -125,7 +125,7 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
         with failing_together():
             saved = load_classifier(request.out)
         own = saved.facts.reading
-        reading = replace(recipe.reading(own.size), mean=own.mean, std=own.std)
+        reading = replace(recipe.build_reading(own.size), mean=own.mean, std=own.std)
         test = _Test(saved=saved, labeled=request.labeled, files=test_set, reading=reading)
         unread = {row["path"] for row in trained.state.skipped}
         result = test.result(ranks, recipe.data.num_workers, reporting, train_files=len(items) - len(unread))
@@ -238,7 +238,7 @@ def _hooks(
 ) -> list[Hook]:
     assert isinstance(method, FineTune)
     recipe = request.recipe
-    reading = replace(recipe.reading(method.clip.height), mean=method.mean, std=method.std)
+    reading = replace(recipe.build_reading(method.clip.height), mean=method.mean, std=method.std)
     facts = ClassifierFacts(class_names=train_set.class_names, reading=reading, positions=recipe.method.positions)
 
     def save(method: Method, folder: Path, step: int) -> None:

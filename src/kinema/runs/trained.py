@@ -12,7 +12,7 @@ from kinema.methods.configs import MethodConfig, SiamMAEConfig, VideoMAEConfig
 from kinema.methods.ino_config import INOConfig
 from kinema.methods.method import Method
 from kinema.models.vit_config import MaskedDecoderConfig
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.runs.build import METHODS, build_method
 from kinema.settings import rebuilt
 from kinema.tools.report.run_files import RECIPE, read_recipe
@@ -67,7 +67,7 @@ def chosen_method(weights: Path | None, recipe: str | None, *, mask_ratio: float
         raise ConfigError("not exactly one method named", where="--weights, --recipe", fix="give one of them")
     if weights is not None:
         return load_method(weights, mask_ratio=mask_ratio)
-    config = recipe_named(str(recipe)).method
+    config = get_recipe(str(recipe)).method
     method = build_method(_shown(config, mask_ratio), seed=0)
     return TrainedMethod(method=method.eval(), name=type(method).__name__, source=f"recipe {recipe}")
 
@@ -130,7 +130,7 @@ def _config_of_run(run: Path) -> MethodConfig:
         raise WeightsError(error.what, where=error.where, fix=error.fix) from error
     name, values = str(described.get("recipe")), described["settings"].get("method")
     try:
-        kind = type(recipe_named(name).method)
+        kind = type(get_recipe(name).method)
     except ConfigError as error:
         fix = f"give a run of `kinema pretrain` ({', '.join(sorted(kind.__name__[:-6] for kind in METHODS))})"
         raise WeightsError(f"a run of '{name}', which predicts no pixels", where=str(run), fix=fix) from error

@@ -1,9 +1,10 @@
-"""A network as every format reads and writes it: our names, our configurations, and the facts that change numbers."""
+"""A network in our names, whatever format it was read from, with the facts that its tensors do not state."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kinema.models.positions import Positions
@@ -12,18 +13,23 @@ from kinema.models.vit_config import CrossDecoderConfig, MaskedDecoderConfig, Vi
 from kinema.settings import IMAGENET_MEAN, IMAGENET_STD
 
 Channels = tuple[float, float, float]
+_NO_FACTS = ("heads_known_from", "pixels_known_from", "pooling", "decoder", "mask_token", "positions_at_other_sizes")
+"""Facts that change no feature at the training size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """What pixels in [0, 1] are standardized by before the network sees them."""
+    """The mean and standard deviation by which pixels in [0, 1] are standardized."""
 
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
 
     @classmethod
     def of(cls, mean: Iterable[Any], std: Iterable[Any]) -> "Pixels":
-        """Those that a file states; ValueError or TypeError where they are not three numbers, deviations above 0."""
+        """Builds the statistics that a file states.
+
+        Raises ValueError or TypeError if they are not three numbers each, or if a deviation is not above 0.
+        """
         (red, green, blue), deviations = map(float, mean), tuple(map(float, std))
         if len(deviations) != 3 or not all(0 < deviation < float("inf") for deviation in deviations):
             raise ValueError(f"deviations {deviations}")
@@ -35,7 +41,7 @@ HALVES = Pixels(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkWeights:
-    """An encoder, the decoder it was trained with where a file holds one, and what a file's tensors cannot say."""
+    """An encoder, its decoder if the file has one, and the facts that the tensors do not state."""
 
     encoder: ViTConfig
     encoder_tensors: dict[str, Tensor]
@@ -44,42 +50,43 @@ class NetworkWeights:
     decoder_tensors: dict[str, Tensor] | None = None
     """As `load_state_dict` of `MaskedDecoder` or of `PatchDecoder` takes them."""
     normalized_target: bool = True
-    """Whether it was trained on patches with mean and contrast taken out."""
+    """Whether each target patch was normalized by its own mean and standard deviation in training."""
     mask_ratio: float | None = None
-    """Share of the patches that were hidden, where the file says so."""
+    """Share of the patches that were hidden in training, if the file states it."""
     format: str = "kinema"
-    """Title of the format it was read from."""
+    """Title of the format the network was read from."""
     pixels: Pixels = Pixels()
     pooling: str = "none"
-    """What its own classifier or evaluation reads, in words."""
+    """What the authors' own classifier or evaluation reads, in words."""
     resampling: Positions = "interpolated"
-    """How its own code brings positions to another size."""
+    """How the authors' code resizes the positions."""
     sources: dict[str, str] = field(default_factory=dict)
-    """Where heads and pixel statistics are known from, in words."""
+    """Where the number of heads and the pixel statistics come from, in words."""
     computed: tuple[str, ...] = ()
-    """Our tensors that the file does not hold and that are computed, e.g. fixed positions."""
+    """Our tensors that the file does not store because they are computed, e.g. fixed positions."""
     resampled: tuple[str, ...] = ()
-    """Our tensors brought to another size than the file's."""
+    """Our tensors that were resized from the file's."""
     aside: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The file's tensors that no part of ours stands for, by what they are."""
+    """The file's tensors that have no counterpart here, grouped by what they are."""
     mask_token: Tensor | None = None
-    """(1, 1, D): what hidden patches were replaced by in the encoder; no forward pass here needs it."""
+    """(1, 1, D): what replaced hidden patches in the encoder. No forward pass here needs it; it is kept for writing."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """What stands beside the encoder in the `config.json` of ours."""
+    """The other entries of our own `config.json`."""
 
-    def network(self) -> ViT:
-        """The encoder, in evaluation mode."""
+    def build_network(self) -> ViT:
+        """Builds the encoder with these weights, in evaluation mode."""
         encoder = ViT(self.encoder)
         encoder.load_state_dict(self.encoder_tensors)
         return encoder.eval()
 
-    def at(self, num_frames: int, image_size: int, how: Positions) -> "NetworkWeights":
-        """The same encoder for clips of another length and size; the decoder, which has positions too, is left out.
+    def resample_to(self, num_frames: int, image_size: int, how: Positions) -> "NetworkWeights":
+        """Returns the same encoder for clips of another length and size, without the decoder.
 
-        Raises ConfigError where they do not divide into tubelets and patches, or such positions have no such way.
+        The decoder is dropped because it has positions of its own.
+        Raises ConfigError if the size does not divide into patches and tubelets, or if these positions cannot be
+        resized `how`.
         """
-        old = self.network()
-        tensors = old.tensors_at(num_frames, image_size, how)
+        tensors = self.build_network().tensors_at(num_frames, image_size, how)
         changed = [name for name, tensor in tensors.items() if tensor.shape != self.encoder_tensors[name].shape]
         return replace(
             self,
@@ -90,8 +97,8 @@ class NetworkWeights:
             resampled=tuple(f"{name} ({how})" for name in changed),
         )
 
-    def facts(self) -> dict[str, Any]:
-        """Everything that changes numbers, as plain values."""
+    def list_facts(self) -> dict[str, Any]:
+        """Lists everything that changes results, as plain values."""
         encoder = self.encoder
         return {
             "width": encoder.width,
@@ -123,7 +130,7 @@ class NetworkWeights:
         }
 
     def report(self) -> dict[str, Any]:
-        """What was loaded, computed, left aside and resampled, and the facts, as plain values."""
+        """Reports what was loaded, computed, left aside and resampled, and the facts, as plain values."""
         loaded = len(self.encoder_tensors) + len(self.decoder_tensors or {}) - len(self.computed)
         return {
             "format": self.format,
@@ -131,5 +138,48 @@ class NetworkWeights:
             "missing": list(self.computed),
             "unexpected": {what: list(names) for what, names in self.aside.items()},
             "resampled": list(self.resampled),
-            "facts": self.facts(),
+            "facts": self.list_facts(),
         }
+
+
+def compare_networks(first: NetworkWeights, second: NetworkWeights) -> dict[str, Any]:
+    """Compares two networks by their facts, their tensors, and their features of the same clip.
+
+    Returns the `facts` that differ; the tensors that only one has (`only_first`, `only_second`) or whose `shapes`
+    differ; `tensors`, the largest absolute difference of each that differs, largest first; and `features`, the
+    largest difference of the features of a random clip of the first network's size, None if the sizes do not match.
+    """
+    facts, other_facts = first.list_facts(), second.list_facts()
+    tensors, others = first.encoder_tensors, second.encoder_tensors
+    common = [name for name in tensors if name in others]
+    comparable = [name for name in common if tensors[name].shape == others[name].shape]
+    gaps = {name: float((tensors[name].double() - others[name].double()).abs().max()) for name in comparable}
+    return {
+        "facts": {
+            name: [value, other_facts[name]]
+            for name, value in facts.items()
+            if value != other_facts[name] and name not in _NO_FACTS
+        },
+        "only_first": sorted(tensors.keys() - others.keys()),
+        "only_second": sorted(others.keys() - tensors.keys()),
+        "shapes": [name for name in common if name not in comparable],
+        "tensors": dict(sorted(((n, gap) for n, gap in gaps.items() if gap > 0), key=lambda pair: -pair[1])),
+        "features": _compare_features(first, second),
+    }
+
+
+@torch.inference_mode()
+def _compare_features(first: NetworkWeights, second: NetworkWeights) -> float | None:
+    sizes = [(w.encoder.patch_size, w.encoder.tubelet_size, w.encoder.width) for w in (first, second)]
+    if sizes[0] != sizes[1]:
+        return None
+    encoder = first.encoder
+    shape = (1, encoder.num_frames, 3, encoder.image_size, encoder.image_size)
+    pixels = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    return float((_compute_features(first, pixels) - _compute_features(second, pixels)).abs().max())
+
+
+def _compute_features(weights: NetworkWeights, pixels: Tensor) -> Tensor:
+    """Computes the features of pixels in [0, 1], standardized as in the network's own training."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (weights.pixels.mean, weights.pixels.std))
+    return weights.build_network().dense_clips((pixels - mean) / std, positions=weights.resampling)

@@ -1,4 +1,4 @@
-"""Files of tensors, opened without running anything in them: safetensors, and PyTorch's own under its strict reader."""
+"""Opens files of tensors without running anything in them: safetensors, and PyTorch's own files in its strict mode."""
 
 import argparse
 import pickle
@@ -24,9 +24,10 @@ SUFFIXES = (".safetensors", *_PICKLES)
 
 
 def open_tensors(file: Path) -> dict[str, Any]:
-    """What a file holds: tensors by name, or a training file's dictionary of such.
+    """Opens a file and returns its tensors by name, or the dictionary of a training file with such tensors.
 
-    Raises WeightsError for what cannot be read, holds code, or claims more than it has; nothing in it is run.
+    Raises WeightsError if the file cannot be read, contains code, or claims more data than it stores. Nothing in it
+    is run.
     """
     if not file.is_file():
         raise WeightsError("no such file", where=str(file), fix="check the path")
@@ -40,43 +41,44 @@ def open_tensors(file: Path) -> dict[str, Any]:
 
 
 def check_safetensors(file: Path) -> dict[str, torch.Size]:
-    """Shapes by name, from the header alone; WeightsError where it is not readable or holds other than numbers."""
-    found: dict[str, torch.Size] = {}
+    """Reads the shapes by name from a file's header; raises WeightsError if it is damaged or has other data types."""
+    shapes: dict[str, torch.Size] = {}
     try:
         with safe_open(file, framework="pt") as header:
             for name in header.keys():  # noqa: SIM118
                 tensor = header.get_slice(name)
-                found[name] = torch.Size(tensor.get_shape())
+                shapes[name] = torch.Size(tensor.get_shape())
                 if tensor.get_dtype() not in _DTYPES and not name.endswith(_INDICES):
                     what = f"tensor {name} holds {tensor.get_dtype()}, not floating-point numbers"
-                    raise WeightsError(what, where=str(file), fix="export the weights anew")
+                    raise WeightsError(what, where=str(file), fix="export the weights again")
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"not a readable safetensors file: {error}", where=str(file), fix="copy it again") from error
-    return found
+    return shapes
 
 
 def _open_pickled(file: Path) -> dict[str, Any]:
     _check_archive(file)
     try:
-        # namespaces of options lie in most research files; they are plain containers
+        # Most research files also store their command line as a Namespace, a plain container that runs no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise _refused(file, str(error)) from error
+        raise _build_refusal(file, str(error)) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        said = "" if isinstance(error, KeyError) else str(error)  # of a KeyError the key alone, which tells nothing
-        reason = (said.splitlines() or ["it ends too early, or is of another kind"])[0]
+        message = "" if isinstance(error, KeyError) else str(error)  # the text of a KeyError is only its key
+        reason = (message.splitlines() or ["it ends too early, or is of another kind"])[0]
         raise WeightsError(f"not a readable PyTorch file: {reason}", where=str(file), fix="copy it again") from error
     if not isinstance(content, dict):
         what = f"a PyTorch file of a {type(content).__name__}, not of named tensors"
         raise WeightsError(what, where=str(file), fix="save the state_dict alone")
-    _check_memory(content, file)
+    _check_storage(content, file)
     return content
 
 
-def _refused(file: Path, said: str) -> WeightsError:
-    asked = re.search(r"(?:GLOBAL|class|function|global:?) `?([\w.]+\.[\w.]+)`?", said)
-    what = f"it asks to run or build {asked[1]}" if asked else "it holds more than tensors and plain values"
+def _build_refusal(file: Path, message: str) -> WeightsError:
+    """Builds the error for a pickle that PyTorch refused; it names the function or class if `message` does."""
+    name = re.search(r"(?:GLOBAL|class|function|global:?) `?([\w.]+\.[\w.]+)`?", message)
+    what = f"it asks to run or build {name[1]}" if name else "it holds more than tensors and plain values"
     return WeightsError(
         f"refused, because {what} when it is opened; nothing was run",
         where=str(file),
@@ -85,9 +87,9 @@ def _refused(file: Path, said: str) -> WeightsError:
 
 
 def _check_archive(file: Path) -> None:
-    """Raises WeightsError for zips that are not as PyTorch writes them: code, compression, or paths that lead out."""
+    """Raises WeightsError if a zip is not as PyTorch writes it: with code, compression, or paths that lead out."""
     if not zipfile.is_zipfile(file):
-        return  # PyTorch's older files are a bare pickle
+        return  # PyTorch's oldest files are a bare pickle
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -101,14 +103,16 @@ def _check_archive(file: Path) -> None:
         if len(parts) > 1 and parts[1] == "code":
             what = "refused, because it is a TorchScript archive, which holds code; nothing was run"
             raise WeightsError(what, where=str(file), fix="save the state_dict of the model")
+    # A compressed member could unpack to any size, so a small file could fill the memory.
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise WeightsError("a compressed archive, which PyTorch never writes", where=str(file), fix="unpack it")
     if not any(member.filename.endswith("data.pkl") for member in members):
-        raise WeightsError("an archive that PyTorch did not write", where=str(file), fix="unpack it, give a file in it")
+        fix = "unpack it and give a file in it"
+        raise WeightsError("an archive that PyTorch did not write", where=str(file), fix=fix)
 
 
-def _check_memory(content: Mapping[Any, Any], file: Path, depth: int = 3) -> None:
-    """Raises WeightsError for tensors that are larger than what is stored for them (strides of 0)."""
+def _check_storage(content: Mapping[Any, Any], file: Path, depth: int = 3) -> None:
+    """Raises WeightsError if a tensor claims more numbers than are stored for it, which strides of 0 make possible."""
     for name, value in content.items():
         if isinstance(value, Tensor):
             if (
@@ -118,21 +122,22 @@ def _check_memory(content: Mapping[Any, Any], file: Path, depth: int = 3) -> Non
                 what = f"tensor {name} claims {value.numel()} numbers and stores fewer"
                 raise WeightsError(what, where=str(file), fix="do not use this file")
         elif isinstance(value, dict) and depth:
-            _check_memory(value, file, depth - 1)
+            _check_storage(value, file, depth - 1)
 
 
 def open_sharded(index: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
-    """The tensors of an index of safetensors files; WeightsError where it names files elsewhere."""
+    """Opens the safetensors files that an index lists; raises WeightsError if it lists files outside the folder."""
     shards = index.get("weight_map")
     if not isinstance(shards, dict):
-        raise WeightsError("an index without a weight_map", where=str(folder), fix="download it anew")
-    found: dict[str, Tensor] = {}
+        raise WeightsError("an index without a weight_map", where=str(folder), fix="download it again")
+    tensors: dict[str, Tensor] = {}
     for name in sorted({*map(str, shards.values())}):
         if Path(name).name != name or not name.endswith(".safetensors"):
             what = f"refused, because its index names {name!r}, which is no file of this folder"
             raise WeightsError(what, where=str(folder), fix="do not use it")
-        found |= open_tensors(folder / name)
-    if found.keys() != shards.keys():
-        odd = sorted(found.keys() ^ shards.keys())
-        raise WeightsError(f"index and files differ in {odd[:2]}", where=str(folder), fix="download it anew")
-    return found
+        tensors |= open_tensors(folder / name)
+    if tensors.keys() != shards.keys():
+        differing = sorted(tensors.keys() ^ shards.keys())
+        what = f"index and files differ in {differing[:2]}"
+        raise WeightsError(what, where=str(folder), fix="download it again")
+    return tensors

@@ -1,4 +1,4 @@
-"""What a person may name as weights: a path, `hf:ORG/NAME[@REVISION]` or `timm:NAME`, with `#options` behind it."""
+"""Names of weights: a path, `hf:ORG/NAME[@REVISION]` or `timm:NAME`, each with optional `#options`."""
 
 import re
 from dataclasses import dataclass, field
@@ -21,74 +21,76 @@ BRANCHES = (
     "base_encoder",
     "momentum_encoder",
 )
-"""Networks that a training file may hold, in the order in which one is chosen where nothing is said."""
+"""Networks that a training file may contain, in the order of preference when the source names none."""
 _HUB_FILES = ("*.json", "*.safetensors")
 _PATTERN = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A source of weights, taken apart."""
+    """A parse_source source of weights."""
 
     written: str
-    """As a person wrote it."""
+    """The source as the user wrote it."""
     name: str
-    """Without the options."""
+    """The source without its options."""
     branch: str | None = None
-    """Which network of a training file."""
+    """Which network of a training file to read."""
     options: dict[str, Any] = field(default_factory=dict)
-    """`heads`, `decoder-heads`, `size`, `frames`, `eps`, `file`; of ResNets `stage` and `dilate`: what a file does not
-    say."""
+    """Facts that a file does not state: `heads`, `decoder-heads`, `size`, `frames`, `eps`; `file` chooses a file of a
+    folder; `stage` and `dilate` apply to ResNets."""
 
 
-def parsed(source: str | Path) -> Source:
-    """A source taken apart: `runs/dino.pth#student,heads=3`. WeightsError for an option that does not exist.
+def parse_source(source: str | Path) -> Source:
+    """Parses a source such as `runs/dino.pth#student,heads=3`. A `#` in the name of an existing path is kept.
 
-    A `#` that belongs to an existing path stays there.
+    Raises WeightsError for an unknown option.
     """
     written = str(source)
-    name, _, behind = written.partition("#")
-    if not behind or Path(written).exists():
+    name, _, suffix = written.partition("#")
+    if not suffix or Path(written).exists():
         return Source(written=written, name=written)
     branch, options = None, {}
-    for word in behind.split(","):
+    for word in suffix.split(","):
         key, has_value, value = word.partition("=")
         if not has_value and key in BRANCHES:
             branch = key
         elif has_value and key in _WORDS:
             options[key] = value
         elif has_value and key in _NUMBERS:
-            options[key] = _number(key, value, written)
+            options[key] = _parse_number(key, value, written)
         else:
             known = [*BRANCHES, *(f"{option}=N" for option in _NUMBERS), "file=NAME", "stage=res3"]
-            hint = nearest(word, known)
-            raise WeightsError(f"unknown option {word!r}", where=written, fix=f"{hint}known are {', '.join(known)}")
+            fix = f"{nearest(word, known)}known options are {', '.join(known)}"
+            raise WeightsError(f"unknown option {word!r}", where=written, fix=fix)
     return Source(written=written, name=name, branch=branch, options=options)
 
 
-def _number(key: str, value: str, written: str) -> int | float:
+def _parse_number(key: str, value: str, written: str) -> int | float:
     try:
         number = _NUMBERS[key](value)
     except ValueError:
         number = 0
     if not number > 0:
-        raise WeightsError(f"{key} of {value!r}", where=written, fix="give a number above 0")
+        raise WeightsError(f"{key} cannot be {value!r}", where=written, fix="give a number above 0")
     return number
 
 
-def is_hub(name: str) -> bool:
-    """Whether a source is on Hugging Face's hub."""
+def is_on_hub(name: str) -> bool:
+    """Whether a source is a model on the Hugging Face Hub."""
     return name.startswith("hf:")
 
 
-def downloaded(source: Source) -> Path:
-    """The folder of a hub's model, or the one file that was asked for, from the cache where it is there.
+def download_source(source: Source) -> Path:
+    """Downloads a model from the Hugging Face Hub, or finds it in the cache.
 
-    `HF_HUB_OFFLINE=1` uses the cache alone. WeightsError, in one line, where it is not there or cannot be reached.
+    Returns the model's folder, or one file if the source has the option `file`. With `HF_HUB_OFFLINE=1` only the
+    cache is used. Raises WeightsError, in one line, if the model does not exist or the hub cannot be reached.
     """
     match = _PATTERN.fullmatch(source.name)
     if match is None:
-        raise WeightsError("no name of a model", where=source.written, fix="write hf:ORG/NAME or hf:ORG/NAME@REVISION")
+        fix = "write hf:ORG/NAME or hf:ORG/NAME@REVISION"
+        raise WeightsError("not the name of a model on the hub", where=source.written, fix=fix)
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -97,11 +99,11 @@ def downloaded(source: Source) -> Path:
         if "file" in source.options:
             return Path(hf_hub_download(name, source.options["file"], revision=revision))
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
+        # Pickles are only fetched for older models that were never published as safetensors.
         if not any(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "pytorch_model.bin"]))
         return folder
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        what = f"the hub does not give it: {reason}"
-        fix = "check the name and the network; HF_HUB_OFFLINE=1 uses what was downloaded before"
-        raise WeightsError(what, where=source.written, fix=fix) from error
+        fix = "check the name and the network; HF_HUB_OFFLINE=1 uses earlier downloads"
+        raise WeightsError(f"cannot download the model: {reason}", where=source.written, fix=fix) from error

@@ -48,6 +48,6 @@ def test_a_failure_is_told_and_kept(
     assert said.out.splitlines()[-1].endswith("1 failures")
     assert "AssertionError" in said.err
     (kept,) = (tmp_path / "kept").iterdir()
-    again = fuzz.Copy(fuzz.sources(clips, tmp_path), 0, 1, tmp_path, 60)
+    again = fuzz.Copy(fuzz.collect_clips(clips, tmp_path), 0, 1, tmp_path, 60)
     again.write()
     assert kept.read_bytes() == again.path.read_bytes(), "seed and number make the same copy"

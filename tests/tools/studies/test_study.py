@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 
 from kinema.errors import ConfigError
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.runs.build import build_method
 from kinema.tools.studies.plan import items_of_share, planned_run
 from kinema.tools.studies.questions.methods import methods
@@ -26,7 +26,7 @@ def test_every_arm_of_every_study_is_a_recipe_that_can_be_built(name: str) -> No
 
 
 def test_changes_reach_nested_settings_and_several_of_one_part_at_once() -> None:
-    recipe = recipe_named("siammae_smoke")
+    recipe = get_recipe("siammae_smoke")
     changes = {"method.encoder.width": 64, "method.encoder.num_heads": 4, "method.mask_ratio": 0.5, "train.seed": 3}
     changed = with_changes(recipe, changes)
     assert (changed.method.encoder.width, changed.method.encoder.num_heads) == (64, 4)
@@ -35,7 +35,7 @@ def test_changes_reach_nested_settings_and_several_of_one_part_at_once() -> None
 
 def test_a_setting_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match=r"no setting 'mask_ration'.*did you mean 'mask_ratio'"):
-        with_changes(recipe_named("siammae_smoke"), {"method.mask_ration": 0.5})
+        with_changes(get_recipe("siammae_smoke"), {"method.mask_ration": 0.5})
 
 
 def test_a_refused_value_names_study_and_arm() -> None:

@@ -11,7 +11,7 @@ from kinema.benchmark.recognition import LabeledData
 from kinema.features import FeatureExtractor
 from kinema.files import write_json
 from kinema.recipes.recipe import FineTuneRecipe
-from kinema.recipes.registry import finetune_recipe_named
+from kinema.recipes.registry import get_finetune_recipe
 from kinema.runs.finetune_run import FineTuneRequest, finetune
 from kinema.tools.studies.probes import of_data
 from kinema.tools.studies.propagation import digest
@@ -66,7 +66,7 @@ class FineTuned:
         return {"measure": self.measure, "data": self.data.as_json(), "recipe": asdict(self._recipe())}
 
     def _recipe(self) -> FineTuneRecipe:
-        recipe, steps = finetune_recipe_named(_RECIPE), self.settings.finetune_steps
+        recipe, steps = get_finetune_recipe(_RECIPE), self.settings.finetune_steps
         assert steps is not None
         data = replace(recipe.data, sampling=self.settings.reading.sampling, num_workers=0)
         return replace(recipe, data=data, train=replace(recipe.train, steps=steps, warmup_steps=steps // 10))

@@ -11,7 +11,7 @@ from typing import Any
 from kinema import draws
 from kinema.errors import ConfigError
 from kinema.recipes.recipe import Recipe
-from kinema.recipes.registry import recipe_named
+from kinema.recipes.registry import get_recipe
 from kinema.tools.studies.study import Arm, Files, Study, with_changes
 
 
@@ -68,8 +68,8 @@ def planned_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe:
     ConfigError where the arm's changes do not fit the recipe, or it counts epochs and no steps are given.
     """
     name = arm.recipe or recipe or study.recipe
-    base = recipe_named(name)
-    if type(base.method) is not type(recipe_named(arm.recipe or study.recipe).method):
+    base = get_recipe(name)
+    if type(base.method) is not type(get_recipe(arm.recipe or study.recipe).method):
         where, fix = f"study {study.name}", f"give one like {study.recipe}"
         raise ConfigError(f"recipe {name} is of another method", where=where, fix=fix)
     if steps is not None and steps < 1:

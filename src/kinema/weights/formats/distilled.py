@@ -1,8 +1,8 @@
-"""The layouts of self-distillation and its relatives: DINO to DINOv3, iBOT, INO, MoCo v3, BEiT, V-JEPA 2; timm's."""
+"""Layouts of self-distillation and related methods (DINO to DINOv3, iBOT, INO, MoCo v3, BEiT, V-JEPA 2), and timm's."""
 
-from kinema.weights.formats.known import Known
+from kinema.weights.formats.infer import KnownFacts
 from kinema.weights.formats.layout import Layout
-from kinema.weights.formats.names import Pairs
+from kinema.weights.formats.names import Pairs, add_prefix
 from kinema.weights.formats.research import BLOCK, CLASSIFIER, EMBEDDING, NORM, PLAIN
 from kinema.weights.network import HALVES, Pixels
 
@@ -11,8 +11,8 @@ _HEAD = (
     r"(mlp\.\d+\.(weight|bias|running_mean|running_var|num_batches_tracked)"
     r"|last_layer2?\.(weight_g|weight_v|weight|parametrizations\.weight\.original[01]))"
 )
-"""Both ways in which PyTorch names a weight norm."""
-_DINO = Known(
+"""Names of a projection head, with both ways in which PyTorch names a weight norm."""
+_DINO = KnownFacts(
     pooling="class token; the last layers' for linear probes",
     resampling="interpolated_offset",
     pixels=Pixels(),
@@ -55,7 +55,7 @@ _BEIT: Pairs = (
     ("rel_pos_bias.relative_position_bias_table", "rel_pos_bias.relative_position_bias_table"),
     *NORM,
 )
-_V2_KNOWN = Known(
+_V2_KNOWN = KnownFacts(
     pooling="class token, or with the mean of the patches",
     resampling="interpolated_offset",
     pixels=Pixels(),
@@ -68,38 +68,34 @@ TIMM: Pairs = (
     ("blocks.{i}.attn.qkv.q_bias", "blocks.{i}.attn.q_bias"),
     ("blocks.{i}.attn.qkv.v_bias", "blocks.{i}.attn.v_bias"),
 )
-"""timm's names of a ViT; its fused SwiGLU has ours already."""
-
-
-def _with_prefix(prefix: str, pairs: Pairs) -> Pairs:
-    return tuple((ours, prefix + theirs) for ours, theirs in pairs)
+"""Names of timm's ViT. Its fused SwiGLU has the same names as ours."""
 
 
 DISTILLED = (
     Layout(
         title="DINO (training file)",
-        encoder=_with_prefix("backbone.", PLAIN),
+        encoder=add_prefix("backbone.", PLAIN),
         aside=_TRAINED,
         needs=(r"backbone\.pos_embed", r"head\.last_layer\.(weight_v|parametrizations\.weight\.original1)"),
         known=_DINO,
     ),
     Layout(
         title="iBOT (training file)",
-        encoder=_with_prefix("backbone.", (*PLAIN, *_IBOT_SCALES, ("mask_token", "masked_embed"))),
+        encoder=add_prefix("backbone.", (*PLAIN, *_IBOT_SCALES, ("mask_token", "masked_embed"))),
         aside=_TRAINED,
         needs=(r"backbone\.masked_embed|head\.last_layer2\..*",),
         known=_DINO,
     ),
     Layout(
         title="INO (training file)",
-        encoder=_with_prefix("backbone.", (*PLAIN, ("mask_token", "mask_token"))),
+        encoder=add_prefix("backbone.", (*PLAIN, ("mask_token", "mask_token"))),
         aside={rf"headlist\.headlist\.\d+\.{_HEAD}": "a projection head"},
         needs=(r"backbone\.mask_token", r"headlist\.headlist\.0\..*"),
         known=_DINO,
     ),
     Layout(
         title="DINO's, iBOT's or INO's backbone under its prefix",
-        encoder=_with_prefix("backbone.", (*PLAIN, *_IBOT_SCALES, ("mask_token", "masked_embed"))),
+        encoder=add_prefix("backbone.", (*PLAIN, *_IBOT_SCALES, ("mask_token", "masked_embed"))),
         known=_DINO,
     ),
     Layout(
@@ -111,7 +107,7 @@ DISTILLED = (
     ),
     Layout(
         title="DINOv2 (training file; also T-CoRe)",
-        encoder=_with_prefix("backbone.", _V2),
+        encoder=add_prefix("backbone.", _V2),
         aside={
             r"(dino|ibot)_head\.(" + _HEAD + ")": "a projection head",
             r"head\.(" + _HEAD + ")": "a projection head",
@@ -127,7 +123,7 @@ DISTILLED = (
             r"blocks\.\d+\.attn\.qkv\.bias_mask": "the mask that zeroes the bias of keys (applied)",
         },
         needs=(r"rope_embed\.periods", r"storage_tokens"),
-        known=Known(
+        known=KnownFacts(
             norm_eps=1e-5,
             positions="rotary",
             rotary_base=100.0,
@@ -144,7 +140,7 @@ DISTILLED = (
         },
         needs=(r"head\.0\.weight",),
         heads={384: 12},
-        known=Known(pooling="class token", pixels=Pixels(), pixels_from="the format: ImageNet's"),
+        known=KnownFacts(pooling="class token", pixels=Pixels(), pixels_from="the format: ImageNet's"),
     ),
     Layout(
         title="BEiT (official)",
@@ -155,13 +151,13 @@ DISTILLED = (
             r"(blocks\.\d+\.attn|rel_pos_bias)\.relative_position_index": "indices, which are computed",
         },
         needs=(r"(blocks\.0\.attn|rel_pos_bias)\.relative_position_bias_table",),
-        known=Known(pooling="mean of the patches", pixels=HALVES, pixels_from="the format: 0.5 and 0.5"),
+        known=KnownFacts(pooling="mean of the patches", pixels=HALVES, pixels_from="the format: 0.5 and 0.5"),
     ),
     Layout(
         title="V-JEPA 2 (official)",
-        encoder=_with_prefix("backbone.", (*EMBEDDING, *BLOCK, *NORM)),
+        encoder=add_prefix("backbone.", (*EMBEDDING, *BLOCK, *NORM)),
         needs=(r"backbone\.patch_embed\.proj\.weight",),
-        known=Known(
+        known=KnownFacts(
             num_frames=64,
             image_size=256,
             positions="rotary_3d",
@@ -176,6 +172,6 @@ DISTILLED = (
         encoder=TIMM,
         aside=CLASSIFIER,
         needs=(r"blocks\.0\.ls1\.gamma|reg_token",),
-        known=Known(pooling="class token", pixels=Pixels(), pixels_from="assumed: ImageNet's"),
+        known=KnownFacts(pooling="class token", pixels=Pixels(), pixels_from="assumed: ImageNet's"),
     ),
 )

@@ -1,7 +1,7 @@
-"""Vision transformers as Hugging Face's transformers keeps them: `config.json` beside `model.safetensors`.
+"""Reads the vision transformers of Hugging Face's transformers: `config.json` next to `model.safetensors`.
 
-Versions 4 and 5 of that library name tensors differently, and version 5 reads both. Which it is, all keys of a file
-together tell; one that is missing or too many is an error. Positions of VideoMAE are computed and not stored.
+Versions 4 and 5 of the library name tensors differently, and version 5 reads both. The names of a file tell which
+version it is, and a missing or unexpected name is an error. VideoMAE's positions are computed, not stored.
 """
 
 import json
@@ -14,9 +14,9 @@ from torch import Tensor
 from kinema.errors import ConfigError, WeightsError
 from kinema.models.vit_config import MaskedDecoderConfig
 from kinema.weights.formats.huggingface_names import LAYOUTS
-from kinema.weights.formats.known import Known
+from kinema.weights.formats.infer import KnownFacts
+from kinema.weights.formats.layout import recognize_format
 from kinema.weights.network import HALVES, NetworkWeights, Pixels
-from kinema.weights.recognize import recognized
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
 PREPROCESSOR = ("preprocessor_config.json", "video_preprocessor_config.json")
@@ -35,10 +35,10 @@ _REQUIRED = {
 def from_huggingface(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, where: str, pixels: Pixels | None = None
 ) -> NetworkWeights:
-    """Their tensors and configuration under our names; errors say `where` they come from.
+    """Translates the tensors and the configuration of a model into ours.
 
-    pixels: what a preprocessor's configuration says. Raises WeightsError for a model of another kind, and for tensors
-    that are missing, too many, or of another shape.
+    pixels: the statistics in the preprocessor's configuration. where: the source, for error messages.
+    Raises WeightsError for a model of another type, and for tensors that are missing, unexpected or of another shape.
     """
     model_type = config.get("model_type")
     layouts = LAYOUTS.get(model_type) if isinstance(model_type, str) else None
@@ -46,32 +46,32 @@ def from_huggingface(
         fix = f"give one of {', '.join(LAYOUTS)}"
         raise WeightsError(f"a model of type {model_type!r}", where=where, fix=fix)
     try:
-        known = _known(model_type, config, pixels)
+        known = _read_known_facts(model_type, config, pixels)
     except (ConfigError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise WeightsError(f"settings that cannot be read: {error}", where=where, fix="restore the file") from error
-    weights = recognized(tensors, layouts, known, where=where)
-    _require_stated(weights, config, where)
+    weights = recognize_format(tensors, layouts, known, where=where)
+    _require_agreement(weights, config, where)
     return weights
 
 
-def _known(model_type: str, config: Mapping[str, Any], pixels: Pixels | None) -> Known:
+def _read_known_facts(model_type: str, config: Mapping[str, Any], pixels: Pixels | None) -> KnownFacts:
     for name, expected in _REQUIRED[model_type].items():
         if config.get(name, expected) != expected:
             raise ConfigError(f"{name} of {config[name]!r}", fix=f"only {expected!r} can be read")
     if model_type == "dinov3_vit":
-        wanted = "silu" if config.get("use_gated_mlp") else "gelu"
-        if config.get("hidden_act", "gelu") != wanted:
-            raise ConfigError(f"hidden_act of {config['hidden_act']!r}", fix=f"only {wanted!r} can be read here")
+        activation = "silu" if config.get("use_gated_mlp") else "gelu"
+        if config.get("hidden_act", "gelu") != activation:
+            raise ConfigError(f"hidden_act of {config['hidden_act']!r}", fix=f"only {activation!r} can be read here")
     for name in ("hidden_size", "num_hidden_layers", "patch_size"):
         if not isinstance(config[name], int):
-            raise ConfigError(f"{name} of {config[name]!r}", fix="give a whole number")
+            raise ConfigError(f"{name} of {config[name]!r}", fix="give an integer")
     size = config["crop_size"] if model_type == "vjepa2" else config["image_size"]
     if isinstance(size, list) and len({*size}) == 1:
         size = size[0]
     if not isinstance(size, int):
         raise ConfigError(f"an image of {size}", fix="only square training sizes are read")
     frames = config.get("frames_per_clip") if model_type == "vjepa2" else config.get("num_frames")
-    return Known(
+    return KnownFacts(
         num_heads=int(config["num_attention_heads"]),
         heads_from=CONFIG,
         norm_eps=float(config["layer_norm_eps"]),
@@ -88,10 +88,10 @@ def _known(model_type: str, config: Mapping[str, Any], pixels: Pixels | None) ->
     )
 
 
-def _require_stated(weights: NetworkWeights, config: Mapping[str, Any], where: str) -> None:
-    """Raises WeightsError where the tensors contradict the configuration."""
+def _require_agreement(weights: NetworkWeights, config: Mapping[str, Any], where: str) -> None:
+    """Raises WeightsError if the tensors contradict the configuration."""
     encoder = weights.encoder
-    found = {
+    inferred = {
         "hidden_size": encoder.width,
         "num_hidden_layers": encoder.depth,
         "patch_size": encoder.patch_size,
@@ -104,20 +104,20 @@ def _require_stated(weights: NetworkWeights, config: Mapping[str, Any], where: s
         "num_register_tokens": encoder.register_tokens,
     }
     if isinstance(weights.decoder, MaskedDecoderConfig):
-        found |= {
+        inferred |= {
             "decoder_hidden_size": weights.decoder.width,
             "decoder_num_hidden_layers": weights.decoder.depth,
             "decoder_intermediate_size": weights.decoder.mlp_width,
         }
-    for name, value in found.items():
+    for name, value in inferred.items():
         stated = config.get(name, value)
         if stated not in (value, [value, value]):
             what = f"{name} is {value} in the tensors, its configuration says {stated}"
             raise WeightsError(what, where=where, fix="restore the configuration")
 
 
-def preprocessor_pixels(folder: Path) -> Pixels | None:
-    """Pixel statistics that a preprocessor's configuration in the folder states; None where there is none."""
+def read_preprocessor_pixels(folder: Path) -> Pixels | None:
+    """Reads the pixel statistics from the preprocessor's configuration in a folder; None if there is none."""
     for name in PREPROCESSOR:
         try:
             stated = json.loads((folder / name).read_text(encoding="utf-8-sig"))

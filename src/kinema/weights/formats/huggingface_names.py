@@ -1,11 +1,11 @@
-"""How transformers names the tensors of its vision transformers, in its versions 4 and 5."""
+"""Tensor names of the vision transformers in Hugging Face's transformers, versions 4 and 5."""
 
 from dataclasses import replace
 from typing import Literal
 
-from kinema.weights.formats.known import Known
+from kinema.weights.formats.infer import KnownFacts
 from kinema.weights.formats.layout import Layout
-from kinema.weights.formats.names import Pairs
+from kinema.weights.formats.names import Pairs, add_prefix
 
 Version = Literal["v4", "v5"]
 _EMBEDDINGS: Pairs = (
@@ -46,10 +46,6 @@ def _in_block(where: str, pairs: Pairs) -> Pairs:
     return tuple((f"blocks.{{i}}.{ours}", f"{where}.{{i}}.{theirs}") for ours, theirs in pairs)
 
 
-def _prefixed(prefix: str, pairs: Pairs) -> Pairs:
-    return tuple((ours, prefix + theirs) for ours, theirs in pairs)
-
-
 _HEADS = {
     r"(classifier|fc_norm|pooler\.dense|pooler\.layernorm)\.(weight|bias)": "a pooler or a classifier",
     r"(vit|beit)\.pooler\.(dense|layernorm)\.(weight|bias)": "a pooler or a classifier",
@@ -57,7 +53,7 @@ _HEADS = {
 _CLASS = "class token, normed"
 
 
-def _vit() -> list[Layout]:
+def _build_vit() -> list[Layout]:
     layouts = []
     for version, where in (("v4", "encoder.layer"), ("v5", "layers")):
         encoder = (*_EMBEDDINGS, *_in_block(where, _BLOCKS[version]), *_NORM)
@@ -65,13 +61,13 @@ def _vit() -> list[Layout]:
             title=f"Hugging Face ViT ({version})",
             encoder=encoder,
             aside={**_HEADS, r"(vit\.)?embeddings\.mask_token|decoder\.0\.(weight|bias)": "masked image modeling"},
-            known=Known(pooling=_CLASS),
+            known=KnownFacts(pooling=_CLASS),
         )
         layouts += [plain, replace(plain, prefix="vit.")]
     return layouts
 
 
-def _mae_decoder(where: str, block: Pairs) -> Pairs:
+def _build_mae_decoder(where: str, block: Pairs) -> Pairs:
     named = (
         ("mask_token", "mask_token"),
         ("pos_embed", "decoder_pos_embed"),
@@ -79,23 +75,23 @@ def _mae_decoder(where: str, block: Pairs) -> Pairs:
         ("norm.*", "decoder_norm.*"),
         ("pred.*", "decoder_pred.*"),
     )
-    return _prefixed("decoder.", (*named, *_in_block(where, block)))
+    return add_prefix("decoder.", (*named, *_in_block(where, block)))
 
 
-def _vit_mae() -> list[Layout]:
+def _build_vit_mae() -> list[Layout]:
     layouts = []
     for version, where in (("v4", "encoder.layer"), ("v5", "layers")):
         encoder = (*_EMBEDDINGS, *_in_block(where, _BLOCKS[version]), *_NORM)
         title = f"Hugging Face ViTMAE ({version})"
-        alone = Layout(title=title, encoder=encoder, known=Known(pooling="class token, or mean of the patches"))
-        for layers in ("decoder_layers", "decoder_encoder.layer"):  # the latter: what 5.23 saves of version 4's names
-            decoder = _mae_decoder(layers, _BLOCKS[version])
+        alone = Layout(title=title, encoder=encoder, known=KnownFacts(pooling="class token, or mean of the patches"))
+        for layers in ("decoder_layers", "decoder_encoder.layer"):  # 5.23 saves the latter with version 4's names
+            decoder = _build_mae_decoder(layers, _BLOCKS[version])
             layouts.append(replace(alone, prefix="vit.", decoder=decoder, needs=(r"decoder\.decoder_pred\.weight",)))
         layouts += [alone, replace(alone, prefix="vit.")]
     return layouts
 
 
-def _videomae() -> list[Layout]:
+def _build_videomae() -> list[Layout]:
     layouts = []
     for version in ("v4", "v5"):
         loose = _LOOSE_BIASES if version == "v4" else ()
@@ -117,10 +113,10 @@ def _videomae() -> list[Layout]:
             ("norm.*", "decoder.norm.*"),
             ("pred.*", "decoder.head.*"),
         )
-        known = Known(
+        known = KnownFacts(
             positions="sincos_1d",
             pooling="mean of the patches",
-            decoder_last_norm_eps=1e-5,  # theirs is PyTorch's default there, whatever the configuration
+            decoder_last_norm_eps=1e-5,  # transformers ignores the configuration here and uses PyTorch's default
         )
         alone = Layout(title=f"Hugging Face VideoMAE ({version})", encoder=encoder, known=known)
         layouts += [
@@ -131,7 +127,7 @@ def _videomae() -> list[Layout]:
     return layouts
 
 
-def _dinov2(model_type: str) -> list[Layout]:
+def _build_dinov2(model_type: str) -> list[Layout]:
     layouts = []
     for version, attention in (("v4", _OLD_ATTENTION), ("v5", _NEW_ATTENTION)):
         gates = _GATED if version == "v5" else (("mlp.fc1.*", "mlp.weights_in.*"), ("mlp.fc2.*", "mlp.weights_out.*"))
@@ -148,13 +144,15 @@ def _dinov2(model_type: str) -> list[Layout]:
                 title=f"Hugging Face DINOv2{' with registers' if registers else ''} ({version})",
                 encoder=encoder,
                 aside=_HEADS,
-                known=Known(pooling=_CLASS, resampling="interpolated_antialiased" if registers else "interpolated"),
+                known=KnownFacts(
+                    pooling=_CLASS, resampling="interpolated_antialiased" if registers else "interpolated"
+                ),
             )
             layouts += [plain, replace(plain, prefix=f"{model_type}.")]
     return layouts
 
 
-def _dinov3() -> list[Layout]:
+def _build_dinov3() -> list[Layout]:
     embeddings = (
         ("cls_token", "embeddings.cls_token"),
         ("mask_token", "embeddings.mask_token"),
@@ -165,12 +163,12 @@ def _dinov3() -> list[Layout]:
     for where in ("layer", "model.layer"):
         block = _in_block(where, (*_ONE_TWO, *_NEW_ATTENTION, *_SCALES, *_GATED))
         encoder = (*embeddings, *block, ("norm.*", "norm.*"))
-        known = Known(positions="rotary", pooling=_CLASS)
+        known = KnownFacts(positions="rotary", pooling=_CLASS)
         layouts.append(Layout(title="Hugging Face DINOv3 ViT", encoder=encoder, known=known))
     return layouts
 
 
-def _vjepa2() -> list[Layout]:
+def _build_vjepa2() -> list[Layout]:
     attention = (
         ("attn.q.*", "attention.query.*"),
         ("attn.k.*", "attention.key.*"),
@@ -182,13 +180,13 @@ def _vjepa2() -> list[Layout]:
         *_in_block("encoder.layer", (*_ONE_TWO, *attention, *_MLP)),
         ("norm.*", "encoder.layernorm.*"),
     )
-    known = Known(positions="rotary_3d", rotary_base=10000.0, pooling="an attentive probe")
+    known = KnownFacts(positions="rotary_3d", rotary_base=10000.0, pooling="an attentive probe")
     aside = {r"(vjepa2\.)?predictor\..*": "the predictor of hidden tokens", r"(pooler|classifier)\..*": "a classifier"}
     plain = Layout(title="Hugging Face V-JEPA 2", encoder=encoder, aside=aside, known=known)
     return [plain, replace(plain, prefix="vjepa2.")]
 
 
-def _beit() -> list[Layout]:
+def _build_beit() -> list[Layout]:
     layouts = []
     table = "relative_position_bias.relative_position_bias_table"
     for version, where, own, shared in (
@@ -209,10 +207,10 @@ def _beit() -> list[Layout]:
             r".*\.relative_position_index": "indices, which are computed",
         }
         title = f"Hugging Face BEiT ({version})"
-        known = Known(pooling="mean of the patches")
+        known = KnownFacts(pooling="mean of the patches")
         layouts += [
             Layout(
-                title=title, encoder=(*_prefixed(prefix, encoder), *_prefixed(norm, _NORM)), aside=aside, known=known
+                title=title, encoder=(*add_prefix(prefix, encoder), *add_prefix(norm, _NORM)), aside=aside, known=known
             )
             for prefix, norm in (("", ""), ("beit.", "beit."), ("beit.", ""))
         ]
@@ -220,23 +218,25 @@ def _beit() -> list[Layout]:
 
 
 LAYOUTS: dict[str, list[Layout]] = {
-    "vit": _vit(),
-    "vit_mae": _vit_mae(),
-    "videomae": _videomae(),
-    "dinov2": _dinov2("dinov2"),
-    "dinov2_with_registers": _dinov2("dinov2_with_registers"),
-    "dinov3_vit": _dinov3(),
-    "vjepa2": _vjepa2(),
-    "beit": _beit(),
+    "vit": _build_vit(),
+    "vit_mae": _build_vit_mae(),
+    "videomae": _build_videomae(),
+    "dinov2": _build_dinov2("dinov2"),
+    "dinov2_with_registers": _build_dinov2("dinov2_with_registers"),
+    "dinov3_vit": _build_dinov3(),
+    "vjepa2": _build_vjepa2(),
+    "beit": _build_beit(),
 }
-"""By the `model_type` of their configuration."""
+"""Layouts by the `model_type` of a configuration."""
 
 
-def layout_to_write(model_type: str, version: Version, *, decoder: bool, gated: bool) -> Layout:
-    """The layout that files are written in: whole models with a decoder, bare encoders without."""
-    fitting = [layout for layout in LAYOUTS[model_type] if bool(layout.decoder) == decoder]
-    named = [layout for layout in fitting if version in layout.title] or fitting
-    gates = [layout for layout in named if any("gate" in name or "weights_in" in name for _, name in layout.encoder)]
-    if gated and gates:
-        return gates[0]
-    return next((layout for layout in named if layout not in gates), named[0])
+def select_layout(model_type: str, version: Version, *, decoder: bool, gated: bool) -> Layout:
+    """Selects the layout to write: that of the whole model if there is a decoder, otherwise of the bare encoder."""
+    candidates = [layout for layout in LAYOUTS[model_type] if bool(layout.decoder) == decoder]
+    candidates = [layout for layout in candidates if version in layout.title] or candidates
+    with_gate = [
+        layout for layout in candidates if any("gate" in name or "weights_in" in name for _, name in layout.encoder)
+    ]
+    if gated and with_gate:
+        return with_gate[0]
+    return next((layout for layout in candidates if layout not in with_gate), candidates[0])

@@ -1,4 +1,4 @@
-"""Our encoders as models of transformers: folders for `from_pretrained`."""
+"""Writes our networks as models of Hugging Face's transformers: folders for `from_pretrained`."""
 
 import json
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from torch import Tensor
 from kinema.errors import ConfigError, WeightsError, nearest
 from kinema.models.vit_config import MaskedDecoderConfig, ViTConfig
 from kinema.weights.formats.huggingface import CONFIG, PREPROCESSOR, TENSORS
-from kinema.weights.formats.huggingface_names import Version, layout_to_write
-from kinema.weights.formats.names import split, split_gates, to_theirs
+from kinema.weights.formats.huggingface_names import Version, select_layout
+from kinema.weights.formats.names import split_gates, split_qkv, to_theirs
 from kinema.weights.network import NetworkWeights
 
 _CLASSES = {
@@ -32,7 +32,7 @@ _CLASSES = {
 def write_huggingface(
     folder: Path, weights: NetworkWeights, *, version: Version = "v4", model_type: str | None = None
 ) -> None:
-    """Writes a folder for `from_pretrained`: version 5 of transformers reads both layouts, version 4 only its own.
+    """Writes a folder for `from_pretrained`. Version 5 of transformers reads both layouts, version 4 only its own.
 
     model_type: as in `to_huggingface`.
     """
@@ -42,47 +42,50 @@ def write_huggingface(
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     pixels = {"image_mean": list(weights.pixels.mean), "image_std": list(weights.pixels.std)}
     size = {"height": weights.encoder.image_size, "width": weights.encoder.image_size}
-    described = {"do_normalize": True, "do_rescale": True, "do_resize": True, "size": size, **pixels}
-    (folder / PREPROCESSOR[0]).write_text(json.dumps(described, indent=2) + "\n")
+    preprocessor = {"do_normalize": True, "do_rescale": True, "do_resize": True, "size": size, **pixels}
+    (folder / PREPROCESSOR[0]).write_text(json.dumps(preprocessor, indent=2) + "\n")
 
 
 def to_huggingface(
     weights: NetworkWeights, *, version: Version = "v4", model_type: str | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Our tensors under their names, and the configuration for them.
+    """Translates our tensors and configuration into those of a model of transformers.
 
-    model_type: of their configuration; the one that fits without. Raises WeightsError where their model cannot hold
-    ours (other positions, or a class token where they have none), ConfigError for a type that does not exist.
+    model_type: the `model_type` of the configuration; if None, the one that fits.
+    Raises WeightsError if that model cannot represent ours (e.g. other positions, or no class token), and ConfigError
+    for an unknown type.
     """
-    kind = model_type or fitting_type(weights)
+    kind = model_type or choose_model_type(weights)
     if kind not in _CLASSES:
         fix = f"{nearest(kind, _CLASSES)}there are {', '.join(_CLASSES)}"
         raise ConfigError(f"no model type '{kind}'", where="--model-type", fix=fix)
     _require_fit(weights.encoder, kind)
-    decoder = decoder_written(weights, kind)
+    decoder = select_decoder(weights, kind)
     has_decoder = decoder is not None
-    layout = layout_to_write(kind, version, decoder=has_decoder, gated=weights.encoder.mlp == "swiglu")
+    layout = select_layout(kind, version, decoder=has_decoder, gated=weights.encoder.mlp == "swiglu")
     prefix = layout.prefix if has_decoder else ""
     tensors = {
-        f"{prefix}{_named(name, layout.encoder)}": tensor
-        for name, tensor in _stored(weights, kind, layout.encoder).items()
+        f"{prefix}{_translate_name(name, layout.encoder)}": tensor
+        for name, tensor in _collect_tensors(weights, kind, layout.encoder).items()
     }
     if has_decoder:
-        stored = split({name: tensor for name, tensor in (weights.decoder_tensors or {}).items() if _kept(name, kind)})
-        tensors |= {_named(name, layout.decoder): tensor for name, tensor in stored.items()}
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return whole, _described(weights, kind, decoder)
+        stored = split_qkv(
+            {name: tensor for name, tensor in (weights.decoder_tensors or {}).items() if _has_place(name, kind)}
+        )
+        tensors |= {_translate_name(name, layout.decoder): tensor for name, tensor in stored.items()}
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return contiguous, _build_config(weights, kind, decoder)
 
 
-def decoder_written(weights: NetworkWeights, model_type: str | None) -> MaskedDecoderConfig | None:
-    """The decoder that the class of that type, or the one that fits, has a place for; None where it has none."""
+def select_decoder(weights: NetworkWeights, model_type: str | None) -> MaskedDecoderConfig | None:
+    """Returns the decoder if the model of that type (if None, of the type that fits) has one, otherwise None."""
     if not isinstance(weights.decoder, MaskedDecoderConfig):
         return None
-    return weights.decoder if (model_type or fitting_type(weights)) in ("vit_mae", "videomae") else None
+    return weights.decoder if (model_type or choose_model_type(weights)) in ("vit_mae", "videomae") else None
 
 
-def fitting_type(weights: NetworkWeights) -> str:
-    """The `model_type` of the class in transformers that holds such an encoder."""
+def choose_model_type(weights: NetworkWeights) -> str:
+    """Chooses the `model_type` whose class in transformers can represent the encoder."""
     encoder = weights.encoder
     by_positions = {"sincos_1d": "videomae", "rotary": "dinov3_vit", "rotary_3d": "vjepa2", "sincos": "vit_mae"}
     if encoder.positions.startswith("relative"):
@@ -96,25 +99,26 @@ def fitting_type(weights: NetworkWeights) -> str:
     return by_positions.get(encoder.positions, "vit")
 
 
-def _stored(weights: NetworkWeights, kind: str, names: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
-    tensors = {name: tensor for name, tensor in weights.encoder_tensors.items() if _kept(name, kind)}
+def _collect_tensors(weights: NetworkWeights, kind: str, names: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    tensors = {name: tensor for name, tensor in weights.encoder_tensors.items() if _has_place(name, kind)}
     if weights.encoder.mlp == "swiglu" and to_theirs("blocks.0.mlp.fc1.weight", names) is None:
         tensors = split_gates(tensors)
-    elif to_theirs("blocks.0.mlp.fc1.weight", names) is None:  # DINOv3's port calls it `up` without a gate as well
+    elif to_theirs("blocks.0.mlp.fc1.weight", names) is None:  # DINOv3's port calls it `up` even without a gate
         tensors = {name.replace("mlp.fc1.", "mlp.up."): tensor for name, tensor in tensors.items()}
     if kind in ("dinov2", "dinov2_with_registers", "dinov3_vit"):
         token = weights.mask_token if weights.mask_token is not None else torch.zeros(1, 1, weights.encoder.width)
         tensors["mask_token"] = token if kind == "dinov3_vit" else token[0]
     if kind == "dinov3_vit" and not weights.encoder.register_tokens:
         tensors["register_tokens"] = torch.zeros(1, 0, weights.encoder.width)
-    return split(tensors)
+    return split_qkv(tensors)
 
 
-def _kept(name: str, kind: str) -> bool:
+def _has_place(name: str, kind: str) -> bool:
+    """Whether a model of that type stores the tensor; VideoMAE computes its positions."""
     return kind != "videomae" or name != "pos_embed"
 
 
-def _named(name: str, pairs: tuple[tuple[str, str], ...]) -> str:
+def _translate_name(name: str, pairs: tuple[tuple[str, str], ...]) -> str:
     theirs = to_theirs(name, pairs)
     if theirs is None:
         fix = "choose another --model-type"
@@ -122,7 +126,7 @@ def _named(name: str, pairs: tuple[tuple[str, str], ...]) -> str:
     return theirs
 
 
-_FEATURES: dict[str, Callable[[ViTConfig], dict[str, Any]]] = {
+_SUPPORTED: dict[str, Callable[[ViTConfig], dict[str, Any]]] = {
     "vit": lambda _: {"positions": ("learned", "sincos"), "class_token": True, "qkv_bias": ("full", "none")},
     "vit_mae": lambda _: {"positions": ("sincos", "learned"), "class_token": True},
     "videomae": lambda _: {
@@ -161,8 +165,8 @@ _FEATURES: dict[str, Callable[[ViTConfig], dict[str, Any]]] = {
 
 
 def _require_fit(encoder: ViTConfig, kind: str) -> None:
-    """Raises WeightsError where the class of that kind has no place for a part of the encoder."""
-    wanted: dict[str, Any] = {
+    """Raises WeightsError if the class of that type cannot represent a part of the encoder."""
+    expected: dict[str, Any] = {
         "class_token": True,
         "qkv_bias": ("full",),
         "register_tokens": 0,
@@ -171,10 +175,12 @@ def _require_fit(encoder: ViTConfig, kind: str) -> None:
         "final_norm": True,
         "num_frames": encoder.num_frames if kind == "videomae" else 1,
         "tubelet_size": encoder.tubelet_size if kind == "videomae" else 1,
-    } | _FEATURES[kind](encoder)
-    found = asdict(encoder)
+    } | _SUPPORTED[kind](encoder)
+    actual = asdict(encoder)
     differing = [
-        name for name, value in wanted.items() if found[name] not in (value if isinstance(value, tuple) else (value,))
+        name
+        for name, value in expected.items()
+        if actual[name] not in (value if isinstance(value, tuple) else (value,))
     ]
     if differing:
         what = f"transformers' {kind} has another {', '.join(differing)}"
@@ -182,7 +188,7 @@ def _require_fit(encoder: ViTConfig, kind: str) -> None:
         raise WeightsError(what, where="--to huggingface", fix=fix)
 
 
-def _described(weights: NetworkWeights, kind: str, decoder: MaskedDecoderConfig | None) -> dict[str, Any]:
+def _build_config(weights: NetworkWeights, kind: str, decoder: MaskedDecoderConfig | None) -> dict[str, Any]:
     encoder = weights.encoder
     config: dict[str, Any] = {
         "model_type": kind,
@@ -196,16 +202,16 @@ def _described(weights: NetworkWeights, kind: str, decoder: MaskedDecoderConfig 
         "image_size": encoder.image_size,
         "num_channels": 3,
         "layer_norm_eps": encoder.norm_eps,
-        **_OTHERS[kind](encoder),
+        **_EXTRA_CONFIG[kind](encoder),
     }
     if kind in ("vit_mae", "videomae"):
-        config |= {"norm_pix_loss": weights.normalized_target, **(_decoder_described(decoder) if decoder else {})}
+        config |= {"norm_pix_loss": weights.normalized_target, **(_build_decoder_config(decoder) if decoder else {})}
     if weights.mask_ratio is not None and kind == "vit_mae":
         config["mask_ratio"] = weights.mask_ratio
     return config
 
 
-def _decoder_described(decoder: MaskedDecoderConfig) -> dict[str, Any]:
+def _build_decoder_config(decoder: MaskedDecoderConfig) -> dict[str, Any]:
     return {
         "decoder_hidden_size": decoder.width,
         "decoder_num_hidden_layers": decoder.depth,
@@ -214,22 +220,25 @@ def _decoder_described(decoder: MaskedDecoderConfig) -> dict[str, Any]:
     }
 
 
-def _dinov2_described(encoder: ViTConfig) -> dict[str, Any]:
-    """Theirs computes a SwiGLU's width: two thirds of `mlp_ratio` widths, up to a multiple of 8."""
+def _build_dinov2_config(encoder: ViTConfig) -> dict[str, Any]:
+    """Finds the `mlp_ratio` from which transformers computes the width of a SwiGLU.
+
+    It takes two thirds of `mlp_ratio` widths and rounds up to a multiple of 8.
+    """
     if encoder.mlp == "gelu":
-        return {"mlp_ratio": _whole(encoder.mlp_ratio), "use_swiglu_ffn": False}
+        return {"mlp_ratio": _to_int_if_whole(encoder.mlp_ratio), "use_swiglu_ffn": False}
     for ratio in (4, *range(1, 17)):
         if (int(encoder.width * ratio * 2 / 3) + 7) // 8 * 8 == encoder.mlp_width:
             return {"mlp_ratio": ratio, "use_swiglu_ffn": True}
-    what = f"transformers' dinov2 makes no SwiGLU of {encoder.mlp_width} channels"
+    what = f"transformers' dinov2 cannot build a SwiGLU of {encoder.mlp_width} channels"
     raise WeightsError(what, where="--to huggingface", fix="write --to kinema")
 
 
-def _whole(ratio: float) -> int | float:
+def _to_int_if_whole(ratio: float) -> int | float:
     return int(ratio) if ratio == int(ratio) else ratio
 
 
-_OTHERS: dict[str, Callable[[ViTConfig], dict[str, Any]]] = {
+_EXTRA_CONFIG: dict[str, Callable[[ViTConfig], dict[str, Any]]] = {
     "vit": lambda encoder: {"qkv_bias": encoder.qkv_bias == "full"},
     "vit_mae": lambda _: {},
     "videomae": lambda encoder: {
@@ -237,10 +246,10 @@ _OTHERS: dict[str, Callable[[ViTConfig], dict[str, Any]]] = {
         "tubelet_size": encoder.tubelet_size,
         "use_mean_pooling": not encoder.final_norm,
     },
-    "dinov2": _dinov2_described,
+    "dinov2": _build_dinov2_config,
     "dinov2_with_registers": lambda encoder: {
         "num_register_tokens": encoder.register_tokens,
-        **_dinov2_described(encoder),
+        **_build_dinov2_config(encoder),
     },
     "dinov3_vit": lambda encoder: {
         "num_register_tokens": encoder.register_tokens,

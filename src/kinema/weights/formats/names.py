@@ -1,4 +1,4 @@
-"""Names of tensors in other libraries, both ways from one table; and what they split that we keep together."""
+"""Translates tensor names between libraries, and splits or joins tensors that libraries store differently."""
 
 import re
 from collections.abc import Mapping
@@ -8,30 +8,35 @@ import torch
 from torch import Tensor
 
 Pairs = tuple[tuple[str, str], ...]
-"""(ours, theirs). `{i}` is a block's number; a name that ends in `.*` stands for weight and bias."""
+"""(ours, theirs). `{i}` stands for the number of a block; a name that ends in `.*` stands for weight and bias."""
 _KINDS = ("weight", "bias")
 
 
 def to_ours(name: str, pairs: Pairs) -> str | None:
-    """Our name of theirs; None where the table has none."""
-    return _translated(name, pairs, reverse=True)
+    """Translates their name into ours; None if the table does not have it."""
+    return _translate(name, pairs, reverse=True)
 
 
 def to_theirs(name: str, pairs: Pairs) -> str | None:
-    """Their name of ours; None where the table has none."""
-    return _translated(name, pairs, reverse=False)
+    """Translates our name into theirs; None if the table does not have it."""
+    return _translate(name, pairs, reverse=False)
 
 
-def _translated(name: str, pairs: Pairs, *, reverse: bool) -> str | None:
-    for pattern, target in _compiled(pairs, reverse):
+def add_prefix(prefix: str, pairs: Pairs) -> Pairs:
+    """Returns the table with `prefix` before each of their names."""
+    return tuple((ours, prefix + theirs) for ours, theirs in pairs)
+
+
+def _translate(name: str, pairs: Pairs, *, reverse: bool) -> str | None:
+    for pattern, target in _compile_patterns(pairs, reverse):
         if match := pattern.fullmatch(name):
-            found = match.groupdict()
-            return target.replace("{i}", found.get("i") or "").replace("*", found.get("kind") or "")
+            groups = match.groupdict()
+            return target.replace("{i}", groups.get("i") or "").replace("*", groups.get("kind") or "")
     return None
 
 
 @cache
-def _compiled(pairs: Pairs, reverse: bool) -> tuple[tuple[re.Pattern[str], str], ...]:
+def _compile_patterns(pairs: Pairs, reverse: bool) -> tuple[tuple[re.Pattern[str], str], ...]:
     compiled = []
     for ours, theirs in pairs:
         source, target = (theirs, ours) if reverse else (ours, theirs)
@@ -40,10 +45,13 @@ def _compiled(pairs: Pairs, reverse: bool) -> tuple[tuple[re.Pattern[str], str],
     return tuple(compiled)
 
 
-def joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Ours from parts: q, k, v to qkv (a lone k without bias to `query_value`), gate and up to fc1, and a stacked
-    cross-attention to q and kv."""
-    found: dict[str, Tensor] = {}
+def join_parts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Joins the parts that other libraries store apart.
+
+    Query, key and value become `qkv`, gate and up become `fc1`, and PyTorch's stacked cross-attention becomes `q` and
+    `kv`. All other tensors are returned as they are.
+    """
+    join_parts: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         stem, part, kind = (*name.rsplit(".", 2), "", "")[:3]
@@ -53,45 +61,47 @@ def joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             parts.setdefault(f"{stem}.fc1", {})[f"{part}.{kind}"] = tensor
         elif part == "stacked" and tensor.shape[0] % 3 == 0:
             width = len(tensor) // 3
-            found |= {f"{stem}.q.{kind}": tensor[:width], f"{stem}.kv.{kind}": tensor[width:]}
+            join_parts |= {f"{stem}.q.{kind}": tensor[:width], f"{stem}.kv.{kind}": tensor[width:]}
         else:
-            found[name] = tensor
+            join_parts[name] = tensor
     for name, given in parts.items():
-        found |= _qkv(name, given) if name.endswith("qkv") else _gated(name, given)
-    return found
+        join_parts |= _join_qkv(name, given) if name.endswith("qkv") else _join_gate(name, given)
+    return join_parts
 
 
-def _gated(name: str, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """DINOv3's port calls the first layer `up` whether there is a gate or not."""
+def _join_gate(name: str, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Joins a SwiGLU's first layer. DINOv3's port calls the first layer `up` even without a gate."""
     if any(key.startswith("gate.") for key in given):
-        return _stacked(name, given, ("gate", "up"))
+        return _concatenate(name, given, ("gate", "up"))
     return {f"{name}.{key.removeprefix('up.')}": tensor for key, tensor in given.items()}
 
 
-def _qkv(name: str, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Biases of queries and values alone stay apart: `query_value`."""
+def _join_qkv(name: str, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Joins query, key and value. If only the keys have no bias, the other two biases stay apart (`query_value`)."""
     if "k.bias" in given or not given.keys() & {"q.bias", "v.bias"}:
-        return _stacked(name, given, ("q", "k", "v"))
+        return _concatenate(name, given, ("q", "k", "v"))
     weights = {key: tensor for key, tensor in given.items() if key.endswith("weight")}
-    alone = {f"{name}.{part}_bias": given[f"{part}.bias"] for part in ("q", "v") if f"{part}.bias" in given}
-    return _stacked(name, weights, ("q", "k", "v")) | alone
+    biases = {f"{name}.{part}_bias": given[f"{part}.bias"] for part in ("q", "v") if f"{part}.bias" in given}
+    return _concatenate(name, weights, ("q", "k", "v")) | biases
 
 
-def _stacked(name: str, given: Mapping[str, Tensor], parts: tuple[str, ...]) -> dict[str, Tensor]:
-    """Whole where all parts are there and agree; else the parts by their own names, which are then unexpected."""
-    found = {}
+def _concatenate(name: str, given: Mapping[str, Tensor], parts: tuple[str, ...]) -> dict[str, Tensor]:
+    """Concatenates the parts if all are there and their shapes agree.
+
+    Otherwise each part keeps a name of its own, which the caller then reports as unexpected.
+    """
+    join_parts = {}
     for kind in _KINDS:
-        tensors = [given[f"{part}.{kind}"] for part in parts if f"{part}.{kind}" in given]
-        if len(tensors) == len(parts) and len({tensor.shape[1:] for tensor in tensors}) == 1:
-            found[f"{name}.{kind}"] = torch.cat(tensors)
+        present = {part: given[f"{part}.{kind}"] for part in parts if f"{part}.{kind}" in given}
+        if len(present) == len(parts) and len({tensor.shape[1:] for tensor in present.values()}) == 1:
+            join_parts[f"{name}.{kind}"] = torch.cat(list(present.values()))
         else:
-            present = [f"{part}.{kind}" for part in parts if f"{part}.{kind}" in given]
-            found |= {f"{name}.{key}": given[key] for key in present}
-    return found
+            join_parts |= {f"{name}.{part}.{kind}": tensor for part, tensor in present.items()}
+    return join_parts
 
 
-def split(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `joined` for q, k, v: query, key and value apart, each with its bias."""
+def split_qkv(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Splits `qkv` into query, key and value, each with its bias: the inverse of `join_parts`."""
     apart: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         start, fused, kind = name.partition("qkv.")
@@ -105,7 +115,7 @@ def split(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def split_gates(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `joined` for the two halves of a SwiGLU's first layer."""
+    """Splits the first layer of a SwiGLU into gate and up: the inverse of `join_parts`."""
     apart: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         start, fused, kind = name.partition("mlp.fc1.")

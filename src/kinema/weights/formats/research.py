@@ -1,8 +1,8 @@
-"""The layouts of research code, as its training files have them: masked autoencoders and their descendants."""
+"""Layouts of the training files of research code: masked autoencoders and their descendants."""
 
-from kinema.weights.formats.known import Known
+from kinema.weights.formats.infer import KnownFacts
 from kinema.weights.formats.layout import Layout
-from kinema.weights.formats.names import Pairs
+from kinema.weights.formats.names import Pairs, add_prefix
 from kinema.weights.network import Pixels
 
 BLOCK: Pairs = (
@@ -16,12 +16,8 @@ BLOCK: Pairs = (
 EMBEDDING: Pairs = (("patch_embed.proj.*", "patch_embed.proj.*"),)
 NORM: Pairs = (("norm.*", "norm.*"),)
 PLAIN: Pairs = (("cls_token", "cls_token"), ("pos_embed", "pos_embed"), *EMBEDDING, *BLOCK, *NORM)
-"""What MAE, DINO, iBOT, DeiT and timm call the parts of a plain ViT, and we do."""
+"""Names of a plain ViT, which MAE, DINO, iBOT, DeiT, timm and this package share."""
 _QV_BIASES: Pairs = tuple((f"blocks.{{i}}.attn.qkv.{part}_bias", f"blocks.{{i}}.attn.{part}_bias") for part in "qv")
-
-
-def _prefixed(prefix: str, pairs: Pairs) -> Pairs:
-    return tuple((ours, prefix + theirs) for ours, theirs in pairs)
 
 
 CLASSIFIER = {
@@ -61,8 +57,12 @@ _RSP_BLOCK = (
     r"decoder_blocks\.\d+\.(norm1|norm_kv1|norm3|norm4|cattn\.(q|kv|proj)|attn\.(qkv|proj)|mlp2?\.fc[12])"
     r"\.(weight|bias)"
 )
-_IMAGES = Known(pooling="class token or mean of the patches", pixels_from="the format: ImageNet's", pixels=Pixels())
-_CLIPS = Known(
+_OTHER_INPUTS = "a decoder with inputs that ours does not have"
+_OWN_CLASS_TOKEN = "a decoder with a class token of its own, which ours does not have"
+_IMAGES = KnownFacts(
+    pooling="class token or mean of the patches", pixels_from="the format: ImageNet's", pixels=Pixels()
+)
+_CLIPS = KnownFacts(
     num_frames=16,
     positions="sincos_1d",
     pooling="mean of the patches",
@@ -116,9 +116,8 @@ RESEARCH = (
         title="RSP or ToBo (SiamMAE's family)",
         encoder=PLAIN,
         aside={
-            rf"{_RSP_BLOCK}|decoder_(norm|pred)\.(weight|bias)|mask_token|decoder_pos_embed": "a decoder with inputs "
-            "that ours has not",
-            r"decoder_embed(_\w+)?\.(weight|bias)": "a decoder with inputs that ours has not",
+            rf"{_RSP_BLOCK}|decoder_(norm|pred)\.(weight|bias)|mask_token|decoder_pos_embed": _OTHER_INPUTS,
+            r"decoder_embed(_\w+)?\.(weight|bias)": _OTHER_INPUTS,
             r"to_(posterior|prior)\.\d+\.(weight|bias)": "the stochastic latents of RSP",
         },
         needs=(r"decoder_blocks\.0\.cattn\.kv\.weight",),
@@ -126,11 +125,11 @@ RESEARCH = (
     ),
     Layout(
         title="VideoMAE with its decoder (official, V1 or V2)",
-        encoder=_prefixed("encoder.", (*_TUBELETS, *NORM)),
+        encoder=add_prefix("encoder.", (*_TUBELETS, *NORM)),
         decoder=(
             ("embed.*", "encoder_to_decoder.*"),
             ("mask_token", "mask_token"),
-            *_prefixed("decoder.", _TUBELETS),
+            *add_prefix("decoder.", _TUBELETS),
             ("norm.*", "decoder.norm.*"),
             ("pred.*", "decoder.head.*"),
         ),
@@ -150,15 +149,13 @@ RESEARCH = (
         title="MAE-ST",
         encoder=_MAE_ST,
         aside={
-            r"decoder_(embed|norm|pred)\.(weight|bias)": "a decoder with a class token of its own, which ours has not",
-            r"decoder_(cls_token|pos_embed_(spatial|temporal|class))|mask_token": "a decoder with a class token of its "
-            "own, which ours has not",
-            r"decoder_blocks\.\d+\.(norm[12]|attn\.(q|k|v|proj)|mlp\.fc[12])\.(weight|bias)": "a decoder with a class "
-            "token of its own, which ours has not",
+            r"decoder_(embed|norm|pred)\.(weight|bias)": _OWN_CLASS_TOKEN,
+            r"decoder_(cls_token|pos_embed_(spatial|temporal|class))|mask_token": _OWN_CLASS_TOKEN,
+            r"decoder_blocks\.\d+\.(norm[12]|attn\.(q|k|v|proj)|mlp\.fc[12])\.(weight|bias)": _OWN_CLASS_TOKEN,
             **CLASSIFIER,
             r"head\.projection\.(weight|bias)": "a classifier",
         },
-        known=Known(
+        known=KnownFacts(
             pixels=Pixels(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
             pooling="mean of the patches, or class token",
             pixels_from="the format",

@@ -1,4 +1,4 @@
-"""ResNets in the layouts of torchvision, MoCo, SimSiam, VFS, CRW and UVC."""
+"""Reads ResNets in the layouts of torchvision, MoCo, SimSiam, VFS, CRW and UVC."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from kinema.weights.network import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class ConvolutionalWeights:
-    """A ResNet's tensors under torchvision's names, as far as the stage that is read, and what is known of it."""
+    """A ResNet up to the stage whose features are used, with tensors under torchvision's names."""
 
     config: ResNetConfig
     tensors: dict[str, Tensor]
@@ -23,14 +23,14 @@ class ConvolutionalWeights:
     pixels: Pixels = Pixels()
     aside: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def network(self) -> ResNet:
-        """The extractor, in evaluation mode: batch norms use their stored statistics."""
+    def build_network(self) -> ResNet:
+        """Builds the network in evaluation mode, so that batch norms use their stored statistics."""
         network = ResNet(self.config)
         network.load_state_dict(self.tensors)
         return network.eval()
 
     def report(self) -> dict[str, Any]:
-        """What was loaded and left aside, and the facts that change numbers, as plain values."""
+        """Reports what was loaded and left aside, and the facts that change results, as plain values."""
         config = self.config
         facts = {
             "network": f"ResNet-{config.depth}",
@@ -54,10 +54,10 @@ class ConvolutionalWeights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Layout:
+class _ResNetLayout:
     title: str
     prefix: str
-    """Pattern before torchvision's names."""
+    """Pattern that comes before torchvision's names."""
     aside: Mapping[str, str]
     stage: Stage = "res4"
     padding: Literal["zeros", "reflect"] = "zeros"
@@ -66,8 +66,8 @@ class _Layout:
 
 _FC = r"fc\.(\d+\.)?(weight|bias|running_mean|running_var|num_batches_tracked)"
 _LAYOUTS = (
-    _Layout(title="torchvision ResNet", prefix="", aside={_FC: "a classifier"}),
-    _Layout(
+    _ResNetLayout(title="torchvision ResNet", prefix="", aside={_FC: "a classifier"}),
+    _ResNetLayout(
         title="MoCo's ResNet (v1, v2)",
         prefix=r"encoder_q\.",
         aside={
@@ -76,17 +76,17 @@ _LAYOUTS = (
             r"queue(_ptr)?": "the queue of negatives",
         },
     ),
-    _Layout(
+    _ResNetLayout(
         title="SimSiam's ResNet",
         prefix=r"encoder\.",
         aside={rf"encoder\.{_FC}": "the projection head", r"predictor\..*": "the predictor"},
     ),
-    _Layout(
+    _ResNetLayout(
         title="VFS's ResNet (mmaction)",
         prefix=r"backbone\.",
         aside={r"(img_head|cls_head|head|neck)\..*": "heads of the training losses"},
     ),
-    _Layout(
+    _ResNetLayout(
         title="CRW's ResNet",
         prefix=r"encoder\.model\.",
         aside={
@@ -95,7 +95,7 @@ _LAYOUTS = (
         },
         padding="reflect",
     ),
-    _Layout(
+    _ResNetLayout(
         title="UVC's ResNet",
         prefix=r"gray_encoder\.",
         aside={r"(?!gray_encoder\.).*": "UVC's color encoder and decoder", rf"gray_encoder\.{_FC}": "a classifier"},
@@ -110,37 +110,37 @@ _MMCV = (
     (re.compile(r"(.*)downsample\.bn\.(\w+)"), r"\1downsample.1.\2"),
     (re.compile(r"(.*\.)?conv(\d)\.1\.weight"), r"\1conv\2.weight"),
 )
-"""mmcv's convolution with its norm, and CRW's convolution behind a padding -> torchvision's names."""
+"""Names of mmcv's convolution with its norm, and of CRW's convolution after a padding -> torchvision's names."""
 
 
 def is_resnet(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether names look like a ResNet's of any of these layouts."""
+    """Whether the names look like those of a ResNet in any of these layouts."""
     return any(re.search(r"(^|\.)layer1\.0\.conv1\.(conv\.|1\.)?weight$", name) for name in tensors)
 
 
 def read_resnet(tensors: Mapping[str, Tensor], options: Mapping[str, Any], *, where: str) -> ConvolutionalWeights:
-    """The ResNet in tensors that are exactly of one of the layouts.
+    """Reads a ResNet whose names are exactly those of one of the layouts.
 
-    options: `stage` (res3, res4, res5) and `dilate` (1). Raises WeightsError where names or shapes differ from all of
-    them, and where values are not finite numbers.
+    options: `stage` (res3, res4 or res5) and `dilate` (1), see docs/weights.md. Raises WeightsError if names or shapes
+    differ from every layout, or if values are not finite numbers.
     """
     names = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    refused: list[WeightsError] = []
+    refusals: list[WeightsError] = []
     for layout in _LAYOUTS:
         if any(re.match(rf"{layout.prefix}(conv1|layer1)\.", name) for name in names):
             try:
-                return _read(names, layout, options, where)
+                return _read_layout(names, layout, options, where)
             except WeightsError as error:
-                refused.append(error)
-    if refused:
-        raise refused[-1]
+                refusals.append(error)
+    if refusals:
+        raise refusals[-1]
     raise WeightsError("a ResNet of no known layout", where=where, fix="see docs/weights.md")
 
 
-def _read(
-    tensors: Mapping[str, Tensor], layout: _Layout, options: Mapping[str, Any], where: str
+def _read_layout(
+    tensors: Mapping[str, Tensor], layout: _ResNetLayout, options: Mapping[str, Any], where: str
 ) -> ConvolutionalWeights:
-    found: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     aside: dict[str, list[str]] = {}
     unexpected = []
     for name, tensor in tensors.items():
@@ -151,52 +151,52 @@ def _read(
         elif layout.prefix and inner == name:
             unexpected.append(name)
         else:
-            found[_torchvision_name(inner)] = tensor
+            renamed[_to_torchvision_name(inner)] = tensor
     stage = options.get("stage", layout.stage)
     if stage not in get_args(Stage):
         raise WeightsError(f"no stage {stage!r} at stride 8", where=where, fix=f"use {', '.join(get_args(Stage))}")
     config = ResNetConfig(
-        depth=50 if "layer1.0.conv3.weight" in found else 18,
+        depth=50 if "layer1.0.conv3.weight" in renamed else 18,
         stage=stage,
         dilated=bool(options.get("dilate")),
         padding=layout.padding,
         lightness=layout.lightness,
     )
-    deeper = _require_whole(found, config, unexpected, layout, where)
+    deeper = _check_tensors(renamed, config, unexpected, layout, where)
     if deeper:
-        aside["stages beyond the one that is read"] = deeper
-    kept = {name: tensor for name, tensor in found.items() if name not in deeper}
-    named = {what: tuple(names) for what, names in aside.items()}
-    return ConvolutionalWeights(config=config, tensors=kept, format=layout.title, aside=named)
+        aside["stages after the one that is read"] = deeper
+    kept = {name: tensor for name, tensor in renamed.items() if name not in deeper}
+    grouped = {what: tuple(names) for what, names in aside.items()}
+    return ConvolutionalWeights(config=config, tensors=kept, format=layout.title, aside=grouped)
 
 
-def _torchvision_name(name: str) -> str:
+def _to_torchvision_name(name: str) -> str:
     for pattern, target in _MMCV:
         if match := pattern.fullmatch(name):
             return match.expand(target.replace(r"\1", r"\g<1>")) if match[1] else match.expand(target[2:])
     return name
 
 
-def _require_whole(
-    found: Mapping[str, Tensor], config: ResNetConfig, unexpected: list[str], layout: _Layout, where: str
+def _check_tensors(
+    tensors: Mapping[str, Tensor], config: ResNetConfig, unexpected: list[str], layout: _ResNetLayout, where: str
 ) -> list[str]:
-    """The names of deeper stages; WeightsError where the rest is not the network."""
+    """Returns the names of tensors in deeper stages; raises WeightsError if the others are not those of the network."""
     with torch.device("meta"):
         expected = ResNet(config).state_dict()
         whole = ResNet(replace(config, stage="res5")).state_dict()
-    deeper = [name for name in found if name in whole and name not in expected]
-    missing = [name for name in expected if name not in found]
-    more = [name for name in found if name not in whole] + unexpected
+    deeper = [name for name in tensors if name in whole and name not in expected]
+    missing = [name for name in expected if name not in tensors]
+    more = [name for name in tensors if name not in whole] + unexpected
     if missing or more:
         what = f"{len(missing)} tensors missing {missing[:2]}, {len(more)} not expected {more[:2]}"
         raise WeightsError(f"not {layout.title}: {what}", where=where, fix="give a file of one format")
-    for name, tensor in found.items():
+    for name, tensor in tensors.items():
         if tensor.shape != whole[name].shape:
             what = f"tensor {name} is {tuple(tensor.shape)}, {tuple(whole[name].shape)} is expected"
             raise WeightsError(what, where=where, fix="only ResNet-18 and ResNet-50 are read")
         is_count = name.endswith("num_batches_tracked")
         if not is_count and not (tensor.is_floating_point() and torch.isfinite(tensor).all()):
             raise WeightsError(
-                f"tensor {name} holds values that are not finite numbers", where=where, fix="copy it again"
+                f"tensor {name} contains values that are not finite numbers", where=where, fix="copy it again"
             )
     return deeper
