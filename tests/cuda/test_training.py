@@ -12,8 +12,7 @@ from kinema.errors import TrainingError
 from kinema.recipes.registry import recipe_named
 from kinema.runs.pretrain_run import PretrainRequest, pretrain
 from kinema.train.checkpoint import newest_checkpoint
-from kinema.train.parallel import Ranks
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import Ranks, StopRequest
 from kinema.weights.load import load
 from tests.train.tiny import TinyMethod, assert_same_weights, metrics, tiny_batches, tiny_fit
 

@@ -17,7 +17,7 @@ from kinema.runs import finetune_run as module
 from kinema.runs.estimate import estimate
 from kinema.runs.finetune_run import FineTuneRequest, evaluate, finetune
 from kinema.train.loop import Hook
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import StopRequest
 from kinema.transfer.classifier import load_classifier
 from kinema.video.sampling import Clips, FramePairs, Segments
 from tests.labeling.small import write_encoder

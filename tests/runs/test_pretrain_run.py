@@ -26,7 +26,7 @@ from kinema.tools.visualize.picture_size import at_size
 from kinema.train import checkpoint
 from kinema.train.checkpoint import finished_steps
 from kinema.train.loop import FitResult, Hook
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import StopRequest
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask
 from kinema.video.overlays import overlay

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from kinema.train.alarms import PATIENCE, Alarms
+from kinema.train.log import PATIENCE, Alarms
 from tests.train.tiny import TinyMethod, tiny_config, tiny_fit
 
 

@@ -10,14 +10,14 @@ from kinema.train.loop import Hook
 from kinema.train.skips import SkippedFiles
 from tests.train.conftest import naive
 from tests.train.tiny import (
-    TinyLoaded,
     TinyMethod,
-    TinySkip,
     assert_same_weights,
     metrics,
     tiny_batches,
     tiny_config,
     tiny_fit,
+    tiny_loaded,
+    tiny_skip,
 )
 
 
@@ -148,7 +148,7 @@ def test_the_loader_must_give_the_configured_batch(tmp_path):
 def test_too_many_unreadable_files_stop_the_run_and_a_few_do_not(tmp_path, capsys):
     def batches():
         for step, loaded in enumerate(tiny_batches(0), start=1):
-            yield TinyLoaded(loaded.batch, [TinySkip(f"clip{step % 4}.mp4", "no frames")])
+            yield tiny_loaded(loaded.batch, [tiny_skip(f"clip{step % 4}.mp4", "no frames")])
 
     skips = SkippedFiles(tmp_path, num_files=100, max_share=0.04)
     tiny_fit(tmp_path, batches=batches(), skips=skips)

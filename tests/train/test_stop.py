@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

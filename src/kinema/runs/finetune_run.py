@@ -25,8 +25,7 @@ from kinema.runs.run_folder import described
 from kinema.runs.training_run import Run, train
 from kinema.train.log import RunLog
 from kinema.train.loop import FitResult, Hook
-from kinema.train.parallel import Ranks, joined_ranks
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import Ranks, StopRequest, joined_ranks
 from kinema.transfer.classifier import (
     ClassifierFacts,
     SavedClassifier,

@@ -15,8 +15,7 @@ from kinema.runs.hooks import davis_hook, export_hooks, held_out_hook, pictures_
 from kinema.runs.run_folder import check_run_folder, described
 from kinema.runs.training_run import Run, train
 from kinema.train.loop import FitResult, Hook
-from kinema.train.parallel import joined_ranks
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import StopRequest, joined_ranks
 from kinema.weights.read import read_weights
 
 

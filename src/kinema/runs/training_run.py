@@ -18,10 +18,9 @@ from kinema.runs.hooks import renew_report, report_hook
 from kinema.runs.run_folder import alone_in, fingerprint, open_run_folder
 from kinema.runs.waiting import waiting_sentence
 from kinema.train.checkpoint import finished_steps
-from kinema.train.loop import FitResult, Hook, fit
-from kinema.train.parallel import Ranks, rank_batch_size
+from kinema.train.loop import FitResult, Hook, TrainingRun, fit
+from kinema.train.parallel import Ranks, StopRequest, rank_batch_size
 from kinema.train.skips import SkippedFiles
-from kinema.train.stop import StopRequest
 from kinema.train.train_config import Schedule, TrainConfig, resolve_steps
 
 
@@ -70,19 +69,16 @@ def _trained(run: Run, ranks: Ranks, stop: StopRequest, schedule: Schedule, held
             if not was_there:
                 held.enter_context(alone_in(run.out))
     with _system_faults_named(run.out):
-        result = fit(
-            method,
-            iter(loader),
-            run.train,
-            schedule,
-            run.out,
-            ranks,
-            hooks,
-            stop=stop,
+        training = TrainingRun(
+            method=method,
+            config=run.train,
+            schedule=schedule,
+            folder=run.out,
+            ranks=ranks,
             skips=SkippedFiles(run.out, num_files=len(run.items), max_share=run.data.max_unreadable_share),
             fingerprint=fingerprint(run.description),
-            describe_pace=waiting_sentence(dataset),
         )
+        result = fit(training, iter(loader), hooks, stop=stop, describe_pace=waiting_sentence(dataset))
         if ranks.is_first:
             renew_report(run.out, result.state.step)  # once more: now all skipped files are there
     return result

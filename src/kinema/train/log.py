@@ -5,6 +5,7 @@ import math
 import os
 import resource
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kinema.ops.collectives import gather_objects
 from kinema.train.checkpoint import full_disk_stops
 from kinema.train.clock import STAGE
+
+PATIENCE = 5
+"""Log lines in a row that must agree."""
 
 
 class RunLog:
@@ -108,6 +112,21 @@ class RunLog:
     def _remaining(self, step: int) -> str:
         step_s = (time.monotonic() - self._started_s) / max(step - self._start_step, 1)
         return f"ETA {timedelta(seconds=int(step_s * (self._steps - step)))}"
+
+
+class Alarms:
+    """Says a warning when it has been raised `patience` times in a row, and again only after it was gone."""
+
+    def __init__(self, say: Callable[[str], None], *, patience: int = PATIENCE) -> None:
+        self._say, self._patience = say, patience
+        self._held: dict[str, int] = {}
+
+    def hear(self, step: int, raised: list[str]) -> None:
+        """What is raised at a log line, at a step."""
+        self._held = {warning: self._held.get(warning, 0) + 1 for warning in raised}
+        for warning, times in self._held.items():
+            if times == self._patience:
+                self._say(f"warning at step {step}: {warning}")
 
 
 def cpu_seconds() -> float:

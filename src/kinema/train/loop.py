@@ -5,41 +5,29 @@ that was killed goes on from its newest checkpoint to the same weights, bit for 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kinema.errors import counted
-from kinema.methods.method import Method
+from kinema.draws import seed_of
+from kinema.errors import TrainingError, counted
+from kinema.methods.method import Method, MethodOutput
 from kinema.ops.collectives import alone, any_over_ranks, gather_objects, mean_over_ranks
-from kinema.train.alarms import Alarms
+from kinema.ops.precision import allow_tf32, autocast, resolve_precision
 from kinema.train.checkpoint import TrainState, full_disk_stops, resume, save_checkpoint
 from kinema.train.clock import Pace, StepClock
-from kinema.train.log import RunLog
-from kinema.train.parallel import Ranks
-from kinema.train.skips import Skipped, SkippedFiles
-from kinema.train.step import Stepper
-from kinema.train.stop import StopRequest
+from kinema.train.finite import FiniteWatch, check_initialized
+from kinema.train.log import Alarms, RunLog
+from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates, weight_decay
+from kinema.train.parallel import Ranks, StopRequest, place, rank_batch_size, sync_only
+from kinema.train.skips import SkippedFiles
 from kinema.train.train_config import Schedule, TrainConfig
-from kinema.types import ClipBatch
-
-
-@runtime_checkable
-class LoadedBatch(Protocol):
-    """What a loader delivers for one step of one rank."""
-
-    @property
-    def batch(self) -> ClipBatch: ...
-
-    @property
-    def skipped(self) -> Sequence[Skipped]: ...
-
-    @property
-    def stages_s(self) -> Mapping[str, float]: ...
+from kinema.types import ClipBatch, LoadedBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,79 +55,132 @@ class FitResult:
     """Whether a stop was asked for, be it after the last step: whoever has more to do shall not begin it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """One rank's share of a training run: the method, how it is trained, and the folder its results go to."""
+
+    method: Method
+    config: TrainConfig
+    schedule: Schedule
+    folder: Path
+    ranks: Ranks
+    skips: SkippedFiles
+    fingerprint: str
+    """Hash of the whole configuration. A checkpoint with another fingerprint is refused."""
+
+
 def fit(
-    method: Method,
+    run: TrainingRun,
     batches: Iterator[LoadedBatch],
-    config: TrainConfig,
-    schedule: Schedule,
-    run_folder: Path,
-    ranks: Ranks,
     hooks: Sequence[Hook] = (),
     *,
     stop: StopRequest,
-    skips: SkippedFiles,
-    fingerprint: str,
     describe_pace: Callable[[Pace], str],
 ) -> FitResult:
-    """Trains the method to its last step, from the newest checkpoint of the run folder where there is one.
+    """Trains the method to its last step, starting from the newest checkpoint of the run folder if there is one.
 
-    batches: this rank's, beginning with the step after that checkpoint (`checkpoint.finished_steps`).
-    hooks: the first rank's; other ranks have none. fingerprint: hash of the whole configuration; a checkpoint with
-    another is refused. describe_pace: what to tell the person, once, in the first minute.
-    Raises TrainingError at a loss that is not finite, a full disk or too little memory, DatasetError at too many
-    unreadable files, ConfigError or WeightsError for a checkpoint that does not fit or cannot be read. Older
-    checkpoints stay intact.
+    batches: the batches of this rank, beginning with the step after that checkpoint (`checkpoint.finished_steps`).
+    hooks: given to the first rank only. describe_pace: words for the measured pace, which is reported once.
+    Raises TrainingError if the loss is not finite, the disk is full or memory runs out; DatasetError if too many files
+    are unreadable; ConfigError or WeightsError if a checkpoint does not fit or cannot be read. Older checkpoints stay
+    intact.
     """
-    stepper = Stepper(method, config, schedule, ranks)
-    state = resume(run_folder, method, stepper.optimizer, fingerprint=fingerprint)
-    cpu_before_s = state.cpu_s if ranks.is_first else 0.0
-    log = RunLog(
-        run_folder, steps=schedule.steps, start_step=state.step, cpu_before_s=cpu_before_s, writes=ranks.is_first
-    )
-    with log:
-        run = _Run(stepper=stepper, config=config, folder=run_folder, log=log, skips=skips, state=state, hooks=hooks)
-        for step in range(state.step + 1, schedule.steps + 1):
-            last = step == schedule.steps
-            measured = run.take_step(step, batches)
-            stopping = any_over_ranks(stop.requested)
-            saving = last or stopping or run.owes_checkpoint(step)
-            if last or step % config.log_every_steps == 0:
-                run.record(step, measured)
-            if pace := run.clock.first_pace(last=last):
+    stepper = Stepper(run.method, run.config, run.schedule, run.ranks)
+    num_steps, writes = run.schedule.steps, run.ranks.is_first
+    state = resume(run.folder, run.method, stepper.optimizer, fingerprint=run.fingerprint)
+    cpu_before_s = state.cpu_s if writes else 0.0
+    with RunLog(run.folder, steps=num_steps, start_step=state.step, cpu_before_s=cpu_before_s, writes=writes) as log:
+        loop = _Loop(run, stepper, log, state, hooks)
+        for step in range(state.step + 1, num_steps + 1):
+            last = step == num_steps
+            measured = loop.take_step(step, batches)
+            stopping = any_over_ranks(stop.requested)  # all ranks must leave the loop at the same step
+            saving = last or stopping or loop.owes_checkpoint(step)
+            if last or step % run.config.log_every_steps == 0:
+                loop.record(step, measured)
+            if pace := loop.clock.first_pace(last=last):
                 log.say(describe_pace(pace))
-            run.call_hooks(step, last=last, saving=saving)
+            loop.call_hooks(step, last=last, saving=saving)
             if saving:
-                run.save(step)
+                loop.save(step)
             if stopping:
                 break
-    log.say(f"{run.state.step} of {counted(schedule.steps, 'step')} done in {log.elapsed}; {skips}")
-    return FitResult(state=run.state, interrupted=run.state.step < schedule.steps)
+    log.say(f"{loop.state.step} of {counted(num_steps, 'step')} done in {log.elapsed}; {run.skips}")
+    return FitResult(state=loop.state, interrupted=loop.state.step < num_steps)
 
 
-class _Run:
-    """What the loop does with a step: take it, write it down, save it."""
+class Stepper:
+    """The method, its optimizer and all that a step needs, made from the configuration once."""
+
+    def __init__(self, method: Method, config: TrainConfig, schedule: Schedule, ranks: Ranks) -> None:
+        check_initialized(method)
+        allow_tf32(ranks.device)
+        self.method = method
+        self.watch = FiniteWatch(ranks.device)
+        self._config, self._schedule, self._ranks = config, schedule, ranks
+        self._num_clips = rank_batch_size(config, ranks)
+        self._precision: Literal["fp32", "bf16"] = resolve_precision(config.precision, ranks.device)
+        self._module = place(method, config, ranks)
+        self.optimizer = build_optimizer(method, config)
+
+    def take(self, step: int, batch: ClipBatch) -> dict[str, Tensor]:
+        """Takes step number `step`, counted from 1; gives the loss, its terms and the gradient norm, on the device.
+
+        Generators of devices (drop path, dropout) are seeded from the seed, the step and the rank, so that a step is
+        the same whatever was done before it. Raises TrainingError at a loss or gradient that is not finite, and where
+        memory does not suffice.
+        """
+        if len(batch) != self._num_clips:
+            raise ValueError(f"the loader gave {len(batch)} clips a step; the configuration asks for {self._num_clips}")
+        torch.manual_seed(seed_of(self._config.seed, "device", step, self._ranks.rank))
+        progress = (step - 1) / self._schedule.steps
+        decay = weight_decay(progress, self._config)
+        set_rates(self.optimizer, self.method, progress, lr=self.lr(step), weight_decay=decay)
+        with _enough_memory(step, self._ranks.device):
+            output = self._backward(batch.to(self._ranks.device), progress)
+            norm = clip_gradients(self.method, self._config.clip_grad_norm, of=self._config.clip_grad_of)
+            self.watch.see(step, batch.ids, loss=output.loss, norm=norm)
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.method.after_step(progress)
+        terms = {f"terms/{name}": value for name, value in output.terms.items()}
+        return {"loss": output.loss, "grad_norm": norm, **terms}
+
+    def lr(self, step: int) -> float:
+        """The learning rate of step number `step`, counted from 1."""
+        return learning_rate(step - 1, self._schedule, self._config)
+
+    def _backward(self, batch: ClipBatch, progress: float) -> MethodOutput:
+        outputs: list[MethodOutput] = []
+        parts = batch.split(self._config.accumulate)
+        for number, part in enumerate(parts, start=1):
+            with sync_only(self._module, last=number == len(parts)):
+                with autocast(self._precision, self._ranks.device):
+                    output: MethodOutput = self._module(part, progress)
+                (output.loss / len(parts)).backward()
+            outputs.append(output)
+        return MethodOutput(
+            loss=_mean([output.loss for output in outputs]),
+            terms={name: _mean([output.terms[name] for output in outputs]) for name in outputs[0].terms},
+        )
+
+
+class _Loop:
+    """What the loop does with each step: take it, log it, call hooks, save it."""
 
     def __init__(
-        self,
-        *,
-        stepper: Stepper,
-        config: TrainConfig,
-        folder: Path,
-        log: RunLog,
-        skips: SkippedFiles,
-        state: TrainState,
-        hooks: Sequence[Hook],
+        self, run: TrainingRun, stepper: Stepper, log: RunLog, state: TrainState, hooks: Sequence[Hook]
     ) -> None:
         self.state = state
-        self._hooks = hooks
-        self._periods = gather_objects([hook.every_steps for hook in hooks])[0]
-        self._stepper, self._config, self._folder = stepper, config, folder
-        self._log, self._skips = log, skips
-        self._alarms = Alarms(log.say)
         self.clock = StepClock()
+        self._stepper, self._log, self._hooks = stepper, log, hooks
+        self._config, self._folder, self._skips = run.config, run.folder, run.skips
+        # Only the first rank has hooks, but every rank must know when they run, because it waits meanwhile.
+        self._periods = gather_objects([hook.every_steps for hook in hooks])[0]
+        self._alarms = Alarms(log.say)
         self._saved_s = time.monotonic()
-        stepper.method.train()
-        skips.restore(state.skipped)
+        run.method.train()
+        run.skips.restore(state.skipped)
 
     def take_step(self, step: int, batches: Iterator[LoadedBatch]) -> dict[str, Tensor]:
         asked_s = time.monotonic()
@@ -210,3 +251,21 @@ class _Run:
         self._stepper.watch.settle()
         self._skips.settle()
         self._log.measure_ranks()
+
+
+@contextmanager
+def _enough_memory(step: int, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # the processor's allocator has no class of its own
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"out of memory at step {step}",
+            where=str(device),
+            fix="raise --train.accumulate or lower --train.batch-size; the last checkpoint is intact",
+        ) from error
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return torch.stack([value.detach() for value in values]).mean()

@@ -1,12 +1,14 @@
 """One process, or one of several that torchrun started: who this rank is, and the method made ready to train on it."""
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -19,6 +21,7 @@ from kinema.methods.method import Method
 from kinema.ops.precision import resolve_device
 from kinema.train.train_config import TrainConfig
 
+_HEARD = b"\nasked to stop: after this step, or the evaluation that is under way, everything is saved\n"
 _LONGEST_WAIT = timedelta(hours=12)
 """For the first rank, which alone draws pictures and evaluates; torchrun ends the others where one has failed."""
 
@@ -112,3 +115,29 @@ def sync_only(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
     if last or not isinstance(module, DistributedDataParallel):
         return nullcontext()
     return module.no_sync()
+
+
+class StopRequest:
+    """Whether somebody asked the run to stop: `requested` may be set by hand or by a signal."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextmanager
+    def on_signals(self) -> Iterator["StopRequest"]:
+        """A context in which SIGINT and SIGTERM request the stop; handlers are put back at its end.
+
+        More signals change nothing, because launchers pass on what the terminal has already sent. Somebody who cannot
+        wait may use SIGKILL: checkpoints are complete or absent at every moment. Main thread only.
+        """
+        former = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.requested and is_first_process():
+            os.write(2, _HEARD)  # printing is not safe where a signal may have come in the middle of it
+        self.requested = True

@@ -4,21 +4,11 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from kinema.errors import DatasetError, counted
 from kinema.ops.collectives import gather_objects, rank
-
-
-@runtime_checkable
-class Skipped(Protocol):
-    """One sample that was not delivered because its file could not be read."""
-
-    @property
-    def path(self) -> str | Path: ...
-
-    @property
-    def reason(self) -> str: ...
+from kinema.types import SkippedFile
 
 
 class SkippedFiles:
@@ -54,9 +44,9 @@ class SkippedFiles:
         """Goes on from what a checkpoint holds, so that steps done again count once and repaired files no more."""
         self._files = {row["path"]: (row["reason"], row["count"]) for row in rows}
 
-    def add(self, skipped: Iterable[Skipped]) -> None:
+    def add(self, skipped: Iterable[SkippedFile]) -> None:
         """Notes what this rank's loader skipped; `settle` counts it."""
-        self._met += [(str(one.path), one.reason) for one in skipped]
+        self._met += [(file.path, file.reason) for file in skipped]
 
     def settle(self) -> None:
         """Counts what all ranks have met since the last time; every rank must call it at the same step.
