@@ -7,7 +7,7 @@ from kinema.methods.siammae import SiamMAE
 from kinema.recipes.registry import recipe_named
 from kinema.runs import build
 from kinema.runs.build import build_method
-from kinema.train.finite import check_initialized
+from kinema.train.optim import check_initialized
 
 CONFIG = recipe_named("siammae_smoke").method
 

@@ -77,13 +77,13 @@ def test_a_run_that_stopped_goes_on_to_the_same_end(
     request = replace(request, recipe=replace(request.recipe, method=more))
     finetune(replace(request, out=tmp_path / "whole"))
     asked = StopRequest()
-    own_hooks = module._hooks
+    own_hooks = FineTuneRequest.build_hooks
 
     def hooks(*given: Any) -> list[Hook]:
         return [*own_hooks(*given), Hook(every_steps=2, function=lambda *_: setattr(asked, "requested", True))]
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_hooks", hooks)
+        patch.setattr(FineTuneRequest, "build_hooks", hooks)
         patch.setattr(module, "StopRequest", lambda: asked)
         stopped, result = finetune(request)
     assert (stopped.interrupted, stopped.state.step, result) == (True, 3, None)

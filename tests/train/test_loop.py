@@ -5,8 +5,8 @@ import torch
 
 from kinema.errors import DatasetError, TrainingError
 from kinema.train.checkpoint import finished_steps, newest_checkpoint
-from kinema.train.finite import FiniteWatch
 from kinema.train.loop import Hook
+from kinema.train.optim import FiniteWatch
 from kinema.train.skips import SkippedFiles
 from tests.train.conftest import naive
 from tests.train.tiny import (

@@ -10,8 +10,8 @@ from kinema.models.vit_config import ViTConfig
 from kinema.ops.collectives import rank
 from kinema.ops.pixels import standardize
 from kinema.runs.build import initialized
-from kinema.train.finite import check_initialized
 from kinema.train.loop import Stepper
+from kinema.train.optim import check_initialized
 from kinema.train.parallel import Ranks
 from kinema.train.train_config import Schedule, TrainConfig
 from kinema.transfer.classifier import fitted

@@ -32,7 +32,7 @@ def initialized(make: Callable[[], _Kind], *, seed: int) -> _Kind:
     """What `make` builds, with fresh weights, the same for the same seed.
 
     Parameters and buffers are NaN before `init_weights` fills them, so that a forgotten one is found before the first
-    step (`train.finite.check_initialized`) and not by a puzzled reader of the loss.
+    step (`train.optim.check_initialized`) and not by a puzzled reader of the loss.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         method = make()

@@ -1,11 +1,17 @@
 """How fast a run is, and where its time goes."""
 
+import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from kinema.datasets.media import MediaDataset
 
 STAGE = "stage_ms/"
 """Prefix, in the log, of what each stage of making a batch and computing on it takes."""
+_KEEPS_UP = 0.1
+"""Share of the time below which waiting is not worth a cure."""
+_DOING = {"read": "reading", "decode": "decoding", "transform": "cropping and resizing", "collate": "joining clips"}
 _STEADY_AFTER_STEPS = 1
 _TOLD_AFTER_S = 40.0  # longer than full queues of batches hide that loading is slow
 
@@ -83,3 +89,44 @@ class _Totals:
             wait_share=self._spent_s["wait"] / self.total_s,
             stage_ms=stages,
         )
+
+
+def waiting_sentence(dataset: MediaDataset) -> Callable[[Pace], str]:
+    """What to say about the pace of a run on `dataset`."""
+    num_workers = dataset.data.num_workers
+    can_pack = any(item.kind in ("video", "tar") for item in dataset.items)
+    free_cores = _num_cores() - num_workers - 1  # one computes
+
+    def sentence(pace: Pace) -> str:
+        share = f"{pace.wait_share:.0%} of the time is spent waiting for data"
+        if pace.wait_share < _KEEPS_UP:
+            return f"{share}: loading keeps up"
+        stages = {stage: took_ms for stage, took_ms in pace.stage_ms.items() if stage in _DOING}
+        longest = max(stages, key=stages.__getitem__)
+        cures = _cures(longest, can_pack=can_pack, num_workers=num_workers, free_cores=free_cores)
+        where = f"in each of {num_workers} workers" if num_workers > 1 else "in one process"
+        doing = f"most of it {_DOING[longest]} ({stages[longest]:.3g} of {sum(stages.values()):.3g} ms a clip {where})"
+        return f"{share}, {doing}: {' or '.join(cures)} would cure it"
+
+    return sentence
+
+
+def _cures(stage: str, *, can_pack: bool, num_workers: int, free_cores: int) -> list[str]:
+    cures = []
+    if can_pack and stage in ("read", "decode"):
+        cures.append("`kinema pack`")
+    if num_workers == 0:
+        cures.append("--data.num-workers 2")
+    elif free_cores > 0:
+        cures.append(f"more --data.num-workers ({free_cores} cores are free)")
+    if not cures and stage in ("read", "decode"):
+        cures.append("a higher --data.repeats")
+    if not cures and stage == "transform":
+        cures.append("--data.transform.interpolation bilinear")
+    return cures or ["more processor cores"]
+
+
+def _num_cores() -> int:
+    """Of this process and its workers; torchrun says how many share the machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

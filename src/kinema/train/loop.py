@@ -21,9 +21,16 @@ from kinema.ops.collectives import alone, any_over_ranks, gather_objects, mean_o
 from kinema.ops.precision import allow_tf32, autocast, resolve_precision
 from kinema.train.checkpoint import TrainState, full_disk_stops, resume, save_checkpoint
 from kinema.train.clock import Pace, StepClock
-from kinema.train.finite import FiniteWatch, check_initialized
 from kinema.train.log import Alarms, RunLog
-from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates, weight_decay
+from kinema.train.optim import (
+    FiniteWatch,
+    build_optimizer,
+    check_initialized,
+    clip_gradients,
+    learning_rate,
+    set_rates,
+    weight_decay,
+)
 from kinema.train.parallel import Ranks, StopRequest, place, rank_batch_size, sync_only
 from kinema.train.skips import SkippedFiles
 from kinema.train.train_config import Schedule, TrainConfig
