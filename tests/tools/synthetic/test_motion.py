@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kinema.tools.synthetic.motion import MAX_WARP, camera_maps, draw_warp, drift, path
+from kinema.tools.synthetic.actors import MAX_WARP, camera_maps, draw_warp, drift, path
 
 TIMES = np.arange(50) / 25
 

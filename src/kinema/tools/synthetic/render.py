@@ -10,9 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from kinema.draws import generator
-from kinema.tools.synthetic.actors import Actor, cast
+from kinema.tools.synthetic.actors import Actor, camera_maps, cast, drift
 from kinema.tools.synthetic.bodies import Part
-from kinema.tools.synthetic.motion import camera_maps, drift
 from kinema.tools.synthetic.scene import SceneConfig
 from kinema.tools.synthetic.textures import draw_style, paint_background
 
