@@ -11,7 +11,7 @@ from kinema.draws import seed_of
 from kinema.methods.ino import INO
 from kinema.ops.collectives import rank
 from kinema.recipes.registry import RECIPES
-from kinema.runs.hooks import export_hooks
+from kinema.runs.hooks import make_export_hooks
 from kinema.train.log import RunLog
 from kinema.train.loop import Hook, Stepper
 from kinema.train.parallel import Ranks
@@ -112,7 +112,7 @@ def test_a_run_leaves_the_teacher_and_the_student_beside_it(tmp_path):
     method.after_step(0.0)
     with torch.no_grad():
         method.student.encoder.cls_token.add_(1)
-    hook = export_hooks(tmp_path, tiny_config(export_every_steps=5))[1]
+    hook = make_export_hooks(tmp_path, tiny_config(export_every_steps=5))[1]
     hook.function(method, 5, RunLog(tmp_path, steps=5, writes=False))
     folder = tmp_path / "encoders" / "step-00000005"
     for path, network in ((folder, method.teacher), (folder / "student", method.student)):

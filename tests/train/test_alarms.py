@@ -8,7 +8,7 @@ def test_a_warning_is_said_once_when_it_has_held_and_again_after_it_was_gone():
     said = []
     alarms = Alarms(said.append, patience=3)
     for step, raised in enumerate(["a", "ab", "a", "ab", "ab", "b", "b", "a", "a", "a"], start=1):
-        alarms.hear(step, list(raised))
+        alarms.update(step, list(raised))
     assert said == ["warning at step 3: a", "warning at step 6: b", "warning at step 10: a"]
 
 

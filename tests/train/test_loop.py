@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kinema.errors import DatasetError, TrainingError
-from kinema.train.checkpoint import finished_steps, newest_checkpoint
+from kinema.train.checkpoint import find_newest_checkpoint, finished_steps
 from kinema.train.loop import Hook
 from kinema.train.optim import FiniteWatch
 from kinema.train.skips import SkippedFiles
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_names_step_and_clips_before_the_optimizer_ste
     assert caught.value.exit_code == 5
     assert "last checkpoint is intact" in str(caught.value)
     assert_same_weights(method, naive(5))
-    assert newest_checkpoint(tmp_path).name == "step-00000004"
+    assert find_newest_checkpoint(tmp_path).name == "step-00000004"
 
 
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path):

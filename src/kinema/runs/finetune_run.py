@@ -21,13 +21,13 @@ from kinema.models.vit import ViT
 from kinema.models.vit_config import ViTConfig, vit
 from kinema.ops.collectives import failing_together
 from kinema.recipes.recipe import FineTuneRecipe
-from kinema.runs.build import initialized
-from kinema.runs.hooks import export_hooks, renew_report
-from kinema.runs.run_folder import described
+from kinema.runs.build import build_initialized
+from kinema.runs.hooks import make_export_hooks, update_report
+from kinema.runs.run_folder import describe_run
 from kinema.runs.training_run import TrainingRequest
 from kinema.train.log import RunLog
 from kinema.train.loop import FitResult, Hook
-from kinema.train.parallel import Ranks, StopRequest, joined_ranks
+from kinema.train.parallel import Ranks, StopRequest, join_ranks
 from kinema.transfer.classifier import (
     ClassifierFacts,
     SavedClassifier,
@@ -47,7 +47,7 @@ Reporting = Callable[[], AbstractContextManager[Report]]
 """Opens the progress that testing reports to."""
 
 
-def silent() -> AbstractContextManager[Report]:
+def show_no_progress() -> AbstractContextManager[Report]:
     """Progress that nobody sees."""
     return nullcontext(lambda *_: None)
 
@@ -72,7 +72,7 @@ class FineTuneRequest(TrainingRequest):
 
     def describe(self, items: Sequence[MediaItem]) -> dict[str, Any]:
         """Returns what two runs must share so that one may resume the other."""
-        return described(self.name, self.recipe, items, [self.labeled.root], self.weights)
+        return describe_run(self.name, self.recipe, items, [self.labeled.root], self.weights)
 
     def new_method(self) -> FineTune:
         """Builds the recipe's classifier around an encoder of the weights' configuration, all with fresh weights."""
@@ -107,7 +107,7 @@ class FineTuneRequest(TrainingRequest):
             scores = classify(method.classifier, test_set, reading, num_workers=dataset.data.num_workers, alone=True)
             log.record(step, {f"test/{name}": value for name, value in scores.summary.items()})
 
-        hooks = export_hooks(self.out, recipe.train, save)
+        hooks = make_export_hooks(self.out, recipe.train, save)
         if recipe.train.evaluate_every_steps is not None:
             hooks.append(Hook(every_steps=recipe.train.evaluate_every_steps, function=measure))
         return hooks
@@ -130,7 +130,7 @@ class FineTuneRequest(TrainingRequest):
             image_size=recipe.method.image_size or encoder.image_size,
             tubelet_size=recipe.method.tubelet_size,
         )
-        return initialized(
+        return build_initialized(
             lambda: FineTune(
                 recipe.method,
                 config,
@@ -143,7 +143,9 @@ class FineTuneRequest(TrainingRequest):
         )
 
 
-def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tuple[FitResult, ClassifierResult | None]:
+def finetune(
+    request: FineTuneRequest, *, reporting: Reporting = show_no_progress
+) -> tuple[FitResult, ClassifierResult | None]:
     """Trains from the weights, or resumes the run of the same request in `out`, then tests; `out` gets both.
 
     The classifier of the last step is tested, so nothing is selected on the test set. The result is None if training
@@ -152,7 +154,7 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
     """
     request = replace(request)  # a copy reads the lists of labeled files again, which may have changed on disk
     items, recipe = request.items(), request.recipe
-    with joined_ranks(request.device) as ranks:
+    with join_ranks(request.device) as ranks:
         with StopRequest().on_signals() as stop:
             trained = request.train(items, ranks, stop)
         if trained.interrupted:
@@ -166,7 +168,7 @@ def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tupl
         result = test.result(ranks, recipe.data.num_workers, reporting, train_files=len(items) - num_unread)
         if ranks.is_first:
             result.write(request.out)
-            renew_report(request.out, trained.state.step)
+            update_report(request.out, trained.state.step)
     return trained, result
 
 
@@ -178,7 +180,7 @@ def evaluate(
     reading: ClipReading,
     num_workers: int = 1,
     device: str = "auto",
-    reporting: Reporting = silent,
+    reporting: Reporting = show_no_progress,
 ) -> ClassifierResult:
     """The scores of a fine-tuned classifier on the test split; other lengths and sizes of clips resample positions.
 
@@ -188,7 +190,7 @@ def evaluate(
     saved = load_classifier(weights)
     _check_names(saved, files)
     test = _Test(saved=saved, labeled=labeled, files=files, reading=reading)
-    with joined_ranks(device) as ranks:
+    with join_ranks(device) as ranks:
         folder = out if ranks.is_first else None
         with nullcontext() if folder is None else output_folder(folder):
             result = test.result(ranks, num_workers, reporting, train_files=None)
@@ -210,7 +212,7 @@ class _Test:
         self, ranks: Ranks, num_workers: int, reporting: Reporting, *, train_files: int | None
     ) -> ClassifierResult:
         classifier = self.saved.at(self.reading).to(ranks.device)
-        with reporting() if ranks.is_first else silent() as report:
+        with reporting() if ranks.is_first else show_no_progress() as report:
             scores = classify(classifier, self.files, self.reading, num_workers=num_workers, report=report)
         return ClassifierResult(
             summary=scores.summary,

@@ -12,11 +12,11 @@ from kinema.errors import ConfigError, WeightsError
 from kinema.methods.method import Method
 from kinema.recipes.recipe import Recipe
 from kinema.runs.build import build_method
-from kinema.runs.hooks import davis_hook, export_hooks, held_out_hook, pictures_hook
-from kinema.runs.run_folder import check_run_folder, described
+from kinema.runs.hooks import make_davis_hook, make_export_hooks, make_held_out_hook, make_pictures_hook
+from kinema.runs.run_folder import check_run_folder, describe_run
 from kinema.runs.training_run import TrainingRequest
 from kinema.train.loop import FitResult, Hook
-from kinema.train.parallel import StopRequest, joined_ranks
+from kinema.train.parallel import StopRequest, join_ranks
 from kinema.weights.read import read_weights
 
 
@@ -61,7 +61,7 @@ class PretrainRequest(TrainingRequest):
 
     def describe(self, items: Sequence[MediaItem]) -> dict[str, Any]:
         """Returns what two runs must share so that one may resume the other."""
-        return described(self.name, self.recipe, items, self.sources, self.init_from)
+        return describe_run(self.name, self.recipe, items, self.sources, self.init_from)
 
     def new_method(self) -> Method:
         """Builds the recipe's method with fresh weights."""
@@ -77,17 +77,17 @@ class PretrainRequest(TrainingRequest):
     def build_hooks(self, method: Method, dataset: MediaDataset) -> list[Hook]:
         """Builds the hooks that export the encoder, draw pictures, and evaluate."""
         train = self.recipe.train
-        hooks = export_hooks(self.out, train)
+        hooks = make_export_hooks(self.out, train)
         held_out = None
         if self.held_out:
             items = scan(self.held_out, images=dataset.data.images)
             held_out = MediaDataset(items, data=dataset.data, clip=dataset.clip, seed=dataset.seed)
         if train.pictures_every_steps is not None:
-            hooks.append(pictures_hook(self.out, held_out or dataset, train.pictures_every_steps))
+            hooks.append(make_pictures_hook(self.out, held_out or dataset, train.pictures_every_steps))
         if train.evaluate_every_steps is not None and held_out is not None:
-            hooks.append(held_out_hook(held_out, train, train.evaluate_every_steps))
+            hooks.append(make_held_out_hook(held_out, train, train.evaluate_every_steps))
         if train.evaluate_every_steps is not None and self.davis is not None:
-            hooks.append(davis_hook(self.out, self.davis, train.evaluate_every_steps))
+            hooks.append(make_davis_hook(self.out, self.davis, train.evaluate_every_steps))
         return hooks
 
 
@@ -98,7 +98,7 @@ def pretrain(request: PretrainRequest) -> FitResult:
     holds a different run, and WeightsError if the initial weights do not fit.
     """
     items = request.items()
-    with joined_ranks(request.device) as ranks, StopRequest().on_signals() as stop:
+    with join_ranks(request.device) as ranks, StopRequest().on_signals() as stop:
         result = request.train(items, ranks, stop)
         return replace(result, stop_requested=stop.requested)
 

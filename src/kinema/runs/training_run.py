@@ -15,12 +15,12 @@ from kinema.methods.method import Method
 from kinema.ops.collectives import failing_together
 from kinema.ops.precision import resolve_precision
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
-from kinema.runs.hooks import renew_report, report_hook
-from kinema.runs.run_folder import alone_in, fingerprint, open_run_folder
+from kinema.runs.hooks import make_report_hook, update_report
+from kinema.runs.run_folder import compute_fingerprint, lock_run_folder, open_run_folder
 from kinema.train.checkpoint import finished_steps
-from kinema.train.clock import waiting_sentence
+from kinema.train.clock import describe_waiting
 from kinema.train.loop import FitResult, Hook, TrainingRun, fit
-from kinema.train.parallel import Ranks, StopRequest, rank_batch_size
+from kinema.train.parallel import Ranks, StopRequest, compute_rank_batch_size
 from kinema.train.skips import SkippedFiles
 from kinema.train.train_config import resolve_steps
 
@@ -70,13 +70,13 @@ class TrainingRequest(ABC):
                 # An existing folder is locked before anything in it is read or removed. A new one is created last, so
                 # that a run that fails to start leaves nothing behind.
                 if existed := ranks.is_first and self.out.is_dir():
-                    folder_lock.enter_context(alone_in(self.out))
+                    folder_lock.enter_context(lock_run_folder(self.out))
                 start_step = 0 if self.fresh else finished_steps(self.out)
                 method = self.build_starting_method(start_step)
                 method.check_batch(config.batch_size // config.accumulate)
                 dataset = MediaDataset(items, data=self.recipe.data, clip=method.clip, seed=config.seed)
                 loader = self._build_loader(dataset, ranks, start_step)
-                hooks = [*self.build_hooks(method, dataset), report_hook(self.out)] if ranks.is_first else []
+                hooks = [*self.build_hooks(method, dataset), make_report_hook(self.out)] if ranks.is_first else []
                 if ranks.is_first:
                     runs_on = {
                         "device": str(ranks.device),
@@ -84,7 +84,7 @@ class TrainingRequest(ABC):
                     }
                     open_run_folder(self.out, description, runs_on=runs_on, fresh=self.fresh)
                     if not existed:
-                        folder_lock.enter_context(alone_in(self.out))
+                        folder_lock.enter_context(lock_run_folder(self.out))
             run = TrainingRun(
                 method=method,
                 config=config,
@@ -92,18 +92,18 @@ class TrainingRequest(ABC):
                 folder=self.out,
                 ranks=ranks,
                 skips=SkippedFiles(self.out, num_files=len(items), max_share=dataset.data.max_unreadable_share),
-                fingerprint=fingerprint(description),
+                fingerprint=compute_fingerprint(description),
             )
             with _name_system_faults(self.out):
-                result = fit(run, iter(loader), hooks, stop=stop, describe_pace=waiting_sentence(dataset))
+                result = fit(run, iter(loader), hooks, stop=stop, describe_pace=describe_waiting(dataset))
                 if ranks.is_first:
-                    renew_report(self.out, result.state.step)  # `fit` writes the last skipped files after its hooks
+                    update_report(self.out, result.state.step)  # `fit` writes the last skipped files after its hooks
         return result
 
     def _build_loader(self, dataset: MediaDataset, ranks: Ranks, start_step: int) -> Loader:
         return Loader(
             dataset,
-            batch_size=rank_batch_size(self.recipe.train, ranks),
+            batch_size=compute_rank_batch_size(self.recipe.train, ranks),
             num_workers=dataset.data.num_workers,
             rank=ranks.rank,
             world_size=ranks.world_size,

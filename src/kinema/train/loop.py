@@ -1,7 +1,7 @@
-"""The training loop: one method, batches in, checkpoints out.
+"""The training loop: forward, backward, clip, step, `after_step`; then log, call hooks and save.
 
-It knows no method by name and no data set. Everything that shapes a step is a function of the step's number, so a run
-that was killed goes on from its newest checkpoint to the same weights, bit for bit on a processor.
+The loop knows no method by name and no data set. Every step is a function of its number, so a killed run that resumes
+from its newest checkpoint reaches the same weights, bit for bit on a CPU.
 """
 
 import time
@@ -19,7 +19,7 @@ from kinema.errors import TrainingError, counted
 from kinema.methods.method import Method, MethodOutput
 from kinema.ops.collectives import alone, any_over_ranks, gather_objects, mean_over_ranks
 from kinema.ops.precision import allow_tf32, autocast, resolve_precision
-from kinema.train.checkpoint import TrainState, full_disk_stops, resume, save_checkpoint
+from kinema.train.checkpoint import TrainState, resume, save_checkpoint, stop_on_full_disk
 from kinema.train.clock import Pace, StepClock
 from kinema.train.log import Alarms, RunLog
 from kinema.train.optim import (
@@ -27,11 +27,11 @@ from kinema.train.optim import (
     build_optimizer,
     check_initialized,
     clip_gradients,
-    learning_rate,
+    compute_learning_rate,
+    compute_weight_decay,
     set_rates,
-    weight_decay,
 )
-from kinema.train.parallel import Ranks, StopRequest, place, rank_batch_size, sync_only
+from kinema.train.parallel import Ranks, StopRequest, compute_rank_batch_size, place_method, sync_gradients
 from kinema.train.skips import SkippedFiles
 from kinema.train.train_config import Schedule, TrainConfig
 from kinema.types import ClipBatch, LoadedBatch
@@ -39,14 +39,14 @@ from kinema.types import ClipBatch, LoadedBatch
 
 @dataclass(frozen=True, kw_only=True)
 class Hook:
-    """Something the first rank does every so many steps and after the last, e.g. pictures or an evaluation.
+    """Something that the first rank does at intervals and after the last step, such as an evaluation.
 
-    function: called as function(method, step, log), with the method in evaluation mode and no gradients, while other
-    ranks wait; to what it calls there are no others.
+    function: called as function(method, step, log) with the method in evaluation mode and without gradients. Other ranks
+    wait meanwhile; collective operations inside the function involve the first rank only.
     """
 
     every_steps: int | None
-    """None: just before every checkpoint."""
+    """None means just before every checkpoint."""
     function: Callable[[Method, int, RunLog], None]
 
 
@@ -55,11 +55,11 @@ class FitResult:
     """How a run ended."""
 
     state: TrainState
-    """What its last checkpoint says."""
+    """State in its last checkpoint."""
     interrupted: bool
-    """Whether it was stopped on request before its last step."""
+    """Whether a request stopped it before its last step."""
     stop_requested: bool = False
-    """Whether a stop was asked for, be it after the last step: whoever has more to do shall not begin it."""
+    """Whether a stop was requested at all, even after the last step; then no further work should start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def fit(
 
 
 class Stepper:
-    """The method, its optimizer and all that a step needs, made from the configuration once."""
+    """Takes optimizer steps with a method, as configured."""
 
     def __init__(self, method: Method, config: TrainConfig, schedule: Schedule, ranks: Ranks) -> None:
         check_initialized(method)
@@ -125,25 +125,24 @@ class Stepper:
         self.method = method
         self.watch = FiniteWatch(ranks.device)
         self._config, self._schedule, self._ranks = config, schedule, ranks
-        self._num_clips = rank_batch_size(config, ranks)
+        self._num_clips = compute_rank_batch_size(config, ranks)
         self._precision: Literal["fp32", "bf16"] = resolve_precision(config.precision, ranks.device)
-        self._module = place(method, config, ranks)
+        self._module = place_method(method, config, ranks)
         self.optimizer = build_optimizer(method, config)
 
     def take(self, step: int, batch: ClipBatch) -> dict[str, Tensor]:
-        """Takes step number `step`, counted from 1; gives the loss, its terms and the gradient norm, on the device.
+        """Takes step `step`, counted from 1, and returns the loss, its terms and the gradient norm on the device.
 
-        Generators of devices (drop path, dropout) are seeded from the seed, the step and the rank, so that a step is
-        the same whatever was done before it. Raises TrainingError at a loss or gradient that is not finite, and where
-        memory does not suffice.
+        Random generators (drop path, dropout) are seeded from the seed, the step and the rank, so a step does not
+        depend on earlier ones. Raises TrainingError if the loss or a gradient is not finite or memory runs out.
         """
         if len(batch) != self._num_clips:
-            raise ValueError(f"the loader gave {len(batch)} clips a step; the configuration asks for {self._num_clips}")
+            raise ValueError(f"the loader delivered {len(batch)} clips per step instead of {self._num_clips}")
         torch.manual_seed(seed_of(self._config.seed, "device", step, self._ranks.rank))
         progress = (step - 1) / self._schedule.steps
-        decay = weight_decay(progress, self._config)
-        set_rates(self.optimizer, self.method, progress, lr=self.lr(step), weight_decay=decay)
-        with _enough_memory(step, self._ranks.device):
+        decay = compute_weight_decay(progress, self._config)
+        set_rates(self.optimizer, self.method, progress, lr=self.get_lr(step), decay=decay)
+        with _explain_out_of_memory(step, self._ranks.device):
             output = self._backward(batch.to(self._ranks.device), progress)
             norm = clip_gradients(self.method, self._config.clip_grad_norm, of=self._config.clip_grad_of)
             self.watch.see(step, batch.ids, loss=output.loss, norm=norm)
@@ -153,22 +152,22 @@ class Stepper:
         terms = {f"terms/{name}": value for name, value in output.terms.items()}
         return {"loss": output.loss, "grad_norm": norm, **terms}
 
-    def lr(self, step: int) -> float:
-        """The learning rate of step number `step`, counted from 1."""
-        return learning_rate(step - 1, self._schedule, self._config)
+    def get_lr(self, step: int) -> float:
+        """Returns the learning rate of step `step`, counted from 1."""
+        return compute_learning_rate(step - 1, self._schedule, self._config)
 
     def _backward(self, batch: ClipBatch, progress: float) -> MethodOutput:
         outputs: list[MethodOutput] = []
         parts = batch.split(self._config.accumulate)
         for number, part in enumerate(parts, start=1):
-            with sync_only(self._module, last=number == len(parts)):
+            with sync_gradients(self._module, last=number == len(parts)):
                 with autocast(self._precision, self._ranks.device):
                     output: MethodOutput = self._module(part, progress)
-                (output.loss / len(parts)).backward()
+                (output.loss / len(parts)).backward()  # gradients of the parts add up to those of the mean loss
             outputs.append(output)
         return MethodOutput(
-            loss=_mean([output.loss for output in outputs]),
-            terms={name: _mean([output.terms[name] for output in outputs]) for name in outputs[0].terms},
+            loss=_average([output.loss for output in outputs]),
+            terms={name: _average([output.terms[name] for output in outputs]) for name in outputs[0].terms},
         )
 
 
@@ -190,13 +189,13 @@ class _Loop:
         run.skips.restore(state.skipped)
 
     def take_step(self, step: int, batches: Iterator[LoadedBatch]) -> dict[str, Tensor]:
-        asked_s = time.monotonic()
+        started_s = time.monotonic()
         loaded = next(batches)
         got_s = time.monotonic()
         measured = self._stepper.take(step, loaded.batch)
         worked_s = time.monotonic() - got_s
         self.clock.add(
-            waited_s=got_s - asked_s,
+            waited_s=got_s - started_s,
             worked_s=worked_s,
             clips=self._config.batch_size,
             own_clips=len(loaded.batch),
@@ -211,24 +210,24 @@ class _Loop:
         means = mean_over_ranks(torch.stack([value.float() for value in measured.values()])).tolist()
         values = {
             **dict(zip(measured, means, strict=True)),
-            "lr": self._stepper.lr(step),
+            "lr": self._stepper.get_lr(step),
             **self.clock.read().as_values(),
         }
         self._log.record(step, values, routine=True)
-        self._alarms.hear(step, self._stepper.method.alarms(values))
+        self._alarms.update(step, self._stepper.method.alarms(values))
 
     def call_hooks(self, step: int, *, last: bool, saving: bool) -> None:
-        def due(every_steps: int | None) -> bool:
+        def is_due(every_steps: int | None) -> bool:
             return last or (saving if every_steps is None else step % every_steps == 0)
 
-        if not any(due(every_steps) for every_steps in self._periods):
+        if not any(is_due(every_steps) for every_steps in self._periods):
             return
-        self._stepper.watch.settle()  # on all ranks: no hook may export or measure what is not finite
+        self._stepper.watch.settle()  # on all ranks, because no hook may export or measure weights that are not finite
         method = self._stepper.method
         method.eval()
         with torch.no_grad(), alone():
             for hook in self._hooks:
-                if due(hook.every_steps):
+                if is_due(hook.every_steps):
                     hook.function(method, step, self._log)
         method.train()
 
@@ -250,7 +249,7 @@ class _Loop:
         if self._log.writes:
             keep = self._config.keep_checkpoints
             save_checkpoint(self._folder, self._stepper.method, self._stepper.optimizer, self.state, keep=keep)
-        with full_disk_stops(step, self._folder):
+        with stop_on_full_disk(step, self._folder):
             self._skips.write()
         self._saved_s = time.monotonic()
 
@@ -261,10 +260,10 @@ class _Loop:
 
 
 @contextmanager
-def _enough_memory(step: int, device: torch.device) -> Iterator[None]:
+def _explain_out_of_memory(step: int, device: torch.device) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # the processor's allocator has no class of its own
+    except RuntimeError as error:  # the CPU allocator raises no class of its own
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise TrainingError(
@@ -274,5 +273,5 @@ def _enough_memory(step: int, device: torch.device) -> Iterator[None]:
         ) from error
 
 
-def _mean(values: list[Tensor]) -> Tensor:
+def _average(values: list[Tensor]) -> Tensor:
     return torch.stack([value.detach() for value in values]).mean()

@@ -20,14 +20,16 @@ MAX_WARP = 0.08
 """Largest displacement of a point by the smooth warp at deformation 1, in body units."""
 
 
-def drift(rng: np.random.Generator, times_s: Times) -> Times:
+def draw_drift(rng: np.random.Generator, times_s: Times) -> Times:
     """A slow random curve within [-1, 1]: two sinusoids with periods of 1.2 to 4 seconds."""
     periods, phases = rng.uniform(1.2, 4, 2), rng.uniform(0, 2 * np.pi, 2)
     waves = np.sin(2 * np.pi * times_s[:, None] / periods + phases)
     return waves @ np.array([0.65, 0.35])
 
 
-def path(rng: np.random.Generator, times_s: Times, *, start: Box, roam: Box, speed: float) -> Float[np.ndarray, "T 2"]:
+def draw_path(
+    rng: np.random.Generator, times_s: Times, *, start: Box, roam: Box, speed: float
+) -> Float[np.ndarray, "T 2"]:
     """Positions in pixels on a random curve that starts inside the box `start` and then stays inside `roam`.
 
     Boxes are x0, y0, x1, y1; `speed` is the mean over the clip in pixels a second. The curve is a cubic B-spline, which
@@ -47,7 +49,7 @@ def path(rng: np.random.Generator, times_s: Times, *, start: Box, roam: Box, spe
     knots = np.concatenate([[0] * 3, np.linspace(0, 1, len(controls) - 2), [1] * 3])
     fine = BSpline(knots, np.array(controls), 3)(np.linspace(0, 1, 100 * len(controls)))
     traveled = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
-    pace = 1 + 0.4 * drift(rng, times_s)
+    pace = 1 + 0.4 * draw_drift(rng, times_s)
     wanted = np.concatenate([[0], np.cumsum(pace[1:])])
     wanted *= length / max(wanted[-1], 1e-9)
     return np.stack([np.interp(wanted, traveled, fine[:, k]) for k in range(2)], axis=1)
@@ -95,11 +97,11 @@ def draw_warp(rng: np.random.Generator, *, amplitude: float) -> Warp:
     )
 
 
-def camera_maps(
+def draw_camera_maps(
     rng: np.random.Generator, times_s: Times, *, height: int, width: int, strength: float, canvas: tuple[int, int]
 ) -> Float[np.ndarray, "T 2 3"]:
     """For each frame the affine map from image pixels (x, y) to background pixels; canvas: (height, width)."""
-    pan_x, pan_y, zoom, turn = (strength * drift(rng, times_s) for _ in range(4))
+    pan_x, pan_y, zoom, turn = (strength * draw_drift(rng, times_s) for _ in range(4))
     factor = np.exp(np.log(1.25) * zoom)
     angle = np.radians(12) * turn
     linear = np.stack(
@@ -145,7 +147,7 @@ class Actor:
         return self.sizes[frame] * np.array([[c, -s], [s, c]])
 
 
-def cast(config: SceneConfig, seed: int, background: Style) -> list[Actor]:
+def draw_actors(config: SceneConfig, seed: int, background: Style) -> list[Actor]:
     """The actors of a clip; the first is the figure. Order of creation, not of painting."""
     dials = config.difficulty
     late = min(int(dials.late_share * dials.num_objects + 1e-9), dials.num_objects - 1)
@@ -195,7 +197,7 @@ def _make_actor(
         first = 3 * (index - 1) % len(CREATURE_CATEGORIES)
         body = make_creature(rng, first_category=first, **body_look)
     start, roam = _territories(config, strip, margin=(0.55 if index == 0 else 0.35) * size)
-    centers = path(rng, times_s, start=start, roam=roam, speed=dials.speed * config.height)
+    centers = draw_path(rng, times_s, start=start, roam=roam, speed=dials.speed * config.height)
     base, turn = (0.0, 0.4) if index == 0 else (rng.uniform(-np.pi, np.pi), 1.0)
     grow = np.log(1 + dials.scaling)
     if late:
@@ -203,8 +205,8 @@ def _make_actor(
     return Actor(
         body=body,
         centers=centers,
-        angles=base + turn * np.radians(dials.rotation) * drift(rng, times_s),
-        sizes=size * np.exp(grow * drift(rng, times_s)),
+        angles=base + turn * np.radians(dials.rotation) * draw_drift(rng, times_s),
+        sizes=size * np.exp(grow * draw_drift(rng, times_s)),
         warp=draw_warp(rng, amplitude=MAX_WARP * dials.deformation),
         times_s=times_s,
     )
@@ -231,7 +233,7 @@ def _shrunk(box: Box, margin: float) -> Box:
 def _enter(
     rng: np.random.Generator, centers: Float[np.ndarray, "T 2"], config: SceneConfig, *, reach: float
 ) -> Float[np.ndarray, "T 2"]:
-    """The same path reached from beyond the left or right border at a frame drawn from the first 70 % of the clip."""
+    """The same path, reached from beyond the left or right border at a frame drawn from the first 70 % of the clip."""
     last = len(centers) - 1
     if last == 0:
         return centers

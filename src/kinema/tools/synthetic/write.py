@@ -69,7 +69,7 @@ def describe_set(
     held_out: int | None = None,
 ) -> dict[str, Any]:
     """What `dataset.json` says of such a set, but for the versions it was rendered with; errors as `write_set`."""
-    val = num_held_out(clips) if held_out is None else held_out
+    val = count_held_out(clips) if held_out is None else held_out
     _check(clips, val, seed, layouts)
     description = {"format": 1, "seed": seed, "clips": clips, "train": clips - val, "val": val}
     return description | {"frames": clips * config.num_frames, "layouts": list(layouts), "config": asdict(config)}
@@ -96,7 +96,7 @@ def holds_set(out: Path, description: Mapping[str, Any]) -> bool:
     return True
 
 
-def num_held_out(clips: int) -> int:
+def count_held_out(clips: int) -> int:
     """How many of the last clips of a set are its `val`: a quarter, rounded down, at least one."""
     return max(clips // 4, 1)
 
