@@ -5,6 +5,7 @@ P values in a patch, C label channels, L local crops; N1, V1, S1 are those count
 Decoded frames are `T H W 3` uint8; batches are `B T 3 H W` uint8 until the method standardizes them on the device.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -59,3 +60,24 @@ class ClipBatch:
     def _tensors(self) -> dict[str, Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedFile:
+    """A file that could not be read when it was drawn; another one was drawn in its place."""
+
+    path: str
+    reason: str
+    attempt: int
+    """How many files were tried before it for the same sample; 0 for the first one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedBatch:
+    """The clips that one rank trains on in one step, and how they were loaded."""
+
+    batch: ClipBatch
+    skipped: Sequence[SkippedFile]
+    """Files that could not be read while the batch was made."""
+    stages_s: Mapping[str, float]
+    """Seconds that one worker spent in each stage: read, decode, transform, collate."""

@@ -109,7 +109,7 @@ def test_pretraining_starts_from_encoder_and_decoder(tmp_path: Path) -> None:
     from kinema.methods.videomae import VideoMAE
     from kinema.models.masked_decoder import MaskedDecoder
     from kinema.models.vit_config import MaskedDecoderConfig
-    from kinema.runs.pretrain_run import _start_from
+    from kinema.runs.pretrain_run import load_initial_weights
 
     sincos = replace(FRAMES, positions="sincos")
     described = MaskedDecoderConfig(width=64, depth=1, num_heads=2, embed_bias=True)
@@ -128,6 +128,6 @@ def test_pretraining_starts_from_encoder_and_decoder(tmp_path: Path) -> None:
             target="patch_normalized",
         )
     )
-    _start_from(method, str(file))
+    load_initial_weights(method, str(file))
     assert torch.equal(method.encoder.cls_token, state(sincos)["cls_token"])
     assert torch.equal(method.decoder.pred.weight, decoder.pred.weight)

@@ -5,8 +5,8 @@ import torch
 import torch.distributed as dist
 
 from kinema.ops.collectives import all_gather, any_over_ranks, gather_objects, max_over_ranks, mean_over_ranks
+from kinema.train.loop import Stepper
 from kinema.train.parallel import Ranks
-from kinema.train.step import Stepper
 from kinema.train.train_config import Schedule
 from tests.cuda.test_methods import SMOKE, method_and_batch
 from tests.train.tiny import tiny_config

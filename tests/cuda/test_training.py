@@ -11,9 +11,8 @@ from PIL import Image
 from kinema.errors import TrainingError
 from kinema.recipes.registry import get_recipe
 from kinema.runs.pretrain_run import PretrainRequest, pretrain
-from kinema.train.checkpoint import newest_checkpoint
-from kinema.train.parallel import Ranks
-from kinema.train.stop import StopRequest
+from kinema.train.checkpoint import find_newest_checkpoint
+from kinema.train.parallel import Ranks, StopRequest
 from kinema.weights.load import load
 from tests.train.tiny import TinyMethod, assert_same_weights, metrics, tiny_batches, tiny_fit
 
@@ -42,7 +41,7 @@ def test_a_loss_that_is_not_finite_is_named_with_its_own_step_and_nothing_of_it_
 
     with pytest.raises(TrainingError, match=r"at step 8 \(clips clip8\.0"):
         tiny_fit(tmp_path, method=Poisoned(), ranks=Ranks(device=cuda))
-    assert newest_checkpoint(tmp_path).name == "step-00000004"
+    assert find_newest_checkpoint(tmp_path).name == "step-00000004"
 
 
 def frames_folder(root: Path) -> Path:

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 
 from kinema.datasets.data_config import DataConfig
-from kinema.datasets.loader import LoadedBatch, Loader, clips_per_epoch
+from kinema.datasets.loader import Loader, clips_per_epoch
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import scan
 from kinema.errors import ConfigError, DatasetError
 from kinema.tools.packing.pack import pack
 from kinema.tools.packing.pack_config import PackSettings
 from kinema.tools.packing.prepare import plan_pack
-from kinema.types import ClipSpec
+from kinema.types import ClipSpec, LoadedBatch
 from kinema.video.sampling import FramePairs
 from tests.video.encode import encode, moving_frames
 
@@ -191,7 +191,7 @@ from kinema.datasets.data_config import DataConfig
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import scan
-from kinema.types import ClipSpec
+from kinema.types import ClipSpec, LoadedBatch
 caught = []
 for stop in (signal.SIGINT, signal.SIGTERM):
     signal.signal(stop, lambda number, frame: caught.append(number))

@@ -14,7 +14,7 @@ from kinema.models.heads import HeadedViT, PrototypeHead
 from kinema.models.vit_config import PrototypeHeadConfig, ViTConfig
 from kinema.ops.distillation import MaskedTokens
 from kinema.ops.schedules import cosine
-from kinema.train.optim import clip_gradients, learning_rate, weight_decay
+from kinema.train.optim import clip_gradients, compute_learning_rate, compute_weight_decay
 from kinema.train.train_config import Schedule
 from tests.realdata import real_data
 from tests.train.tiny import TinyMethod, tiny_config
@@ -183,7 +183,7 @@ def test_schedules():
     steps = config["epochs"] * per_epoch
     progress = [step / steps for step in range(steps)]
     decay = tiny_config(weight_decay=config["weight_decay"]["base"], weight_decay_end=config["weight_decay"]["final"])
-    expect = [weight_decay(done, decay) for done in progress]
+    expect = [compute_weight_decay(done, decay) for done in progress]
     np.testing.assert_allclose(expect, data["weight_decay"].numpy(), rtol=1e-9)
     expect = [cosine(config["momentum"]["base"], float(config["momentum"]["final"]), done) for done in progress]
     np.testing.assert_allclose(expect, data["momentum"].numpy(), rtol=1e-9)
@@ -197,7 +197,7 @@ def test_schedules():
             warmup_start_lr=float(options.get("start_warmup_value", 0)),
         )
         schedule = Schedule(steps=steps, warmup_steps=options["warmup_epochs"] * per_epoch)
-        rates = [learning_rate(step, schedule, train) for step in range(steps)]
+        rates = [compute_learning_rate(step, schedule, train) for step in range(steps)]
         np.testing.assert_allclose(rates, data[name].numpy(), rtol=1e-9)
 
 

@@ -11,18 +11,17 @@ from kinema.draws import seed_of
 from kinema.methods.ino import INO
 from kinema.ops.collectives import rank
 from kinema.recipes.registry import RECIPES
-from kinema.runs.hooks import export_hooks
+from kinema.runs.hooks import make_export_hooks
 from kinema.train.log import RunLog
-from kinema.train.loop import Hook
+from kinema.train.loop import Hook, Stepper
 from kinema.train.parallel import Ranks
-from kinema.train.step import Stepper
 from kinema.train.train_config import Schedule
 from kinema.types import ClipBatch
 from kinema.weights.files import load_encoder
 from kinema.weights.load import load
 from tests.methods.test_ino import TINY, VARIANTS, make_batch
 from tests.ranks import run_on_ranks
-from tests.train.tiny import TinyLoaded, assert_same_weights, tiny_config, tiny_fit
+from tests.train.tiny import assert_same_weights, tiny_config, tiny_fit, tiny_loaded
 
 CONFIG = {
     "steps": 6, "batch_size": 4, "warmup_steps": 2, "checkpoint_every_steps": 3, "base_lr": 0.1,
@@ -49,11 +48,11 @@ def batches(after: int, stop=None, stop_at: int | None = None):
     for step in count(after + 1):
         if stop is not None:
             stop.requested = step == stop_at
-        yield TinyLoaded(batch_of(step))
+        yield tiny_loaded(batch_of(step))
 
 
 def test_resuming_restores_teacher_centers_and_schedules_bit_for_bit(tmp_path):
-    from kinema.train.stop import StopRequest
+    from kinema.train.parallel import StopRequest
 
     config = tiny_config(**CONFIG)
     whole, begun, gone_on = new(), new(), new()
@@ -98,7 +97,7 @@ def _measured_by_the_first_rank(folder):
     ranks = Ranks(rank=rank(), world_size=2, local_rank=rank())
     measured = []
     hook = Hook(every_steps=1, function=lambda method, step, log: measured.append(method(batch_of(9), 0.0).loss.item()))
-    own = (TinyLoaded(batch_of(step).split(2)[rank()]) for step in count(1))
+    own = (tiny_loaded(batch_of(step).split(2)[rank()]) for step in count(1))
     config = tiny_config(**{**CONFIG, "steps": 2, "warmup_steps": 0})
     tiny_fit(Path(folder), config=config, method=new(), batches=own, ranks=ranks, hooks=[hook] if rank() == 0 else [])
     return len(measured)
@@ -113,7 +112,7 @@ def test_a_run_leaves_the_teacher_and_the_student_beside_it(tmp_path):
     method.after_step(0.0)
     with torch.no_grad():
         method.student.encoder.cls_token.add_(1)
-    hook = export_hooks(tmp_path, tiny_config(export_every_steps=5))[1]
+    hook = make_export_hooks(tmp_path, tiny_config(export_every_steps=5))[1]
     hook.function(method, 5, RunLog(tmp_path, steps=5, writes=False))
     folder = tmp_path / "encoders" / "step-00000005"
     for path, network in ((folder, method.teacher), (folder / "student", method.student)):

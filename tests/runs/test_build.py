@@ -7,7 +7,7 @@ from kinema.methods.siammae import SiamMAE
 from kinema.recipes.registry import get_recipe
 from kinema.runs import build
 from kinema.runs.build import build_method
-from kinema.train.finite import check_initialized
+from kinema.train.optim import check_initialized
 
 CONFIG = get_recipe("siammae_smoke").method
 

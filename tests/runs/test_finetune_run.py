@@ -17,7 +17,7 @@ from kinema.runs import finetune_run as module
 from kinema.runs.estimate import estimate
 from kinema.runs.finetune_run import FineTuneRequest, evaluate, finetune
 from kinema.train.loop import Hook
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import StopRequest
 from kinema.transfer.classifier import load_classifier
 from kinema.video.sampling import Clips, FramePairs, Segments
 from tests.labeling.small import write_encoder
@@ -77,13 +77,13 @@ def test_a_run_that_stopped_goes_on_to_the_same_end(
     request = replace(request, recipe=replace(request.recipe, method=more))
     finetune(replace(request, out=tmp_path / "whole"))
     asked = StopRequest()
-    own_hooks = module._hooks
+    own_hooks = FineTuneRequest.build_hooks
 
     def hooks(*given: Any) -> list[Hook]:
         return [*own_hooks(*given), Hook(every_steps=2, function=lambda *_: setattr(asked, "requested", True))]
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_hooks", hooks)
+        patch.setattr(FineTuneRequest, "build_hooks", hooks)
         patch.setattr(module, "StopRequest", lambda: asked)
         stopped, result = finetune(request)
     assert (stopped.interrupted, stopped.state.step, result) == (True, 3, None)

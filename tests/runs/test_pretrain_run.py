@@ -26,7 +26,7 @@ from kinema.tools.visualize.picture_size import at_size
 from kinema.train import checkpoint
 from kinema.train.checkpoint import finished_steps
 from kinema.train.loop import FitResult, Hook
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import StopRequest
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask
 from kinema.video.overlays import overlay
@@ -116,13 +116,13 @@ def test_an_interrupted_run_leaves_its_encoder_and_goes_on_to_the_same_end(
     whole = pretrain(replace(request, out=tmp_path / "whole"))
     asked = StopRequest()
 
-    own_hooks = module._hooks
+    own_hooks = PretrainRequest.build_hooks
 
     def hooks(*given: Any) -> list[Hook]:
         return [*own_hooks(*given), Hook(every_steps=2, function=lambda *_: setattr(asked, "requested", True))]
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_hooks", hooks)
+        patch.setattr(PretrainRequest, "build_hooks", hooks)
         patch.setattr(module, "StopRequest", lambda: asked)
         stopped = pretrain(request)
     assert (stopped.interrupted, stopped.state.step) == (True, 3)
@@ -163,7 +163,7 @@ def test_a_masked_decoder_is_left_converted_and_started_from(
     _require_equal(again.decoder_tensors or {}, decoder)
     for source in (run, tmp_path / "theirs"):
         method = module.build_method(recipe.method, seed=7)
-        module._start_from(method, str(source))
+        module.load_initial_weights(method, str(source))
         _require_equal(method.get_submodule("decoder").state_dict(), decoder)
 
 
@@ -181,8 +181,10 @@ def test_the_encoder_is_as_new_as_a_checkpoint_made_by_time(
     def stop(_method: object, _step: int, _log: object) -> None:
         raise StoppedError
 
-    own_hooks = module._hooks
-    monkeypatch.setattr(module, "_hooks", lambda *given: [Hook(every_steps=3, function=stop), *own_hooks(*given)])
+    own_hooks = PretrainRequest.build_hooks
+    monkeypatch.setattr(
+        PretrainRequest, "build_hooks", lambda *given: [Hook(every_steps=3, function=stop), *own_hooks(*given)]
+    )
     seldom = {"checkpoint_every_steps": 1000, "checkpoint_every_s": 1e-9}
     with pytest.raises(StoppedError):
         pretrain(_request(davis, tmp_path / "run", train=seldom))
@@ -263,16 +265,16 @@ def test_a_second_run_in_the_folder_of_one_that_is_at_work_is_refused(
     request = _request(davis, tmp_path / "run")
     inner: list[str] = []
 
-    def begin_another(_request: PretrainRequest, _dataset: object) -> list[Hook]:
+    def begin_another(*_: object) -> list[Hook]:
         def another(*_: object) -> None:
-            monkeypatch.setattr(module, "_hooks", lambda *_: [])
+            monkeypatch.setattr(PretrainRequest, "build_hooks", lambda *_: [])
             with pytest.raises(ConfigError, match="another run is writing there") as caught:
                 pretrain(replace(request, fresh=fresh))
             inner.append(str(caught.value))
 
         return [Hook(every_steps=2, function=another)]
 
-    monkeypatch.setattr(module, "_hooks", begin_another)
+    monkeypatch.setattr(PretrainRequest, "build_hooks", begin_another)
     assert not pretrain(request).interrupted
     assert len(inner) == 2
     assert [row["step"] for row in _rows(tmp_path / "run")] == [1, 2, 3, 4]

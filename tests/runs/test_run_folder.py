@@ -11,7 +11,7 @@ from kinema.datasets.scan import MediaItem
 from kinema.errors import ConfigError, TrainingError
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.registry import get_recipe
-from kinema.runs.run_folder import described, fingerprint, open_run_folder
+from kinema.runs.run_folder import compute_fingerprint, describe_run, open_run_folder
 
 RECIPE = get_recipe("siammae_smoke")
 ITEMS = [MediaItem(path=Path("clips", name), kind="video") for name in ("a.mp4", "b.mp4")]
@@ -19,7 +19,7 @@ RUNS_ON = {"device": "cpu", "precision": "fp32"}
 
 
 def _description(recipe: Recipe = RECIPE, items: list[MediaItem] = ITEMS, init_from: str | None = None) -> dict:
-    return described("siammae_smoke", recipe, items, [Path("clips")], init_from)
+    return describe_run("siammae_smoke", recipe, items, [Path("clips")], init_from)
 
 
 def _open(out: Path, description: dict | None = None, *, fresh: bool = False, **runs_on: str) -> None:
@@ -51,7 +51,7 @@ def test_what_counts_as_the_same_run() -> None:
             evaluate_every_steps=2,
         ),
     )
-    assert fingerprint(_description(same)) == fingerprint(_description())
+    assert compute_fingerprint(_description(same)) == compute_fingerprint(_description())
     others = [
         _description(replace(RECIPE, train=replace(RECIPE.train, seed=1))),
         _description(replace(RECIPE, data=replace(RECIPE.data, repeats=4))),
@@ -60,7 +60,7 @@ def test_what_counts_as_the_same_run() -> None:
         _description(items=[ITEMS[0], MediaItem(path=Path("clips/c.mp4"), kind="video")]),
         _description(init_from="runs/a"),
     ]
-    assert len({fingerprint(each) for each in (*others, _description())}) == 7
+    assert len({compute_fingerprint(each) for each in (*others, _description())}) == 7
 
 
 def test_a_run_that_was_begun_goes_on(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_run_that_was_begun_goes_on(tmp_path: Path) -> None:
 
 def test_another_recipe_is_all_that_is_said_of_it(tmp_path: Path) -> None:
     _open(tmp_path)
-    other = described("videomae_smoke", get_recipe("videomae_smoke"), ITEMS, [Path("clips")], None)
+    other = describe_run("videomae_smoke", get_recipe("videomae_smoke"), ITEMS, [Path("clips")], None)
     with pytest.raises(ConfigError) as caught:
         _open(tmp_path, other)
     assert caught.value.what == "a run of another recipe is there: siammae_smoke, not videomae_smoke"
@@ -86,12 +86,12 @@ def test_another_recipe_is_all_that_is_said_of_it(tmp_path: Path) -> None:
 def test_data_that_were_moved_are_the_same(tmp_path: Path) -> None:
     def moved(root: Path, names: list[str]) -> dict:
         items = [MediaItem(path=root / name, kind="video") for name in names]
-        return described("siammae_smoke", RECIPE, items, [root], None)
+        return describe_run("siammae_smoke", RECIPE, items, [root], None)
 
     folder = tmp_path / "anywhere"
     folder.mkdir()
     assert moved(folder, ["x/a.mp4", "b.mp4"]) == moved(Path("."), ["x/a.mp4", "b.mp4"])
-    assert moved(folder, ["a.mp4"]) == described(
+    assert moved(folder, ["a.mp4"]) == describe_run(
         "siammae_smoke", RECIPE, [MediaItem(path=Path("a.mp4"), kind="video")], [Path("a.mp4")], None
     )
     _open(tmp_path / "run", moved(folder, ["a.mp4", "b.mp4"]))

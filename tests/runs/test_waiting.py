@@ -6,7 +6,7 @@ from kinema.datasets.data_config import DataConfig
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import MediaItem
 from kinema.runs import waiting
-from kinema.runs.waiting import waiting_sentence
+from kinema.runs.waiting import describe_waiting
 from kinema.train.clock import Pace
 from kinema.types import ClipSpec
 
@@ -19,8 +19,8 @@ def said(
     dataset = MediaDataset(items, data=data, clip=ClipSpec(num_frames=2, height=16, width=16), seed=0)
     stages = {"read": 1.0, "decode": 8.0, "transform": 2.0, "collate": 0.1, "compute": 20.0, **stage_ms}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(waiting, "_num_cores", lambda: cores)
-        return waiting_sentence(dataset)(Pace(clips_per_s=10.0, wait_share=wait_share, stage_ms=stages))
+        patch.setattr(waiting, "_count_cores", lambda: cores)
+        return describe_waiting(dataset)(Pace(clips_per_s=10.0, wait_share=wait_share, stage_ms=stages))
 
 
 def test_a_loop_that_waits_is_told_why_and_what_would_cure_it() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kinema.draws import seed_of
-from kinema.train.optim import learning_rate
+from kinema.train.optim import compute_learning_rate
 from kinema.train.train_config import Schedule
 from tests.train.tiny import TinyMethod, tiny_batch, tiny_config, tiny_fit
 
@@ -29,7 +29,7 @@ def naive(steps: int) -> TinyMethod:
     for step in range(1, steps + 1):
         torch.manual_seed(seed_of(0, "device", step, 0))
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step - 1, Schedule(steps=12, warmup_steps=3), config)
+            group["lr"] = compute_learning_rate(step - 1, Schedule(steps=12, warmup_steps=3), config)
         optimizer.zero_grad()
         method(tiny_batch(step), (step - 1) / 12).loss.backward()
         optimizer.step()

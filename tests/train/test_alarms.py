@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from kinema.train.alarms import PATIENCE, Alarms
+from kinema.train.log import PATIENCE, Alarms
 from tests.train.tiny import TinyMethod, tiny_config, tiny_fit
 
 
@@ -8,7 +8,7 @@ def test_a_warning_is_said_once_when_it_has_held_and_again_after_it_was_gone():
     said = []
     alarms = Alarms(said.append, patience=3)
     for step, raised in enumerate(["a", "ab", "a", "ab", "ab", "b", "b", "a", "a", "a"], start=1):
-        alarms.hear(step, list(raised))
+        alarms.update(step, list(raised))
     assert said == ["warning at step 3: a", "warning at step 6: b", "warning at step 10: a"]
 
 

@@ -8,9 +8,9 @@ from kinema.errors import WeightsError
 from kinema.train import checkpoint
 from kinema.train.checkpoint import (
     TrainState,
+    find_newest_checkpoint,
     finished_steps,
     load_checkpoint,
-    newest_checkpoint,
     read_state,
     save_checkpoint,
 )
@@ -35,7 +35,7 @@ def _state(step):
 def test_what_is_loaded_is_what_was_saved(tmp_path):
     method, optimizer = _trained()
     folder = save_checkpoint(tmp_path, method, optimizer, _state(3), keep=2)
-    assert folder == newest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-00000003"
+    assert folder == find_newest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-00000003"
     fresh = TinyMethod()
     fresh_optimizer = build_optimizer(fresh, tiny_config())
     assert load_checkpoint(folder, fresh, fresh_optimizer, fingerprint="same") == _state(3) == read_state(folder)
@@ -59,7 +59,7 @@ def test_the_newest_are_kept_and_latest_points_at_the_newest(tmp_path):
 
 
 def test_a_run_without_checkpoints_begins_at_its_beginning(tmp_path):
-    assert newest_checkpoint(tmp_path) is None
+    assert find_newest_checkpoint(tmp_path) is None
     assert finished_steps(tmp_path) == 0
 
 
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_says_what_to_do(tmp_path, name, harm):
         (folder / name).unlink()
     else:
         (folder / name).write_bytes(content[: len(content) // 2] if harm == "cut" else b"\x80\x02noise" * 40)
-    with pytest.raises(WeightsError, match="remove this folder to go on from the one before") as caught:
+    with pytest.raises(WeightsError, match="remove this folder to resume from the previous one") as caught:
         load_checkpoint(folder, method, optimizer, fingerprint="same")
     assert caught.value.exit_code == 4
 

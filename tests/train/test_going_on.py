@@ -15,17 +15,17 @@ import torch
 from kinema.errors import ConfigError, DatasetError, TrainingError
 from kinema.train import checkpoint
 from kinema.train.checkpoint import finished_steps
+from kinema.train.parallel import StopRequest
 from kinema.train.skips import SkippedFiles
-from kinema.train.stop import StopRequest
 from tests.train.tiny import (
-    TinyLoaded,
     TinyMethod,
-    TinySkip,
     assert_same_weights,
     metrics,
     tiny_batch,
     tiny_batches,
     tiny_fit,
+    tiny_loaded,
+    tiny_skip,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +120,7 @@ def test_a_request_to_stop_saves_and_the_rest_can_follow(tmp_path, uninterrupted
 _SLOW_RUN = """
 import sys, time
 from pathlib import Path
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import StopRequest
 from tests.train.tiny import tiny_batches, tiny_config, tiny_fit
 
 def slow():
@@ -176,9 +176,9 @@ def test_a_finished_run_is_left_alone(uninterrupted):
 def test_repaired_files_let_a_stopped_run_go_on(tmp_path):
     def batches(after, broken_after):
         for step in itertools.count(after + 1):
-            skipped = [TinySkip("first.mp4", "no frames")] if step == 3 else []
-            skipped += [TinySkip(f"clip{step}.mp4", "no frames")] if step > broken_after else []
-            yield TinyLoaded(tiny_batch(step), skipped)
+            skipped = [tiny_skip("first.mp4", "no frames")] if step == 3 else []
+            skipped += [tiny_skip(f"clip{step}.mp4", "no frames")] if step > broken_after else []
+            yield tiny_loaded(tiny_batch(step), skipped)
 
     with pytest.raises(DatasetError):
         tiny_fit(tmp_path, batches=batches(0, 4), skips=SkippedFiles(tmp_path, num_files=100, max_share=0.01))

@@ -8,7 +8,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kinema.train import log as log_module
-from kinema.train.log import RunLog, cpu_seconds
+from kinema.train.log import RunLog, measure_cpu_s
 
 
 def _rows(folder):
@@ -86,23 +86,23 @@ def test_a_terminal_gets_a_bar_with_the_numbers_and_the_time_left(tmp_path, monk
 
 
 def test_processor_time_counts_this_process():
-    before = cpu_seconds()
+    before = measure_cpu_s()
     own = time.process_time()
     while time.process_time() - own < 0.1:
         sum(range(1000))
-    assert cpu_seconds() - before >= 0.09
+    assert measure_cpu_s() - before >= 0.09
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of children that still run")
 def test_processor_time_counts_children_that_run_and_that_ended():
     code = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
-    before = cpu_seconds()
+    before = measure_cpu_s()
     own = time.process_time()
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    running = cpu_seconds() - before - (time.process_time() - own)
+    running = measure_cpu_s() - before - (time.process_time() - own)
     child.communicate(b"\n")
-    ended = cpu_seconds() - before - (time.process_time() - own)
+    ended = measure_cpu_s() - before - (time.process_time() - own)
     assert 0.25 <= running <= ended + 0.05
     assert ended < 2 * running + 0.1

@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from kinema.errors import DatasetError, TrainingError
-from kinema.train.checkpoint import finished_steps, newest_checkpoint
-from kinema.train.finite import FiniteWatch
+from kinema.train.checkpoint import find_newest_checkpoint, finished_steps
 from kinema.train.loop import Hook
+from kinema.train.optim import FiniteWatch
 from kinema.train.skips import SkippedFiles
 from tests.train.conftest import naive
 from tests.train.tiny import (
-    TinyLoaded,
     TinyMethod,
-    TinySkip,
     assert_same_weights,
     metrics,
     tiny_batches,
     tiny_config,
     tiny_fit,
+    tiny_loaded,
+    tiny_skip,
 )
 
 
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_names_step_and_clips_before_the_optimizer_ste
     assert caught.value.exit_code == 5
     assert "last checkpoint is intact" in str(caught.value)
     assert_same_weights(method, naive(5))
-    assert newest_checkpoint(tmp_path).name == "step-00000004"
+    assert find_newest_checkpoint(tmp_path).name == "step-00000004"
 
 
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
@@ -141,14 +141,14 @@ def test_hooks_run_at_their_steps_and_at_the_end_in_evaluation_mode(tmp_path, un
 
 
 def test_the_loader_must_give_the_configured_batch(tmp_path):
-    with pytest.raises(ValueError, match="6 clips a step; the configuration asks for 8"):
+    with pytest.raises(ValueError, match="6 clips per step instead of 8"):
         tiny_fit(tmp_path, batches=tiny_batches(0, 6))
 
 
 def test_too_many_unreadable_files_stop_the_run_and_a_few_do_not(tmp_path, capsys):
     def batches():
         for step, loaded in enumerate(tiny_batches(0), start=1):
-            yield TinyLoaded(loaded.batch, [TinySkip(f"clip{step % 4}.mp4", "no frames")])
+            yield tiny_loaded(loaded.batch, [tiny_skip(f"clip{step % 4}.mp4", "no frames")])
 
     skips = SkippedFiles(tmp_path, num_files=100, max_share=0.04)
     tiny_fit(tmp_path, batches=batches(), skips=skips)

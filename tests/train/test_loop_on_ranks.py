@@ -10,20 +10,19 @@ import torch
 
 from kinema.errors import ConfigError, TrainingError
 from kinema.ops.collectives import rank
-from kinema.train.parallel import Ranks
-from kinema.train.step import Stepper
-from kinema.train.stop import StopRequest
+from kinema.train.loop import Stepper
+from kinema.train.parallel import Ranks, StopRequest
 from kinema.train.train_config import Schedule
 from tests.ranks import run_on_ranks
 from tests.train.tiny import (
-    TinyLoaded,
     TinyMethod,
-    TinySkip,
     metrics,
     tiny_batch,
     tiny_batches,
     tiny_config,
     tiny_fit,
+    tiny_loaded,
+    tiny_skip,
 )
 
 
@@ -78,9 +77,9 @@ def _rank_run(folder, poisoned):
     def batches():
         for step in itertools.count(1):
             rows = slice(4 * number, 4 * number + 4)
-            skipped = [TinySkip(f"rank{number}.mp4", "cut short")] if step % 3 == 0 else []
+            skipped = [tiny_skip(f"rank{number}.mp4", "cut short")] if step % 3 == 0 else []
             stop.requested = step == 6 and number == 1
-            yield TinyLoaded(tiny_batch(step, rows=rows), skipped)
+            yield tiny_loaded(tiny_batch(step, rows=rows), skipped)
 
     class Poisoned(TinyMethod):
         def forward(self, batch, progress):

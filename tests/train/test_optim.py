@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kinema.methods.method import ParameterGroup
-from kinema.train.optim import build_optimizer, clip_gradients, learning_rate, set_rates, weight_decay
+from kinema.train.optim import build_optimizer, clip_gradients, compute_learning_rate, compute_weight_decay, set_rates
 from kinema.train.train_config import Schedule
 from tests.train.tiny import TinyMethod, tiny_config
 
@@ -13,7 +13,7 @@ SCHEDULE = Schedule(steps=100, warmup_steps=20)
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_its_end():
     config = tiny_config(base_lr=0.32, batch_size=8, min_lr=0.001)  # a peak of 0.01
-    rates = [learning_rate(step, SCHEDULE, config) for step in range(101)]
+    rates = [compute_learning_rate(step, SCHEDULE, config) for step in range(101)]
     assert rates[0] == 0
     assert rates[5] == pytest.approx(0.0025)
     assert rates[20] == pytest.approx(0.01)
@@ -25,23 +25,23 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_its_end():
 
 
 def test_without_warm_up_the_first_step_has_the_peak():
-    assert learning_rate(0, Schedule(steps=4, warmup_steps=0), tiny_config(base_lr=0.32)) == pytest.approx(0.01)
+    assert compute_learning_rate(0, Schedule(steps=4, warmup_steps=0), tiny_config(base_lr=0.32)) == pytest.approx(0.01)
 
 
 def test_a_warm_up_can_reach_its_peak_in_its_last_step():
     config = tiny_config(base_lr=0.32, batch_size=8, min_lr=0.001, warmup_end="last_step", warmup_start_lr=0.002)
-    rates = [learning_rate(step, SCHEDULE, config) for step in range(101)]
+    rates = [compute_learning_rate(step, SCHEDULE, config) for step in range(101)]
     assert rates[0] == pytest.approx(0.002)
     assert rates[19:21] == pytest.approx([0.01, 0.01])
     assert rates[9] - rates[8] == pytest.approx(0.008 / 19)
     one = Schedule(steps=4, warmup_steps=1)
-    assert learning_rate(0, one, config) == pytest.approx(0.002)
+    assert compute_learning_rate(0, one, config) == pytest.approx(0.002)
 
 
 def test_the_weight_decay_stays_or_moves_along_a_cosine_to_its_end():
-    assert [weight_decay(done, tiny_config(weight_decay=0.1)) for done in (0.0, 0.3, 1.0)] == [0.1] * 3
+    assert [compute_weight_decay(done, tiny_config(weight_decay=0.1)) for done in (0.0, 0.3, 1.0)] == [0.1] * 3
     moving = tiny_config(weight_decay=0.04, weight_decay_end=0.4)
-    assert [weight_decay(done, moving) for done in (0.0, 0.5, 1.0)] == pytest.approx([0.04, 0.22, 0.4])
+    assert [compute_weight_decay(done, moving) for done in (0.0, 0.5, 1.0)] == pytest.approx([0.04, 0.22, 0.4])
 
 
 class _Layered(TinyMethod):
@@ -56,7 +56,7 @@ class _Layered(TinyMethod):
 def test_groups_follow_the_scales_of_the_method_at_every_progress():
     method = _Layered()
     optimizer = build_optimizer(method, tiny_config())
-    set_rates(optimizer, method, 0.5, lr=0.2, weight_decay=0.1)
+    set_rates(optimizer, method, 0.5, lr=0.2, decay=0.1)
     rates = [(group["name"], group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
     assert rates == [("first", 0.1, 0.1), ("last", 0.2, pytest.approx(0.15))]
 
@@ -67,7 +67,7 @@ def test_vectors_do_not_decay_and_frozen_parameters_are_left_out():
     method.blocks[2].weight.requires_grad_(False)
     method.blocks[1][0].weight.requires_grad_(True)
     optimizer = build_optimizer(method, tiny_config())
-    set_rates(optimizer, method, 0.0, lr=0.2, weight_decay=0.1)
+    set_rates(optimizer, method, 0.0, lr=0.2, decay=0.1)
     decayed = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decayed == {
         id(method.blocks[1][0].weight): 0.1,

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from kinema.errors import ConfigError
-from kinema.train.parallel import Ranks, _own_device, joined_ranks, place, rank_batch_size
+from kinema.train.parallel import Ranks, _choose_device, compute_rank_batch_size, join_ranks, place_method
 from tests.train.tiny import TinyMethod, tiny_batch, tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_one_process_needs_no_group():
-    with joined_ranks("cpu") as ranks:
+    with join_ranks("cpu") as ranks:
         assert ranks == Ranks(rank=0, world_size=1, local_rank=0, device=torch.device("cpu"))
         assert ranks.is_first
         assert not torch.distributed.is_initialized()
@@ -22,28 +22,28 @@ def test_one_process_needs_no_group():
 
 @pytest.mark.parametrize("option", ["tpu", "mps", "cuda:x", "cuda:-1"])
 def test_unknown_devices_are_refused(option):
-    with pytest.raises(ConfigError, match="--device"), joined_ranks(option):
+    with pytest.raises(ConfigError, match="--device"), join_ranks(option):
         pass
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match="--device"), joined_ranks("cuda:1"):
+    with pytest.raises(ConfigError, match="--device"), join_ranks("cuda:1"):
         pass
 
 
 def test_the_batch_is_divided_among_ranks_and_parts():
-    assert rank_batch_size(tiny_config(batch_size=12, accumulate=2), Ranks(world_size=3)) == 4
+    assert compute_rank_batch_size(tiny_config(batch_size=12, accumulate=2), Ranks(world_size=3)) == 4
     with pytest.raises(ConfigError, match=r"--train\.batch-size"):
-        rank_batch_size(tiny_config(batch_size=12, accumulate=2), Ranks(world_size=4))
+        compute_rank_batch_size(tiny_config(batch_size=12, accumulate=2), Ranks(world_size=4))
 
 
 _UNDER_TORCHRUN = """
 import sys
 from pathlib import Path
 from kinema.ops.collectives import gather_objects
-from kinema.train.parallel import joined_ranks
-with joined_ranks("cpu") as ranks:
+from kinema.train.parallel import join_ranks
+with join_ranks("cpu") as ranks:
     assert gather_objects(ranks.rank) == [0, 1]
     Path(sys.argv[1], str(ranks.rank)).write_text(f"{ranks.local_rank} of {ranks.world_size} on {ranks.device}")
 """
@@ -63,7 +63,7 @@ def test_torchrun_gives_each_process_its_rank(tmp_path):
 
 def _gradients(config):
     method = TinyMethod(dropout=0.5)
-    module = place(method, config, Ranks())
+    module = place_method(method, config, Ranks())
     torch.manual_seed(3)
     module(tiny_batch(1), 0.0).loss.backward()
     return {name: parameter.grad for name, parameter in method.named_parameters()}
@@ -78,7 +78,7 @@ def test_activation_checkpointing_changes_no_gradient_and_computes_blocks_again(
     calls = []
     method = TinyMethod()
     method.blocks[0][0].register_forward_pre_hook(lambda *_: calls.append(1))
-    place(method, tiny_config(activation_checkpointing=True), Ranks())
+    place_method(method, tiny_config(activation_checkpointing=True), Ranks())
     method(tiny_batch(1), 0.0).loss.backward()
     assert len(calls) == 2  # once forward, once again backward
 
@@ -86,14 +86,14 @@ def test_activation_checkpointing_changes_no_gradient_and_computes_blocks_again(
 _COMPILED = """
 import functools, torch
 torch.compile = functools.partial(torch.compile, backend="aot_eager")  # the same graphs without a C++ compiler's minute
-from kinema.train.parallel import Ranks, place
+from kinema.train.parallel import Ranks, place_method
 from tests.train.tiny import TinyMethod, tiny_batch, tiny_config
 from torch._dynamo.utils import counters
 
 def gradients(config):
     method = TinyMethod(dropout=0.0)
     names = list(method.state_dict())
-    place(method, config, Ranks())(tiny_batch(1), 0.0).loss.backward()
+    place_method(method, config, Ranks())(tiny_batch(1), 0.0).loss.backward()
     assert list(method.state_dict()) == names
     return [parameter.grad for parameter in method.parameters()]
 
@@ -116,10 +116,10 @@ def test_compiled_blocks_give_the_same_gradients():
 def test_ranks_of_one_machine_take_a_cuda_device_each(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [_own_device(option, 1).index for option in ("auto", "cuda")] == [1, 1]
-    assert _own_device("cuda:1", None).index == 1
-    assert _own_device("cpu", 1).type == "cpu"
+    assert [_choose_device(option, 1).index for option in ("auto", "cuda")] == [1, 1]
+    assert _choose_device("cuda:1", None).index == 1
+    assert _choose_device("cpu", 1).type == "cpu"
     with pytest.raises(ConfigError, match="one device for several ranks"):
-        _own_device("cuda:1", 0)
+        _choose_device("cuda:1", 0)
     with pytest.raises(ConfigError, match="cuda:2"):
-        _own_device("cuda", 2)
+        _choose_device("cuda", 2)

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -15,4 +15,4 @@ def test_signals_request_the_stop_and_former_handlers_return(number, capfd):
         os.kill(os.getpid(), number)
         assert stop.requested
     assert signal.getsignal(number) is former
-    assert capfd.readouterr().err.count("asked to stop") == 1  # and not at the second
+    assert capfd.readouterr().err.count("stop requested") == 1  # and not at the second

@@ -1,8 +1,7 @@
 """A method of a few hundred weights and a loader in memory, for the tests of the engine."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ from torch import nn
 
 from kinema.draws import seed_of
 from kinema.methods.method import EncoderExport, Method, MethodOutput
-from kinema.train.loop import FitResult, fit
-from kinema.train.parallel import Ranks
+from kinema.train.loop import FitResult, TrainingRun, fit
+from kinema.train.parallel import Ranks, StopRequest
 from kinema.train.skips import SkippedFiles
-from kinema.train.stop import StopRequest
 from kinema.train.train_config import Schedule, TrainConfig
-from kinema.types import ClipBatch, ClipSpec
+from kinema.types import ClipBatch, ClipSpec, LoadedBatch, SkippedFile
 
 CLIP = ClipSpec(num_frames=2, height=4, width=4)
 FINGERPRINT = "tiny"
@@ -62,17 +60,14 @@ class TinyMethod(Method):
         self.load_state_dict(tensors)
 
 
-@dataclass(frozen=True)
-class TinySkip:
-    path: str
-    reason: str
+def tiny_skip(path: str, reason: str) -> SkippedFile:
+    """A file that was skipped on the first attempt at its sample."""
+    return SkippedFile(path=path, reason=reason, attempt=0)
 
 
-@dataclass(frozen=True)
-class TinyLoaded:
-    batch: ClipBatch
-    skipped: list[TinySkip] = field(default_factory=list)
-    stages_s: dict[str, float] = field(default_factory=lambda: {"read": 0.25, "decode": 0.75})
+def tiny_loaded(batch: ClipBatch, skipped: Sequence[SkippedFile] = ()) -> LoadedBatch:
+    """A loaded batch that took one second of a worker's time."""
+    return LoadedBatch(batch=batch, skipped=list(skipped), stages_s={"read": 0.25, "decode": 0.75})
 
 
 def tiny_batch(step: int, size: int = 8, rows: slice = slice(None)) -> ClipBatch:
@@ -83,12 +78,12 @@ def tiny_batch(step: int, size: int = 8, rows: slice = slice(None)) -> ClipBatch
     return ClipBatch(frames=frames[rows], seeds=torch.arange(size)[rows], ids=ids[rows])
 
 
-def tiny_batches(after: int, size: int = 8) -> Iterator[TinyLoaded]:
+def tiny_batches(after: int, size: int = 8) -> Iterator[LoadedBatch]:
     """Batches without end, beginning after step number `after`."""
     step = after
     while True:
         step += 1
-        yield TinyLoaded(tiny_batch(step, size))
+        yield tiny_loaded(tiny_batch(step, size))
 
 
 def tiny_config(**changes: Any) -> TrainConfig:
@@ -109,17 +104,22 @@ def tiny_fit(run_folder: Path, *, after: int = 0, config: TrainConfig | None = N
     config = config or tiny_config()
     assert config.steps is not None
     run_folder.mkdir(exist_ok=True)
-    options = {
-        "method": TinyMethod(),
+    of_fit = {
         "batches": tiny_batches(after, config.batch_size),
-        "schedule": Schedule(steps=config.steps, warmup_steps=config.warmup_steps or 0),
-        "ranks": Ranks(),
+        "hooks": (),
         "stop": StopRequest(),
-        "skips": SkippedFiles(run_folder, num_files=100, max_share=0.05),
-        "fingerprint": FINGERPRINT,
         "describe_pace": lambda pace: f"pace of {sorted(pace.stage_ms)}",
     }
-    return fit(config=config, run_folder=run_folder, **{**options, **parts})
+    of_run = {
+        "method": TinyMethod(),
+        "schedule": Schedule(steps=config.steps, warmup_steps=config.warmup_steps or 0),
+        "ranks": Ranks(),
+        "skips": SkippedFiles(run_folder, num_files=100, max_share=0.05),
+        "fingerprint": FINGERPRINT,
+    }
+    of_fit |= {name: part for name, part in parts.items() if name in of_fit}
+    of_run |= {name: part for name, part in parts.items() if name not in of_fit}
+    return fit(TrainingRun(config=config, folder=run_folder, **of_run), **of_fit)
 
 
 def metrics(run_folder: Path) -> list[dict[str, Any]]:

@@ -9,10 +9,10 @@ from kinema.models.vit import ViT
 from kinema.models.vit_config import ViTConfig
 from kinema.ops.collectives import rank
 from kinema.ops.pixels import standardize
-from kinema.runs.build import initialized
-from kinema.train.finite import check_initialized
+from kinema.runs.build import build_initialized
+from kinema.train.loop import Stepper
+from kinema.train.optim import check_initialized
 from kinema.train.parallel import Ranks
-from kinema.train.step import Stepper
 from kinema.train.train_config import Schedule, TrainConfig
 from kinema.transfer.classifier import fitted
 from kinema.transfer.finetune_config import FineTuneConfig, MixConfig
@@ -26,7 +26,7 @@ both = pytest.mark.parametrize("encoder", [ENCODER, FRAME_ENCODER], ids=["clips"
 
 
 def _method(encoder: ViTConfig, config: FineTuneConfig = PLAIN) -> FineTune:
-    return initialized(lambda: FineTune(config, encoder, num_frames=4, num_classes=5), seed=0)
+    return build_initialized(lambda: FineTune(config, encoder, num_frames=4, num_classes=5), seed=0)
 
 
 def _batch(rows: slice = slice(None)) -> ClipBatch:
@@ -118,7 +118,7 @@ def test_a_gradient_reaches_every_parameter(encoder: ViTConfig) -> None:
 def test_one_checkpoint_serves_any_number_of_frames(num_frames: int) -> None:
     pretrained = ViT(replace(ENCODER, num_frames=16))
     config = fitted(pretrained.config, num_frames=num_frames, image_size=48)
-    method = initialized(lambda: FineTune(PLAIN, config, num_frames=num_frames, num_classes=2), seed=0)
+    method = build_initialized(lambda: FineTune(PLAIN, config, num_frames=num_frames, num_classes=2), seed=0)
     method.start_from(pretrained)
     clips = torch.randn(1, num_frames, 3, 48, 48)
     found = method.classifier.encoder(clips)

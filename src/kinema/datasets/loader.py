@@ -10,17 +10,16 @@ import signal
 import time
 import weakref
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch.utils.data import DataLoader, Dataset
 
-from kinema.datasets.media import MediaDataset, Sample, SkippedFile
+from kinema.datasets.media import MediaDataset, Sample
 from kinema.datasets.order import Order
 from kinema.errors import ConfigError, KinemaError
-from kinema.types import ClipBatch
+from kinema.types import ClipBatch, LoadedBatch
 
 
 def clips_per_epoch(num_items: int) -> int:
@@ -29,17 +28,6 @@ def clips_per_epoch(num_items: int) -> int:
     Epochs count repeats, as the papers do: a pass over n videos that draws 2 clips from each is 2 effective epochs.
     """
     return num_items
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedBatch:
-    """One rank's clips of one step."""
-
-    batch: ClipBatch
-    skipped: list[SkippedFile]
-    """Files that could not be read while it was made."""
-    stages_s: dict[str, float]
-    """Seconds that one worker spent on it, by stage: read, decode, transform, collate."""
 
 
 class Loader:

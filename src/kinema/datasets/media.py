@@ -16,7 +16,7 @@ from kinema.datasets.data_config import DataConfig
 from kinema.datasets.scan import MediaItem, open_item
 from kinema.datasets.views import ClipViews, draw_clip_views, show_frames, show_local
 from kinema.errors import ConfigError, DatasetError, DecodeError, counted
-from kinema.types import ClipSpec
+from kinema.types import ClipSpec, SkippedFile
 from kinema.video.base import VideoReader
 
 Key = tuple[int, int]
@@ -24,16 +24,6 @@ Key = tuple[int, int]
 
 MAX_ATTEMPTS = 20
 """Files tried for one sample before the data count as unreadable."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SkippedFile:
-    """A file that could not be read when it was drawn."""
-
-    path: str
-    reason: str
-    attempt: int
-    """Which try at its sample it was, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,7 @@ class Method(nn.Module, ABC):
 
     def alarms(self, measured: dict[str, float]) -> list[str]:
         """What a person should know of the numbers just logged, in plain words and always the same ones: how the
-        training fails. Said once it has been true for a while (`train.alarms`). `measured` has the terms as logged."""
+        training fails. Said once it has been true for a while (`train.log`). `measured` has the terms as logged."""
         return []
 
     def parameter_groups(self, progress: float) -> list[ParameterGroup]:

@@ -25,14 +25,14 @@ METHODS: dict[type, Callable[..., Method]] = {
 
 def build_method(config: MethodConfig, *, seed: int) -> Method:
     """The method with fresh weights, the same for the same seed."""
-    return initialized(lambda: METHODS[type(config)](config), seed=seed)
+    return build_initialized(lambda: METHODS[type(config)](config), seed=seed)
 
 
-def initialized(make: Callable[[], _Kind], *, seed: int) -> _Kind:
+def build_initialized(make: Callable[[], _Kind], *, seed: int) -> _Kind:
     """What `make` builds, with fresh weights, the same for the same seed.
 
     Parameters and buffers are NaN before `init_weights` fills them, so that a forgotten one is found before the first
-    step (`train.finite.check_initialized`) and not by a puzzled reader of the loss.
+    step (`train.optim.check_initialized`) and not by a puzzled reader of the loss.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         method = make()

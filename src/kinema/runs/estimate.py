@@ -12,8 +12,7 @@ from kinema.datasets.loader import clips_per_epoch
 from kinema.datasets.order import Order
 from kinema.errors import counted
 from kinema.ops.precision import allow_tf32, autocast, resolve_device, resolve_precision
-from kinema.runs.finetune_run import FineTuneRequest
-from kinema.runs.pretrain_run import PretrainRequest
+from kinema.runs.training_run import TrainingRequest
 from kinema.train.train_config import resolve_steps
 from kinema.types import ClipBatch
 
@@ -52,7 +51,7 @@ class Estimate:
         )
 
 
-def estimate(request: PretrainRequest | FineTuneRequest) -> Estimate:
+def estimate(request: TrainingRequest) -> Estimate:
     """Time and memory of the request; raises what the run would raise for its files and settings."""
     train = request.recipe.train
     items = request.items()
@@ -106,7 +105,7 @@ def estimate(request: PretrainRequest | FineTuneRequest) -> Estimate:
     )
 
 
-def _local_crops(request: PretrainRequest | FineTuneRequest, num_frames: int) -> Tensor | None:
+def _local_crops(request: TrainingRequest, num_frames: int) -> Tensor | None:
     wanted = request.recipe.data.local_crops
     shape = (_PROBED_CLIPS, num_frames, wanted.count, 3, wanted.size, wanted.size)
     return torch.zeros(shape, dtype=torch.uint8) if wanted.count else None

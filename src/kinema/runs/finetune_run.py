@@ -1,9 +1,11 @@
 """A fine-tuning run: labeled files and weights to a classifier, and what it says on the test set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from kinema.benchmark.classification import ClassifierResult, classify
 from kinema.benchmark.recognition import LabeledData
@@ -19,14 +21,13 @@ from kinema.models.vit import ViT
 from kinema.models.vit_config import ViTConfig, vit
 from kinema.ops.collectives import failing_together
 from kinema.recipes.recipe import FineTuneRecipe
-from kinema.runs.build import initialized
-from kinema.runs.hooks import export_hooks, renew_report
-from kinema.runs.run_folder import described
-from kinema.runs.training_run import Run, train
+from kinema.runs.build import build_initialized
+from kinema.runs.hooks import make_export_hooks, update_report
+from kinema.runs.run_folder import describe_run
+from kinema.runs.training_run import TrainingRequest
 from kinema.train.log import RunLog
 from kinema.train.loop import FitResult, Hook
-from kinema.train.parallel import Ranks, joined_ranks
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import Ranks, StopRequest, join_ranks
 from kinema.transfer.classifier import (
     ClassifierFacts,
     SavedClassifier,
@@ -46,37 +47,73 @@ Reporting = Callable[[], AbstractContextManager[Report]]
 """Opens the progress that testing reports to."""
 
 
-def silent() -> AbstractContextManager[Report]:
+def show_no_progress() -> AbstractContextManager[Report]:
     """Progress that nobody sees."""
     return nullcontext(lambda *_: None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneRequest:
-    """What a person asks for: a recipe, on which labeled files, from which weights, into which folder."""
+class FineTuneRequest(TrainingRequest):
+    """A fine-tuning run: a recipe, the labeled files to train and test on, and the weights to start from."""
 
-    name: str
-    """Of the recipe."""
     recipe: FineTuneRecipe
     labeled: LabeledData
     weights: str
-    """As `pipeline.load` takes them, pixels left out."""
-    out: Path
-    fresh: bool = False
-    device: str = "auto"
+    """Anything that `weights.load` accepts, except raw pixels."""
+
+    @cached_property
+    def labeled_sets(self) -> tuple[LabeledSet, LabeledSet]:
+        """The training and the test set; a request reads its lists once, a copy of it reads them again."""
+        return self.labeled.read()
 
     def items(self) -> list[MediaItem]:
-        """What is trained on."""
-        return labeled_items(self.labeled.read()[0])
+        """Lists the labeled files to train on."""
+        return labeled_items(self.labeled_sets[0])
+
+    def describe(self, items: Sequence[MediaItem]) -> dict[str, Any]:
+        """Returns what two runs must share so that one may resume the other."""
+        return describe_run(self.name, self.recipe, items, [self.labeled.root], self.weights)
 
     def new_method(self) -> FineTune:
-        """The recipe's classifier around an encoder of the weights' kind, all of it with fresh weights."""
-        num_classes = len(self.labeled.read()[0].class_names)
+        """Builds the recipe's classifier around an encoder of the weights' configuration, all with fresh weights."""
         encoder, source = self.encoder()
-        return _new_method(self.recipe, encoder.config, num_classes, source)
+        return self._build_method(encoder.config, source)
+
+    def build_starting_method(self, start_step: int) -> FineTune:
+        """Builds the classifier, with the encoder's weights if no checkpoint is going to replace them."""
+        if start_step > 0:  # the run folder describes the encoder, so a resumed run does not need `weights` any more
+            reading = read_facts(self.out).reading
+            source = WeightsSource(source=self.weights, sha256=None, mean=reading.mean, std=reading.std)
+            return self._build_method(read_config(self.out), source)
+        encoder, source = self.encoder()
+        method = self._build_method(encoder.config, source)
+        method.start_from(encoder)
+        return method
+
+    def build_hooks(self, method: Method, dataset: MediaDataset) -> list[Hook]:
+        """Builds the hooks that export the classifier and measure it on the test set."""
+        assert isinstance(method, FineTune)
+        train_set, test_set = self.labeled_sets
+        recipe = self.recipe
+        reading = replace(recipe.build_reading(method.clip.height), mean=method.mean, std=method.std)
+        facts = ClassifierFacts(class_names=train_set.class_names, reading=reading, positions=recipe.method.positions)
+
+        def save(method: Method, folder: Path, step: int) -> None:
+            assert isinstance(method, FineTune)
+            save_classifier(folder, method.classifier, facts, step=step)
+
+        def measure(method: Method, step: int, log: RunLog) -> None:
+            assert isinstance(method, FineTune)
+            scores = classify(method.classifier, test_set, reading, num_workers=dataset.data.num_workers, alone=True)
+            log.record(step, {f"test/{name}": value for name, value in scores.summary.items()})
+
+        hooks = make_export_hooks(self.out, recipe.train, save)
+        if recipe.train.evaluate_every_steps is not None:
+            hooks.append(Hook(every_steps=recipe.train.evaluate_every_steps, function=measure))
+        return hooks
 
     def encoder(self) -> tuple[ViT, WeightsSource]:
-        """What the weights hold; WeightsError where it is no transformer, or one of another size than the recipe's."""
+        """Loads the encoder; raises WeightsError if it is no transformer or its size differs from the recipe's."""
         extractor = load(self.weights, device="cpu")
         backbone = extractor.backbone
         if not isinstance(backbone, ViT):
@@ -84,54 +121,54 @@ class FineTuneRequest:
         _check_size(backbone.config, self.recipe.method, self.weights)
         return backbone, extractor.source
 
+    def _build_method(self, encoder: ViTConfig, source: WeightsSource) -> FineTune:
+        recipe, num_classes = self.recipe, len(self.labeled_sets[0].class_names)
+        num_frames = recipe.data.sampling.clip_frames
+        config = fitted(
+            encoder,
+            num_frames=num_frames,
+            image_size=recipe.method.image_size or encoder.image_size,
+            tubelet_size=recipe.method.tubelet_size,
+        )
+        return build_initialized(
+            lambda: FineTune(
+                recipe.method,
+                config,
+                num_frames=num_frames,
+                num_classes=num_classes,
+                mean=source.mean,
+                std=source.std,
+            ),
+            seed=recipe.train.seed,
+        )
 
-def finetune(request: FineTuneRequest, *, reporting: Reporting = silent) -> tuple[FitResult, ClassifierResult | None]:
-    """Trains from the weights, or from where a run of the same request stopped, then tests; `out` gets both.
 
-    The classifier of the last step is tested: nothing is chosen on the test set. No result where it was interrupted.
-    Raises the errors of `recipes.run.train`, DatasetError for labeled data that do not belong together, WeightsError
-    for weights that are not the recipe's size.
+def finetune(
+    request: FineTuneRequest, *, reporting: Reporting = show_no_progress
+) -> tuple[FitResult, ClassifierResult | None]:
+    """Trains from the weights, or resumes the run of the same request in `out`, then tests; `out` gets both.
+
+    The classifier of the last step is tested, so nothing is selected on the test set. The result is None if training
+    was interrupted. Raises the errors of `TrainingRequest.train`, DatasetError if the labeled sets do not belong
+    together, and WeightsError if the weights differ in size from the recipe.
     """
-    recipe = request.recipe
-    train_set, test_set = request.labeled.read()
-    items = labeled_items(train_set)
-
-    def method(finished_steps: int) -> Method:
-        num_classes = len(train_set.class_names)
-        if finished_steps > 0:  # the checkpoint has the weights, and the folder says what they are of
-            reading = read_facts(request.out).reading
-            source = WeightsSource(source=request.weights, sha256=None, mean=reading.mean, std=reading.std)
-            return _new_method(recipe, read_config(request.out), num_classes, source)
-        encoder, source = request.encoder()
-        built = _new_method(recipe, encoder.config, num_classes, source)
-        built.start_from(encoder)
-        return built
-
-    run = Run(
-        out=request.out,
-        items=items,
-        data=recipe.data,
-        train=recipe.train,
-        description=described(request.name, recipe, items, [request.labeled.root], request.weights),
-        fresh=request.fresh,
-        method=method,
-        hooks=lambda built, dataset: _hooks(request, built, dataset, train_set, test_set),
-    )
-    with joined_ranks(request.device) as ranks:
+    request = replace(request)  # a copy reads the lists of labeled files again, which may have changed on disk
+    items, recipe = request.items(), request.recipe
+    with join_ranks(request.device) as ranks:
         with StopRequest().on_signals() as stop:
-            trained = train(run, ranks, stop)
+            trained = request.train(items, ranks, stop)
         if trained.interrupted:
             return trained, None
         with failing_together():
             saved = load_classifier(request.out)
         own = saved.facts.reading
         reading = replace(recipe.build_reading(own.size), mean=own.mean, std=own.std)
-        test = _Test(saved=saved, labeled=request.labeled, files=test_set, reading=reading)
-        unread = {row["path"] for row in trained.state.skipped}
-        result = test.result(ranks, recipe.data.num_workers, reporting, train_files=len(items) - len(unread))
+        test = _Test(saved=saved, labeled=request.labeled, files=request.labeled_sets[1], reading=reading)
+        num_unread = len({row["path"] for row in trained.state.skipped})
+        result = test.result(ranks, recipe.data.num_workers, reporting, train_files=len(items) - num_unread)
         if ranks.is_first:
             result.write(request.out)
-            renew_report(request.out, trained.state.step)
+            update_report(request.out, trained.state.step)
     return trained, result
 
 
@@ -143,7 +180,7 @@ def evaluate(
     reading: ClipReading,
     num_workers: int = 1,
     device: str = "auto",
-    reporting: Reporting = silent,
+    reporting: Reporting = show_no_progress,
 ) -> ClassifierResult:
     """The scores of a fine-tuned classifier on the test split; other lengths and sizes of clips resample positions.
 
@@ -153,7 +190,7 @@ def evaluate(
     saved = load_classifier(weights)
     _check_names(saved, files)
     test = _Test(saved=saved, labeled=labeled, files=files, reading=reading)
-    with joined_ranks(device) as ranks:
+    with join_ranks(device) as ranks:
         folder = out if ranks.is_first else None
         with nullcontext() if folder is None else output_folder(folder):
             result = test.result(ranks, num_workers, reporting, train_files=None)
@@ -175,7 +212,7 @@ class _Test:
         self, ranks: Ranks, num_workers: int, reporting: Reporting, *, train_files: int | None
     ) -> ClassifierResult:
         classifier = self.saved.at(self.reading).to(ranks.device)
-        with reporting() if ranks.is_first else silent() as report:
+        with reporting() if ranks.is_first else show_no_progress() as report:
             scores = classify(classifier, self.files, self.reading, num_workers=num_workers, report=report)
         return ClassifierResult(
             summary=scores.summary,
@@ -187,27 +224,6 @@ class _Test:
             reading=self.reading,
             weights=self.saved.source,
         )
-
-
-def _new_method(recipe: FineTuneRecipe, encoder: ViTConfig, num_classes: int, source: WeightsSource) -> FineTune:
-    num_frames = recipe.data.sampling.clip_frames
-    config = fitted(
-        encoder,
-        num_frames=num_frames,
-        image_size=recipe.method.image_size or encoder.image_size,
-        tubelet_size=recipe.method.tubelet_size,
-    )
-    return initialized(
-        lambda: FineTune(
-            recipe.method,
-            config,
-            num_frames=num_frames,
-            num_classes=num_classes,
-            mean=source.mean,
-            std=source.std,
-        ),
-        seed=recipe.train.seed,
-    )
 
 
 def _check_size(encoder: ViTConfig, config: FineTuneConfig, weights: str) -> None:
@@ -231,26 +247,3 @@ def _check_names(saved: SavedClassifier, test_set: LabeledSet) -> None:
             where=f"for example {odd[0]!r}" if odd else "their order",
             fix="test on the data set that it was trained for",
         )
-
-
-def _hooks(
-    request: FineTuneRequest, method: Method, dataset: MediaDataset, train_set: LabeledSet, test_set: LabeledSet
-) -> list[Hook]:
-    assert isinstance(method, FineTune)
-    recipe = request.recipe
-    reading = replace(recipe.build_reading(method.clip.height), mean=method.mean, std=method.std)
-    facts = ClassifierFacts(class_names=train_set.class_names, reading=reading, positions=recipe.method.positions)
-
-    def save(method: Method, folder: Path, step: int) -> None:
-        assert isinstance(method, FineTune)
-        save_classifier(folder, method.classifier, facts, step=step)
-
-    def measure(method: Method, step: int, log: RunLog) -> None:
-        assert isinstance(method, FineTune)
-        scores = classify(method.classifier, test_set, reading, num_workers=dataset.data.num_workers, alone=True)
-        log.record(step, {f"test/{name}": value for name, value in scores.summary.items()})
-
-    hooks = export_hooks(request.out, recipe.train, save)
-    if recipe.train.evaluate_every_steps is not None:
-        hooks.append(Hook(every_steps=recipe.train.evaluate_every_steps, function=measure))
-    return hooks

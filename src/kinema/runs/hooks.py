@@ -24,7 +24,7 @@ from kinema.tools.report.run_report import write_report
 from kinema.tools.visualize.picture_size import at_size, tile_size
 from kinema.tools.visualize.reconstruction_pictures import reconstruction_sheet
 from kinema.tools.visualize.sheets import write_picture
-from kinema.train.checkpoint import full_disk_stops
+from kinema.train.checkpoint import stop_on_full_disk
 from kinema.train.log import RunLog
 from kinema.train.loop import Hook
 from kinema.train.train_config import TrainConfig
@@ -63,7 +63,7 @@ def save_export(method: Method, folder: Path, step: int) -> None:
     save_encoder(folder, export.tensors, config)
 
 
-def export_hooks(out: Path, config: TrainConfig, save: Save = save_export) -> list[Hook]:
+def make_export_hooks(out: Path, config: TrainConfig, save: Save = save_export) -> list[Hook]:
     """Keep what `save` writes as new as the newest checkpoint, and one by step where that is asked for."""
 
     def newest(method: Method, step: int, log: RunLog) -> None:
@@ -79,30 +79,30 @@ def export_hooks(out: Path, config: TrainConfig, save: Save = save_export) -> li
 
 
 def _export(save: Save, method: Method, folder: Path, step: int) -> None:
-    with full_disk_stops(step, folder):
+    with stop_on_full_disk(step, folder):
         folder.mkdir(parents=True, exist_ok=True)
         save(method, folder, step)
 
 
-def report_hook(out: Path) -> Hook:
+def make_report_hook(out: Path) -> Hook:
     """The run's page, as new as the newest checkpoint."""
 
-    return Hook(every_steps=None, function=lambda _method, step, _log: renew_report(out, step))
+    return Hook(every_steps=None, function=lambda _method, step, _log: update_report(out, step))
 
 
-def renew_report(out: Path, step: int) -> None:
+def update_report(out: Path, step: int) -> None:
     """Writes the run's page; where it cannot be drawn that is said, for no run of days may end because of a picture.
 
     TrainingError where the disk is full.
     """
-    with full_disk_stops(step, out):
+    with stop_on_full_disk(step, out):
         try:
             write_report(out)
         except (ArithmeticError, LookupError, TypeError, ValueError, DatasetError) as error:
             _log.warning("no report.html at step %d: %s; `kinema report %s` tries again", step, error, out)
 
 
-def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
+def make_pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
     """Reconstructions of the same few clips, as `pictures/step-00000500.png`; others replace unreadable ones."""
     batch = _spread_clips(dataset, _PICTURED_CLIPS)
 
@@ -111,14 +111,14 @@ def pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Hook:
         reconstruction = method.reconstruct(batch.to(device))
         if reconstruction is not None:
             folder = out / "pictures"
-            with full_disk_stops(step, out):
+            with stop_on_full_disk(step, out):
                 folder.mkdir(exist_ok=True)
                 write_picture(folder / f"step-{step:08d}.png", reconstruction_sheet(reconstruction))
 
     return Hook(every_steps=every_steps, function=draw)
 
 
-def held_out_hook(dataset: MediaDataset, config: TrainConfig, every_steps: int) -> Hook:
+def make_held_out_hook(dataset: MediaDataset, config: TrainConfig, every_steps: int) -> Hook:
     """The method's loss on the same few batches of clips it never trains on, as `held_out/loss`.
 
     Raises DatasetError naming the first of them that cannot be read: another would be another measure.
@@ -142,7 +142,7 @@ def held_out_hook(dataset: MediaDataset, config: TrainConfig, every_steps: int) 
     return Hook(every_steps=every_steps, function=measure)
 
 
-def davis_hook(out: Path, root: Path, every_steps: int) -> Hook:
+def make_davis_hook(out: Path, root: Path, every_steps: int) -> Hook:
     """J&F of the encoder on a DAVIS-2017 root under `dino_480p`, as `davis/J&F-Mean` and its parts.
 
     What it carried through the first sequence is kept as a film, `pictures/davis-step-00000500.mp4`.
@@ -159,7 +159,7 @@ def davis_hook(out: Path, root: Path, every_steps: int) -> Hook:
 
         def film(sequence: DavisSequence, masks: np.ndarray) -> None:
             if sequence is sequences[0]:
-                with full_disk_stops(step, out):
+                with stop_on_full_disk(step, out):
                     _write_film(out / "pictures" / f"davis-step-{step:08d}.mp4", sequence, masks)
 
         with without_tf32():  # as `kinema benchmark` computes it

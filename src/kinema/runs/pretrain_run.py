@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kinema.datasets.davis import read_sequences
 from kinema.datasets.media import MediaDataset
@@ -11,25 +12,21 @@ from kinema.errors import ConfigError, WeightsError
 from kinema.methods.method import Method
 from kinema.recipes.recipe import Recipe
 from kinema.runs.build import build_method
-from kinema.runs.hooks import davis_hook, export_hooks, held_out_hook, pictures_hook
-from kinema.runs.run_folder import check_run_folder, described
-from kinema.runs.training_run import Run, train
+from kinema.runs.hooks import make_davis_hook, make_export_hooks, make_held_out_hook, make_pictures_hook
+from kinema.runs.run_folder import check_run_folder, describe_run
+from kinema.runs.training_run import TrainingRequest
 from kinema.train.loop import FitResult, Hook
-from kinema.train.parallel import joined_ranks
-from kinema.train.stop import StopRequest
+from kinema.train.parallel import StopRequest, join_ranks
 from kinema.weights.read import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainRequest:
-    """What a person asks for: a recipe, on which files, into which folder."""
+class PretrainRequest(TrainingRequest):
+    """A pre-training run: a recipe, the unlabeled files to train on, and what to measure while training."""
 
-    name: str
-    """Of the recipe."""
     recipe: Recipe
     sources: Sequence[Path | str]
     """Files, folders and lists; packs and archives also at URLs."""
-    out: Path
     exclude: Sequence[Path | str] = ()
     held_out: Sequence[Path | str] = ()
     """Clips for the held-out loss; nothing of them is trained on."""
@@ -37,8 +34,6 @@ class PretrainRequest:
     """A DAVIS-2017 root for J&F while training."""
     init_from: str | None = None
     """Weights to start from."""
-    fresh: bool = False
-    device: str = "auto"
 
     def __post_init__(self) -> None:
         if (self.held_out or self.davis is not None) and self.recipe.train.evaluate_every_steps is None:
@@ -56,50 +51,60 @@ class PretrainRequest:
         """Raises what the run would raise before its first step for its folder, weights and data set."""
         items = self.items()
         if not self.fresh:
-            check_run_folder(self.out, described(self.name, self.recipe, items, self.sources, self.init_from))
+            check_run_folder(self.out, self.describe(items))
         method = self.new_method()
         method.check_batch(self.recipe.train.batch_size // self.recipe.train.accumulate)
         if self.init_from is not None:
-            _start_from(method, self.init_from)
+            load_initial_weights(method, self.init_from)
         if self.davis is not None:
             read_sequences(self.davis)
 
+    def describe(self, items: Sequence[MediaItem]) -> dict[str, Any]:
+        """Returns what two runs must share so that one may resume the other."""
+        return describe_run(self.name, self.recipe, items, self.sources, self.init_from)
+
     def new_method(self) -> Method:
-        """The recipe's method with fresh weights."""
+        """Builds the recipe's method with fresh weights."""
         return build_method(self.recipe.method, seed=self.recipe.train.seed)
+
+    def build_starting_method(self, start_step: int) -> Method:
+        """Builds the method, with the weights of `init_from` if no checkpoint is going to replace them."""
+        method = self.new_method()
+        if self.init_from is not None and start_step == 0:
+            load_initial_weights(method, self.init_from)
+        return method
+
+    def build_hooks(self, method: Method, dataset: MediaDataset) -> list[Hook]:
+        """Builds the hooks that export the encoder, draw pictures, and evaluate."""
+        train = self.recipe.train
+        hooks = make_export_hooks(self.out, train)
+        held_out = None
+        if self.held_out:
+            items = scan(self.held_out, images=dataset.data.images)
+            held_out = MediaDataset(items, data=dataset.data, clip=dataset.clip, seed=dataset.seed)
+        if train.pictures_every_steps is not None:
+            hooks.append(make_pictures_hook(self.out, held_out or dataset, train.pictures_every_steps))
+        if train.evaluate_every_steps is not None and held_out is not None:
+            hooks.append(make_held_out_hook(held_out, train, train.evaluate_every_steps))
+        if train.evaluate_every_steps is not None and self.davis is not None:
+            hooks.append(make_davis_hook(self.out, self.davis, train.evaluate_every_steps))
+        return hooks
 
 
 def pretrain(request: PretrainRequest) -> FitResult:
-    """Trains from the start, or from where a run of the same request stopped; the encoder is left in `out`.
+    """Trains from the start, or resumes the run of the same request in `out`; exports the encoder there.
 
-    Raises the errors of `train.loop.fit`, DatasetError where there is nothing to train on, ConfigError where the folder
-    holds another run, WeightsError for weights that do not fit.
+    Raises the errors of `train.loop.fit`, DatasetError if there is nothing to train on, ConfigError if the folder
+    holds a different run, and WeightsError if the initial weights do not fit.
     """
-    recipe, items = request.recipe, request.items()
-
-    def method(finished_steps: int) -> Method:
-        built = request.new_method()
-        if request.init_from is not None and finished_steps == 0:
-            _start_from(built, request.init_from)
-        return built
-
-    run = Run(
-        out=request.out,
-        items=items,
-        data=recipe.data,
-        train=recipe.train,
-        description=described(request.name, recipe, items, request.sources, request.init_from),
-        fresh=request.fresh,
-        method=method,
-        hooks=lambda _method, dataset: _hooks(request, dataset),
-    )
-    with joined_ranks(request.device) as ranks, StopRequest().on_signals() as stop:
-        fitted = train(run, ranks, stop)
-        return replace(fitted, stop_requested=stop.requested)
+    items = request.items()
+    with join_ranks(request.device) as ranks, StopRequest().on_signals() as stop:
+        result = request.train(items, ranks, stop)
+        return replace(result, stop_requested=stop.requested)
 
 
-def _start_from(method: Method, source: str) -> None:
-    """The encoder from weights of any format and the decoder where both have the same."""
+def load_initial_weights(method: Method, source: str) -> None:
+    """Loads encoder weights of any supported format, and the decoder if the method has the same kind."""
     weights, _ = read_weights(source, with_decoder=True)
     try:
         method.load_encoder(weights.encoder_tensors)
@@ -109,19 +114,3 @@ def _start_from(method: Method, source: str) -> None:
         ) from error
     if weights.decoder_tensors is not None:
         method.load_decoder(weights.decoder_tensors)
-
-
-def _hooks(request: PretrainRequest, dataset: MediaDataset) -> list[Hook]:
-    train = request.recipe.train
-    hooks = export_hooks(request.out, train)
-    held_out = None
-    if request.held_out:
-        items = scan(request.held_out, images=dataset.data.images)
-        held_out = MediaDataset(items, data=dataset.data, clip=dataset.clip, seed=dataset.seed)
-    if train.pictures_every_steps is not None:
-        hooks.append(pictures_hook(request.out, held_out or dataset, train.pictures_every_steps))
-    if train.evaluate_every_steps is not None and held_out is not None:
-        hooks.append(held_out_hook(held_out, train, train.evaluate_every_steps))
-    if train.evaluate_every_steps is not None and request.davis is not None:
-        hooks.append(davis_hook(request.out, request.davis, train.evaluate_every_steps))
-    return hooks

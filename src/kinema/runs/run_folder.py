@@ -22,7 +22,7 @@ from kinema.files import lock
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
 from kinema.settings import flat
 from kinema.tools.report.run_files import RECIPE, REPORT
-from kinema.train.checkpoint import full_disk_stops
+from kinema.train.checkpoint import stop_on_full_disk
 
 _PARTIAL = f".{RECIPE}.partial"
 _OWN = (
@@ -47,7 +47,7 @@ _LONGEST_WAIT_S = 15.0
 _log = logging.getLogger(__name__)
 
 
-def described(
+def describe_run(
     name: str,
     recipe: Recipe | FineTuneRecipe,
     items: Sequence[MediaItem],
@@ -61,12 +61,12 @@ def described(
     return {
         "recipe": name,
         "settings": json.loads(json.dumps(asdict(recipe))),
-        "files": {"count": len(items), "hash": files_hash(items, sources)},
+        "files": {"count": len(items), "hash": hash_files(items, sources)},
         "init_from": init_from,
     }
 
 
-def files_hash(items: Sequence[MediaItem], sources: Sequence[Path | str]) -> str:
+def hash_files(items: Sequence[MediaItem], sources: Sequence[Path | str]) -> str:
     """A short hash of the files' order, classes, and paths below `sources`."""
     roots = [_root(source) for source in sources]
     listing = "\n".join(_below(item.name, roots) + _class_of(item) for item in items)
@@ -91,7 +91,7 @@ def _below(name: str, roots: Sequence[str]) -> str:
     return name if root is None else name.removeprefix(root).lstrip("/")
 
 
-def fingerprint(description: dict[str, Any]) -> str:
+def compute_fingerprint(description: dict[str, Any]) -> str:
     """A short hash of a description, without the settings that change no weight."""
     kept = {name: value for name, value in flat(description).items() if name not in _CHANGES_NOTHING}
     return blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=8).hexdigest()
@@ -106,7 +106,7 @@ def check_run_folder(out: Path, description: dict[str, Any]) -> None:
 
 
 @contextmanager
-def alone_in(out: Path) -> Iterator[None]:
+def lock_run_folder(out: Path) -> Iterator[None]:
     """A context in which no other run writes into the folder; it must be there, and ends where the process is killed.
 
     Loaders of one that was killed hold on for some seconds, and are waited for. ConfigError where another run is at
@@ -156,7 +156,7 @@ def open_run_folder(out: Path, description: dict[str, Any], *, runs_on: dict[str
             return
         _remove_run(out)
     try:
-        with full_disk_stops(0, out):
+        with stop_on_full_disk(0, out):
             out.mkdir(parents=True, exist_ok=True)
             _write(out, {**description, "runs_on": runs_on})
     except (FileExistsError, NotADirectoryError) as error:

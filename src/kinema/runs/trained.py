@@ -16,7 +16,7 @@ from kinema.recipes.registry import get_recipe
 from kinema.runs.build import METHODS, build_method
 from kinema.settings import rebuilt
 from kinema.tools.report.run_files import RECIPE, read_recipe
-from kinema.train.checkpoint import newest_checkpoint
+from kinema.train.checkpoint import find_newest_checkpoint
 from kinema.weights.network import NetworkWeights
 from kinema.weights.read import MODEL, read_weights
 
@@ -116,7 +116,7 @@ def _checkpoint(source: Path) -> Path:
         raise WeightsError("no such run", where=str(source), fix="give a run folder")
     if (source / TENSORS).is_file():
         return source.resolve()
-    newest = newest_checkpoint(source)
+    newest = find_newest_checkpoint(source)
     if newest is None:
         fix = "give a run folder with its checkpoints: an encoder alone predicts no pixels"
         raise WeightsError("no checkpoint there, so no decoder", where=str(source), fix=fix)

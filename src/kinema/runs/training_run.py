@@ -1,12 +1,12 @@
-"""A training run of any kind: method, files and folder put together and handed to the loop."""
+"""What pre-training and fine-tuning share: a request knows its parts, and `train` hands them to the training loop."""
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinema.datasets.data_config import DataConfig
 from kinema.datasets.loader import Loader, clips_per_epoch
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import MediaItem
@@ -14,96 +14,108 @@ from kinema.errors import TrainingError
 from kinema.methods.method import Method
 from kinema.ops.collectives import failing_together
 from kinema.ops.precision import resolve_precision
-from kinema.runs.hooks import renew_report, report_hook
-from kinema.runs.run_folder import alone_in, fingerprint, open_run_folder
-from kinema.runs.waiting import waiting_sentence
+from kinema.recipes.recipe import FineTuneRecipe, Recipe
+from kinema.runs.hooks import make_report_hook, update_report
+from kinema.runs.run_folder import compute_fingerprint, lock_run_folder, open_run_folder
+from kinema.runs.waiting import describe_waiting
 from kinema.train.checkpoint import finished_steps
-from kinema.train.loop import FitResult, Hook, fit
-from kinema.train.parallel import Ranks, rank_batch_size
+from kinema.train.loop import FitResult, Hook, TrainingRun, fit
+from kinema.train.parallel import Ranks, StopRequest, compute_rank_batch_size
 from kinema.train.skips import SkippedFiles
-from kinema.train.stop import StopRequest
-from kinema.train.train_config import Schedule, TrainConfig, resolve_steps
+from kinema.train.train_config import resolve_steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """What is trained, on what, and where it is left."""
+class TrainingRequest(ABC):
+    """One training run as it is requested: a recipe, the files to train on, and the folder for the results."""
 
+    name: str
+    """Name of the recipe."""
+    recipe: Recipe | FineTuneRecipe
     out: Path
-    items: Sequence[MediaItem]
-    data: DataConfig
-    train: TrainConfig
-    description: dict[str, Any]
-    """What two runs must share for one to go on from the other (`run_folder.described`)."""
-    fresh: bool
-    method: Callable[[int], Method]
-    """Builds the method, given the steps that a checkpoint has behind it."""
-    hooks: Callable[[Method, MediaDataset], list[Hook]]
-    """The first rank's."""
+    fresh: bool = False
+    """Remove an earlier run in `out` instead of resuming it."""
+    device: str = "auto"
 
+    @abstractmethod
+    def items(self) -> list[MediaItem]:
+        """Lists the files to train on."""
 
-def train(run: Run, ranks: Ranks, stop: StopRequest) -> FitResult:
-    """Trains from the start, or from where a run of the same description stopped.
+    @abstractmethod
+    def describe(self, items: Sequence[MediaItem]) -> dict[str, Any]:
+        """Returns what two runs must share so that one may resume the other (`run_folder.described`)."""
 
-    Raises the errors of `train.loop.fit` and of `run`'s parts, ConfigError where the folder holds another run.
-    """
-    schedule = resolve_steps(run.train, clips_per_epoch(len(run.items)))
-    with ExitStack() as held:
-        return _trained(run, ranks, stop, schedule, held)
+    @abstractmethod
+    def new_method(self) -> Method:
+        """Builds the recipe's method with fresh weights."""
 
+    @abstractmethod
+    def build_starting_method(self, start_step: int) -> Method:
+        """Builds the method that training starts with. At `start_step` > 0 a checkpoint will replace its weights."""
 
-def _trained(run: Run, ranks: Ranks, stop: StopRequest, schedule: Schedule, held: ExitStack) -> FitResult:
-    """held: gets what keeps other runs out of the folder, which is taken before anything in it is read or removed."""
-    with failing_together():
-        if was_there := ranks.is_first and run.out.is_dir():
-            held.enter_context(alone_in(run.out))
-        start_step = 0 if run.fresh else finished_steps(run.out)
-        method = run.method(start_step)
-        method.check_batch(run.train.batch_size // run.train.accumulate)
-        dataset = MediaDataset(run.items, data=run.data, clip=method.clip, seed=run.train.seed)
-        loader = _loader(dataset, run.train, ranks, start_step)
-        hooks = [*run.hooks(method, dataset), report_hook(run.out)] if ranks.is_first else []
-        if ranks.is_first:
-            precision = resolve_precision(run.train.precision, ranks.device)
-            runs_on = {"device": str(ranks.device), "precision": precision}
-            open_run_folder(run.out, run.description, runs_on=runs_on, fresh=run.fresh)
-            if not was_there:
-                held.enter_context(alone_in(run.out))
-    with _system_faults_named(run.out):
-        result = fit(
-            method,
-            iter(loader),
-            run.train,
-            schedule,
-            run.out,
-            ranks,
-            hooks,
-            stop=stop,
-            skips=SkippedFiles(run.out, num_files=len(run.items), max_share=run.data.max_unreadable_share),
-            fingerprint=fingerprint(run.description),
-            describe_pace=waiting_sentence(dataset),
+    @abstractmethod
+    def build_hooks(self, method: Method, dataset: MediaDataset) -> list[Hook]:
+        """Builds the hooks of the first rank."""
+
+    def train(self, items: Sequence[MediaItem], ranks: Ranks, stop: StopRequest) -> FitResult:
+        """Trains on `items` from the start, or from the newest checkpoint in `out`.
+
+        Raises the errors of `train.loop.fit`, and ConfigError if the folder holds a different run.
+        """
+        config = self.recipe.train
+        schedule = resolve_steps(config, clips_per_epoch(len(items)))
+        description = self.describe(items)
+        with ExitStack() as folder_lock:
+            with failing_together():
+                # An existing folder is locked before anything in it is read or removed. A new one is created last, so
+                # that a run that fails to start leaves nothing behind.
+                if existed := ranks.is_first and self.out.is_dir():
+                    folder_lock.enter_context(lock_run_folder(self.out))
+                start_step = 0 if self.fresh else finished_steps(self.out)
+                method = self.build_starting_method(start_step)
+                method.check_batch(config.batch_size // config.accumulate)
+                dataset = MediaDataset(items, data=self.recipe.data, clip=method.clip, seed=config.seed)
+                loader = self._build_loader(dataset, ranks, start_step)
+                hooks = [*self.build_hooks(method, dataset), make_report_hook(self.out)] if ranks.is_first else []
+                if ranks.is_first:
+                    runs_on = {
+                        "device": str(ranks.device),
+                        "precision": resolve_precision(config.precision, ranks.device),
+                    }
+                    open_run_folder(self.out, description, runs_on=runs_on, fresh=self.fresh)
+                    if not existed:
+                        folder_lock.enter_context(lock_run_folder(self.out))
+            run = TrainingRun(
+                method=method,
+                config=config,
+                schedule=schedule,
+                folder=self.out,
+                ranks=ranks,
+                skips=SkippedFiles(self.out, num_files=len(items), max_share=dataset.data.max_unreadable_share),
+                fingerprint=compute_fingerprint(description),
+            )
+            with _name_system_faults(self.out):
+                result = fit(run, iter(loader), hooks, stop=stop, describe_pace=describe_waiting(dataset))
+                if ranks.is_first:
+                    update_report(self.out, result.state.step)  # `fit` writes the last skipped files after its hooks
+        return result
+
+    def _build_loader(self, dataset: MediaDataset, ranks: Ranks, start_step: int) -> Loader:
+        return Loader(
+            dataset,
+            batch_size=compute_rank_batch_size(self.recipe.train, ranks),
+            num_workers=dataset.data.num_workers,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            start_step=start_step,
         )
-        if ranks.is_first:
-            renew_report(run.out, result.state.step)  # once more: now all skipped files are there
-    return result
-
-
-def _loader(dataset: MediaDataset, config: TrainConfig, ranks: Ranks, start_step: int) -> Loader:
-    return Loader(
-        dataset,
-        batch_size=rank_batch_size(config, ranks),
-        num_workers=dataset.data.num_workers,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        start_step=start_step,
-    )
 
 
 @contextmanager
-def _system_faults_named(out: Path) -> Iterator[None]:
+def _name_system_faults(out: Path) -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our output has gone, which is no fault of training
         raise
     except OSError as error:
         raise TrainingError(

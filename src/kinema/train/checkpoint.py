@@ -1,8 +1,8 @@
-"""Checkpoints that are complete or absent, and training that goes on from them bit for bit.
+"""Checkpoints that are complete or absent, from which training resumes bit for bit.
 
-`checkpoints/step-00000100/` holds `method.safetensors`, `optimizer.pt` and `state.json`. It is written beside under a
-name that is never read, synced to the disk and renamed, so that a folder with a step's name is always whole. The
-generators of devices are not part of it: the loop seeds them anew at every step from the seed, the step and the rank.
+`checkpoints/step-00000100/` holds `method.safetensors`, `optimizer.pt` and `state.json`. It is written under a
+temporary name, synced to the disk and then renamed, so a folder named after a step is always complete. The state of
+random generators is not saved, because the loop seeds them at every step from the seed, the step and the rank.
 """
 
 import errno
@@ -41,57 +41,58 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """What a checkpoint says of the run beside its tensors."""
+    """The state of a run that a checkpoint stores next to its tensors."""
 
     step: int
-    """Finished optimizer steps."""
+    """Number of finished optimizer steps."""
     fingerprint: str
-    """Hash of the configuration the run was started with."""
+    """Hash of the configuration that the run was started with."""
     clips_seen: int
     cpu_s: float
-    """Seconds of processor time used so far, by all ranks and their loader workers."""
+    """Processor seconds used so far by all ranks and their loader workers."""
     skipped: list[dict[str, Any]] = field(default_factory=list)
-    """Unreadable files met so far: path, reason and count of each."""
+    """Unreadable files so far: path, reason and count of each."""
 
 
-def newest_checkpoint(run_folder: Path) -> Path | None:
-    """The folder of the newest complete checkpoint of a run; None where there is none."""
-    folders = _complete(run_folder / "checkpoints")
+def find_newest_checkpoint(run_folder: Path) -> Path | None:
+    """Returns the folder of the newest complete checkpoint of a run, or None if there is none."""
+    folders = _list_complete(run_folder / "checkpoints")
     return folders[-1] if folders else None
 
 
 def finished_steps(run_folder: Path) -> int:
-    """Steps that the newest checkpoint of a run has behind it: where its batches go on. 0 where there is none."""
-    newest = newest_checkpoint(run_folder)
+    """Returns the number of steps in the newest checkpoint of a run, or 0 if there is none."""
+    newest = find_newest_checkpoint(run_folder)
     return read_state(newest).step if newest is not None else 0
 
 
 def read_state(folder: Path) -> TrainState:
-    """What a checkpoint says of its run; raises WeightsError where it cannot be read."""
-    with _readable(folder):
+    """Reads the state stored in a checkpoint; raises WeightsError if it cannot be read."""
+    with _explain_unreadable(folder):
         return TrainState(**json.loads((folder / "state.json").read_text()))
 
 
 def save_checkpoint(
     run_folder: Path, method: Method, optimizer: torch.optim.Optimizer, state: TrainState, *, keep: int
 ) -> Path:
-    """Writes the checkpoint of a step, points `latest` at it and removes all but the newest `keep`; gives its folder.
+    """Writes the checkpoint of a step and returns its folder; `latest` points to it, and the newest `keep` stay.
 
-    Raises TrainingError, with nothing half-written and older checkpoints intact, where the disk is full.
+    Raises TrainingError if the disk is full; then nothing is left half-written and older checkpoints are intact.
     """
     root = run_folder / "checkpoints"
     final = root / f"step-{state.step:08d}"
-    if final in _complete(root):
+    if final in _list_complete(root):
         return final
     beside = root / f"{_BESIDE}{final.name}"
-    with full_disk_stops(state.step, run_folder):
+    with stop_on_full_disk(state.step, run_folder):
         try:
             root.mkdir(parents=True, exist_ok=True)
             remove_unfinished(run_folder)
             beside.mkdir()
-            _write(beside / "method.safetensors", save(_tensors(method)))
-            _write(beside / "optimizer.pt", _pickled(optimizer.state_dict()))
+            _write(beside / "method.safetensors", save(_collect_tensors(method)))
+            _write(beside / "optimizer.pt", _pickle(optimizer.state_dict()))
             _write(beside / "state.json", json.dumps(asdict(state)).encode())
+            # The order matters after a power failure: contents, then the names of the files, then the folder's name.
             sync_to_disk(beside)
             os.rename(beside, final)
             sync_to_disk(root)
@@ -99,15 +100,15 @@ def save_checkpoint(
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
             raise
-    for old in _complete(root)[:-keep]:
+    for old in _list_complete(root)[:-keep]:
         _remove(old)
     return final
 
 
 def load_checkpoint(folder: Path, method: Method, optimizer: torch.optim.Optimizer, *, fingerprint: str) -> TrainState:
-    """Puts a checkpoint's weights and optimizer state in place; nothing in it is run as code.
+    """Loads a checkpoint into the method and the optimizer, and returns its state. Loading never runs code from it.
 
-    Raises ConfigError where it belongs to another configuration, WeightsError where it cannot be read.
+    Raises ConfigError if it belongs to another configuration, and WeightsError if it cannot be read.
     """
     state = read_state(folder)
     if state.fingerprint != fingerprint:
@@ -116,18 +117,18 @@ def load_checkpoint(folder: Path, method: Method, optimizer: torch.optim.Optimiz
             where=str(folder),
             fix="resume with the configuration the run was started with, or choose another --out",
         )
-    with _readable(folder):
+    with _explain_unreadable(folder):
         method.load_state_dict(load_file(folder / "method.safetensors"))
         optimizer.load_state_dict(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
     return state
 
 
 def resume(run_folder: Path, method: Method, optimizer: torch.optim.Optimizer, *, fingerprint: str) -> TrainState:
-    """Puts the newest checkpoint of a run in place, on every rank the same; a fresh state where there is none.
+    """Loads the newest checkpoint of a run on every rank and returns its state, or a new state if there is none.
 
-    Raises the errors of `load_checkpoint`, and ConfigError on all ranks where their disks hold different checkpoints.
+    Raises the errors of `load_checkpoint`, and ConfigError on all ranks if they see different checkpoints.
     """
-    newest = newest_checkpoint(run_folder)
+    newest = find_newest_checkpoint(run_folder)
     if len(set(gather_objects(newest.name if newest is not None else None))) > 1:
         raise ConfigError(
             "ranks see different checkpoints", where=f"--out {run_folder}", fix="use one folder that all machines share"
@@ -138,7 +139,7 @@ def resume(run_folder: Path, method: Method, optimizer: torch.optim.Optimizer, *
 
 
 def remove_unfinished(run_folder: Path) -> None:
-    """Removes what a killed run was writing when it died."""
+    """Removes the partial files that a killed run left behind."""
     for leftover in (run_folder / "checkpoints").glob(f"{_BESIDE}*"):
         if leftover.is_symlink():
             leftover.unlink()
@@ -147,8 +148,8 @@ def remove_unfinished(run_folder: Path) -> None:
 
 
 @contextmanager
-def full_disk_stops(step: int, run_folder: Path) -> Iterator[None]:
-    """A context that turns a full disk, or a full quota, into a TrainingError naming the step and the folder."""
+def stop_on_full_disk(step: int, run_folder: Path) -> Iterator[None]:
+    """Turns a full disk or an exhausted quota into a TrainingError that names the step and the folder."""
     try:
         yield
     except OSError as error:
@@ -161,16 +162,16 @@ def full_disk_stops(step: int, run_folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _complete(root: Path) -> list[Path]:
+def _list_complete(root: Path) -> list[Path]:
     return sorted(folder for folder in root.glob("step-*") if folder.name.removeprefix("step-").isdecimal())
 
 
-def _tensors(method: Method) -> dict[str, torch.Tensor]:
+def _collect_tensors(method: Method) -> dict[str, torch.Tensor]:
     return {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
 
 
-def _pickled(value: object) -> bytes:
-    # through memory, because torch's own file writer hides a full disk in a RuntimeError
+def _pickle(value: object) -> bytes:
+    # Serialize in memory, because torch's own file writer reports a full disk as a RuntimeError.
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
@@ -191,19 +192,19 @@ def _point_latest(root: Path, name: str) -> None:
 
 
 def _remove(folder: Path) -> None:
-    # renamed first: killed half-way, no folder with a step's name is left incomplete
+    # Rename first, so that a kill in the middle of the removal leaves no incomplete folder named after a step.
     doomed = folder.with_name(f"{_BESIDE}{folder.name}")
     os.rename(folder, doomed)
     shutil.rmtree(doomed)
 
 
 @contextmanager
-def _readable(folder: Path) -> Iterator[None]:
+def _explain_unreadable(folder: Path) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
         raise WeightsError(
-            f"the checkpoint cannot be read: {error}",
+            f"cannot read the checkpoint: {error}",
             where=str(folder),
-            fix="remove this folder to go on from the one before, or start again with --fresh",
+            fix="remove this folder to resume from the previous one, or start over with --fresh",
         ) from error

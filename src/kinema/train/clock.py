@@ -1,63 +1,65 @@
-"""How fast a run is, and where its time goes."""
+"""Measures the speed of a run and where its time goes."""
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 STAGE = "stage_ms/"
-"""Prefix, in the log, of what each stage of making a batch and computing on it takes."""
+"""Prefix in the log of the time of each stage of loading a batch and computing on it."""
 _STEADY_AFTER_STEPS = 1
-_TOLD_AFTER_S = 40.0  # longer than full queues of batches hide that loading is slow
+_REPORT_AFTER_S = 40.0  # full queues of loaded batches hide slow loading for a while
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How a run's time was spent over some steps."""
+    """How the time of some steps was spent."""
 
     clips_per_s: float
-    """Over all ranks."""
+    """Summed over all ranks."""
     wait_share: float
-    """Of the time, in [0, 1], in which the loop had no batch to compute on."""
+    """Share of the time, in [0, 1], that the loop waited for a batch."""
     stage_ms: Mapping[str, float]
-    """Milliseconds a clip takes in each stage: the loader's own in one worker, `compute` in the loop."""
+    """Milliseconds per clip in each stage: loading stages in one worker, `compute` in the loop."""
 
     def as_values(self) -> dict[str, float]:
-        """The pace as it is logged."""
+        """Returns the pace under the names used in the log."""
         stages = {f"{STAGE}{stage}": took_ms for stage, took_ms in self.stage_ms.items()}
         return {"clips_per_s": self.clips_per_s, "wait_share": self.wait_share, **stages}
 
 
 class StepClock:
-    """The pace since the last reading, and since the run got going."""
+    """Measures the pace since the last reading and since the first step."""
 
     def __init__(self) -> None:
         self._steps = 0
         self._recent, self._steady = _Totals(), _Totals()
-        self._is_told = False
+        self._is_reported = False
 
     def add(
         self, *, waited_s: float, worked_s: float, clips: int, own_clips: int, stages_s: Mapping[str, float]
     ) -> None:
-        """Counts one step: seconds without a batch and with one, clips over all ranks and of this one, whose batch took
-        `stages_s` of a loader worker's time."""
+        """Adds one step.
+
+        waited_s, worked_s: seconds without and with a batch. clips, own_clips: clips of all ranks and of this rank.
+        stages_s: seconds that a loader worker spent on the batch, by stage."""
         self._steps += 1
         spent_s = {**stages_s, "compute": worked_s, "wait": waited_s}
         self._recent.add(spent_s, clips, own_clips)
-        if self._steps > _STEADY_AFTER_STEPS:  # the first one also starts the workers and sets up kernels
+        if self._steps > _STEADY_AFTER_STEPS:  # the first step also starts the workers and sets up kernels
             self._steady.add(spent_s, clips, own_clips)
 
     def read(self) -> Pace:
-        """The pace since the last reading."""
+        """Returns the pace since the last reading."""
         pace = self._recent.pace()
         self._recent = _Totals()
         return pace
 
     def first_pace(self, *, last: bool) -> Pace | None:
-        """The pace since the run got going: given once, when it can be told, or after the last step."""
-        is_due = self._steady.total_s > _TOLD_AFTER_S or (last and self._steady.total_s > 0)
-        if self._is_told or not is_due:
+        """Returns the pace since the first step once, as soon as it is meaningful or after the last step; else None."""
+        is_due = self._steady.total_s > _REPORT_AFTER_S or (last and self._steady.total_s > 0)
+        if self._is_reported or not is_due:
             return None
-        self._is_told = True
+        self._is_reported = True
         return self._steady.pace()
 
 

@@ -1,45 +1,35 @@
-"""Which files could not be read, and when there are too many of them to go on."""
+"""Keeps track of unreadable files, and stops the run if there are too many."""
 
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from kinema.errors import DatasetError, counted
 from kinema.ops.collectives import gather_objects, rank
-
-
-@runtime_checkable
-class Skipped(Protocol):
-    """One sample that was not delivered because its file could not be read."""
-
-    @property
-    def path(self) -> str | Path: ...
-
-    @property
-    def reason(self) -> str: ...
+from kinema.types import SkippedFile
 
 
 class SkippedFiles:
-    """Every unreadable file of a run once, with the first reason and how often it was met.
+    """The unreadable files of a run: each once, with its first reason and how often it was skipped.
 
-    run_folder: where `skipped.jsonl` is written. num_files: files of the whole data set. max_share: share of them, in
-    [0, 1], that may be unreadable before the run stops.
+    run_folder: where `skipped.jsonl` is written. num_files: number of files in the whole data set. max_share: largest
+    share of them, in [0, 1], that may be unreadable before the run stops.
     """
 
     def __init__(self, run_folder: Path, *, num_files: int, max_share: float) -> None:
         self.path = run_folder / "skipped.jsonl"
         self._num_files = num_files
         self._max_share = max_share
-        self._met: list[tuple[str, str]] = []
+        self._pending: list[tuple[str, str]] = []
         self._files: dict[str, tuple[str, int]] = {}
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __str__(self) -> str:
-        """How many files there are, and the first of them by name."""
+        """Number of files, and the names of the first three."""
         first, others = list(self._files)[:3], max(len(self) - 3, 0)
         named = f": {', '.join(first)}" if first else ""
         more = f" and {others} more" if others else ""
@@ -47,26 +37,26 @@ class SkippedFiles:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Path, reason and count of each file, as `skipped.jsonl` and checkpoints hold them."""
+        """Path, reason and count of each file, as stored in `skipped.jsonl` and in checkpoints."""
         return [{"path": path, "reason": reason, "count": count} for path, (reason, count) in self._files.items()]
 
     def restore(self, rows: list[dict[str, Any]]) -> None:
-        """Goes on from what a checkpoint holds, so that steps done again count once and repaired files no more."""
+        """Takes the counts from a checkpoint, so that repeated steps count once and repaired files not at all."""
         self._files = {row["path"]: (row["reason"], row["count"]) for row in rows}
 
-    def add(self, skipped: Iterable[Skipped]) -> None:
-        """Notes what this rank's loader skipped; `settle` counts it."""
-        self._met += [(str(one.path), one.reason) for one in skipped]
+    def add(self, skipped: Iterable[SkippedFile]) -> None:
+        """Adds the files that this rank's loader skipped; they count after the next `settle`."""
+        self._pending += [(file.path, file.reason) for file in skipped]
 
     def settle(self) -> None:
-        """Counts what all ranks have met since the last time; every rank must call it at the same step.
+        """Counts the files that all ranks skipped since the last call; every rank must call it at the same step.
 
-        Raises DatasetError on all ranks, with `skipped.jsonl` written, where too large a share of files is unreadable.
+        Raises DatasetError on all ranks, after writing `skipped.jsonl`, if too large a share of files is unreadable.
         """
-        for path, reason in (met for of_rank in gather_objects(self._met) for met in of_rank):
+        for path, reason in (skip for of_rank in gather_objects(self._pending) for skip in of_rank):
             first_reason, count = self._files.get(path, (reason, 0))
             self._files[path] = (first_reason, count + 1)
-        self._met = []
+        self._pending = []
         if len(self) > self._max_share * self._num_files:
             self.write()
             raise DatasetError(
@@ -76,12 +66,12 @@ class SkippedFiles:
             )
 
     def write(self) -> None:
-        """Rewrites `skipped.jsonl` on the first rank, whole or not at all; without unreadable files it is removed."""
+        """Rewrites `skipped.jsonl` atomically on the first rank, or removes it if no file is unreadable."""
         if rank() > 0:
             return
         if not self._files:
             self.path.unlink(missing_ok=True)
             return
-        beside = self.path.with_suffix(".tmp")
-        beside.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        os.replace(beside, self.path)
+        partial = self.path.with_suffix(".tmp")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        os.replace(partial, self.path)

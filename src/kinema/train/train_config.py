@@ -1,4 +1,4 @@
-"""How long, how fast and how carefully to train. Free of torch, so that `--help` can show it."""
+"""Configuration and duration of training. This module does not import torch, so that `--help` stays fast."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,60 +8,60 @@ from kinema.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What the training engine obeys. Exactly one of `epochs` and `steps` is set."""
+    """Settings of the training engine. Exactly one of `epochs` and `steps` is set."""
 
     epochs: float | None = None
-    """Effective epochs: a repeat of a video counts, so one pass with two repeats is two epochs."""
+    """Effective epochs: repeats count, so one pass with two clips from each video is two epochs."""
     steps: int | None = None
-    """Optimizer steps, in place of epochs."""
+    """Optimizer steps, instead of epochs."""
     batch_size: int = 256
     """Clips in one optimizer step, over all ranks and all accumulated parts."""
     base_lr: float = 1.5e-4
-    """Learning rate for 256 clips a step: the peak learning rate is base_lr * batch_size / 256."""
+    """Learning rate for 256 clips per step: the peak learning rate is base_lr * batch_size / 256."""
     min_lr: float = 0.0
-    """Learning rate that the cosine ends at; not scaled by the batch size."""
+    """Learning rate at the end of the cosine; not scaled by the batch size."""
     weight_decay: float = 0.05
     """AdamW's decoupled weight decay, multiplied by each parameter group's own scale (0 for vectors)."""
     weight_decay_end: float | None = None
-    """Weight decay that a cosine from `weight_decay` reaches at the end (DINO: 0.4). Unset: it stays."""
+    """Weight decay at the end of a cosine from `weight_decay` (DINO: 0.4). If unset, it is constant."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates of the mean gradient and of the mean squared gradient, each in [0, 1)."""
     warmup_epochs: float | None = None
-    """Effective epochs over which the learning rate rises from 0 to its peak. Unset, and no steps: none."""
+    """Effective epochs over which the learning rate rises from 0 to its peak. None with this and warmup_steps unset."""
     warmup_steps: int | None = None
-    """The same in optimizer steps, in place of epochs."""
+    """The same in optimizer steps, instead of epochs."""
     warmup_end: Literal["next_step", "last_step"] = "next_step"
     """The peak learning rate belongs to the first step after the warm-up (MAE), or to its last (DINO)."""
     warmup_start_lr: float = 0.0
-    """Learning rate that the warm-up starts from; not scaled by the batch size."""
+    """Learning rate at the start of the warm-up; not scaled by the batch size."""
     clip_grad_norm: float | None = None
-    """Largest norm of the gradients; longer ones are shortened to it. Unset: never."""
+    """Largest norm of the gradients; longer gradients are shortened to it. If unset, never."""
     clip_grad_of: Literal["all", "tensor"] = "all"
-    """The norm is that of all gradients together, or of each parameter tensor by itself (DINO)."""
+    """Limit the norm of all gradients together, or that of each parameter tensor separately (DINO)."""
     accumulate: int = 1
-    """Parts that a rank's batch is computed in, one after the other, to save memory; must divide it."""
+    """Parts into which a rank splits its batch to save memory; must divide the batch."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; `auto` is bf16 where the processor multiplies it fast. Weights stay fp32."""
+    """Arithmetic of the forward pass; `auto` is bf16 if the device multiplies it fast. Weights stay fp32."""
     compile: bool = False
-    """Compile the method's blocks with torch.compile: minutes at the start, faster steps after."""
+    """Compile the method's blocks with torch.compile: takes minutes at the start, then steps are faster."""
     activation_checkpointing: bool = False
-    """Compute each block's forward pass again during the backward pass, to save memory."""
+    """Repeat each block's forward pass during the backward pass, to save memory."""
     seed: int = 0
-    """Seed of the initial weights and of every draw."""
+    """Seed of the initial weights and of every random draw."""
     checkpoint_every_steps: int = 1000
     """Steps between two checkpoints."""
     checkpoint_every_s: float | None = None
-    """Seconds after which a checkpoint is written even so. Unset: only by steps."""
+    """Longest time between two checkpoints, in seconds. If unset, only steps count."""
     keep_checkpoints: int = 2
-    """Newest checkpoints that are kept."""
+    """Number of newest checkpoints to keep."""
     export_every_steps: int | None = None
-    """Steps between two encoders that are kept for good, as `encoders/step-00000100`. Unset: only the newest is."""
+    """Steps between two exports of the encoder into `encoders/step-00000100`. If unset, only the newest one is kept."""
     log_every_steps: int = 10
     """Steps between two lines of `metrics.jsonl`."""
     pictures_every_steps: int | None = None
-    """Steps between two sets of reconstruction pictures. Unset: none."""
+    """Steps between two sets of reconstruction pictures. If unset, none are drawn."""
     evaluate_every_steps: int | None = None
-    """Steps between two evaluations on held-out clips. Unset: none."""
+    """Steps between two evaluations on held-out clips. If unset, none."""
 
     def __post_init__(self) -> None:
         self._check_duration()
@@ -114,17 +114,17 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The duration in optimizer steps, all of it and its warm-up."""
+    """Duration of training and of its warm-up, in optimizer steps."""
 
     steps: int
     warmup_steps: int
 
 
 def resolve_steps(config: TrainConfig, clips_per_epoch: int) -> Schedule:
-    """The one place where epochs become optimizer steps.
+    """Converts epochs to optimizer steps; nothing else does.
 
-    clips_per_epoch: clips that make one effective epoch, which is the number of videos. A last part that does not fill
-    a batch makes no step. Raises ConfigError where an epoch count gives no step or the warm-up outlasts the run.
+    clips_per_epoch: number of clips in an effective epoch, which is the number of videos. Clips left over at the end
+    that do not fill a batch make no step. Raises ConfigError if there is no step or the warm-up outlasts the run.
     """
     steps = config.steps
     if steps is None:

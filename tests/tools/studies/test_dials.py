@@ -15,7 +15,7 @@ from kinema.tools.studies.plot import _share_scale, draw
 from kinema.tools.studies.result import ArmResult, QuestionResult, RunResult
 from kinema.tools.studies.study import Arm, Question
 from kinema.tools.studies.study_config import Evaluations
-from kinema.tools.synthetic.dials import DialSets
+from kinema.tools.synthetic.write import DialSets
 from kinema.weights.load import load
 
 BLUR = "J&F blur"

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from kinema.tools.synthetic.creatures import CREATURE_CATEGORIES, make_creature
-from kinema.tools.synthetic.figure import make_figure
-from kinema.tools.synthetic.shapes import Blob, Capsule
+from kinema.tools.synthetic.bodies import Blob, Capsule
+from kinema.tools.synthetic.creatures import CREATURE_CATEGORIES, make_creature, make_figure
 from kinema.tools.synthetic.textures import draw_style
 
 

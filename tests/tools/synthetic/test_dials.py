@@ -10,11 +10,10 @@ import pytest
 from kinema.draws import seed_of
 from kinema.errors import ConfigError
 from kinema.layouts import DavisLayout
-from kinema.tools.synthetic import dials
-from kinema.tools.synthetic.dials import EASY, FACTORS, DialSets, difficulty_of
+from kinema.tools.synthetic import write
 from kinema.tools.synthetic.render import build_scene, render_clip
 from kinema.tools.synthetic.scene import SceneConfig
-from kinema.tools.synthetic.write import write_set
+from kinema.tools.synthetic.write import EASY, FACTORS, DialSets, difficulty_of, write_set
 
 SMALL = SceneConfig(height=64, width=96, num_frames=6)
 SEED = 3
@@ -67,7 +66,7 @@ def test_a_set_is_rendered_once_and_all_of_it_is_evaluated(tmp_path: Path, monke
     wanted.render("blur", on_clip=lambda *step: told.append(step))
     assert told == [(1, 2), (2, 2)]
     assert DavisLayout(wanted.root("blur")).sequences("val") == ["clip-0000", "clip-0001"]
-    monkeypatch.setattr(dials, "write_set", lambda *_, **__: pytest.fail("rendered again"))
+    monkeypatch.setattr(write, "write_set", lambda *_, **__: pytest.fail("rendered again"))
     wanted.render("blur")
     assert [path.name for path in tmp_path.iterdir()] == ["blur"]
 
@@ -77,7 +76,7 @@ def test_two_processes_may_render_the_same_set(tmp_path: Path, monkeypatch: pyte
         write_set(out, **asked)  # the other one
         write_set(out, **asked)
 
-    monkeypatch.setattr(dials, "write_set", late)
+    monkeypatch.setattr(write, "write_set", late)
     sets(tmp_path).render(EASY)
     assert sets(tmp_path).is_rendered(EASY)
     (tmp_path / "file").touch()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kinema.tools.synthetic.motion import MAX_WARP, camera_maps, draw_warp, drift, path
+from kinema.tools.synthetic.actors import MAX_WARP, draw_camera_maps, draw_drift, draw_path, draw_warp
 
 TIMES = np.arange(50) / 25
 
@@ -9,7 +9,7 @@ TIMES = np.arange(50) / 25
 def test_path_keeps_its_mean_speed_and_its_box() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        points = path(rng, TIMES, start=(40.0, 40.0, 60.0, 60.0), roam=(20.0, 30.0, 220.0, 130.0), speed=150.0)
+        points = draw_path(rng, TIMES, start=(40.0, 40.0, 60.0, 60.0), roam=(20.0, 30.0, 220.0, 130.0), speed=150.0)
         traveled = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
         assert traveled == pytest.approx(150 * TIMES[-1], rel=0.05)  # chords cut the turns
         assert (points[0] >= 40).all()
@@ -19,23 +19,27 @@ def test_path_keeps_its_mean_speed_and_its_box() -> None:
 
 
 def test_path_in_a_tiny_box_still_moves_at_its_speed() -> None:
-    points = path(np.random.default_rng(0), TIMES, start=(5.0, 5.0, 6.0, 6.0), roam=(4.0, 4.0, 14.0, 7.0), speed=40.0)
+    points = draw_path(
+        np.random.default_rng(0), TIMES, start=(5.0, 5.0, 6.0, 6.0), roam=(4.0, 4.0, 14.0, 7.0), speed=40.0
+    )
     traveled = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
     assert 0.5 * 40 * TIMES[-1] < traveled <= 40 * TIMES[-1] * 1.001  # chords cut the tight turns
 
 
 def test_path_without_speed_stays() -> None:
-    points = path(np.random.default_rng(0), TIMES, start=(0.0, 0.0, 9.0, 9.0), roam=(0.0, 0.0, 99.0, 99.0), speed=0.0)
+    points = draw_path(
+        np.random.default_rng(0), TIMES, start=(0.0, 0.0, 9.0, 9.0), roam=(0.0, 0.0, 99.0, 99.0), speed=0.0
+    )
     assert np.ptp(points, axis=0).max() == 0
 
 
 def test_path_of_one_frame() -> None:
     box = (0.0, 0.0, 9.0, 9.0)
-    assert path(np.random.default_rng(0), TIMES[:1], start=box, roam=box, speed=9.0).shape == (1, 2)
+    assert draw_path(np.random.default_rng(0), TIMES[:1], start=box, roam=box, speed=9.0).shape == (1, 2)
 
 
 def test_drift_stays_within_one_and_is_smooth() -> None:
-    curves = np.stack([drift(np.random.default_rng(seed), TIMES) for seed in range(50)])
+    curves = np.stack([draw_drift(np.random.default_rng(seed), TIMES) for seed in range(50)])
     assert 0.5 < np.abs(curves).max() <= 1
     assert np.abs(np.diff(curves, axis=1)).max() < 2 * np.pi / 1.2 / 25 * 1.01
 
@@ -51,7 +55,7 @@ def test_undoing_a_warp_at_its_strongest_gives_the_point_back() -> None:
 
 
 def test_still_camera_looks_at_the_middle_of_the_canvas() -> None:
-    maps = camera_maps(np.random.default_rng(0), TIMES, height=60, width=80, strength=0.0, canvas=(70, 100))
+    maps = draw_camera_maps(np.random.default_rng(0), TIMES, height=60, width=80, strength=0.0, canvas=(70, 100))
     assert np.ptp(maps, axis=0).max() == 0
     np.testing.assert_allclose(maps[0], [[1, 0, 10], [0, 1, 5]], atol=1e-12)
 
@@ -59,7 +63,7 @@ def test_still_camera_looks_at_the_middle_of_the_canvas() -> None:
 def test_camera_moves_within_what_its_dial_says() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        maps = camera_maps(rng, TIMES, height=60, width=80, strength=0.5, canvas=(70, 100))
+        maps = draw_camera_maps(rng, TIMES, height=60, width=80, strength=0.5, canvas=(70, 100))
         zoom = np.sqrt(np.linalg.det(maps[..., :2]))
         assert np.abs(np.log(zoom)).max() <= 0.5 * np.log(1.25) + 1e-9
         assert np.abs(np.degrees(np.arctan2(maps[:, 1, 0], maps[:, 0, 0]))).max() <= 6.0001

@@ -7,8 +7,8 @@ from kinema.tools.synthetic.textures import (
     PATTERNS,
     Style,
     blend_styles,
+    draw_fractal_noise,
     draw_style,
-    fractal_noise,
     paint,
     paint_background,
 )
@@ -27,7 +27,7 @@ def test_every_pattern_paints_varied_colors_at_any_size(pattern: str, size: tupl
 
 
 def test_noise_fills_the_unit_interval() -> None:
-    noise = fractal_noise(np.random.default_rng(0), 50, 70, grain=16.0)
+    noise = draw_fractal_noise(np.random.default_rng(0), 50, 70, grain=16.0)
     assert noise.min() == 0
     assert noise.max() == pytest.approx(1)
 

@@ -151,7 +151,7 @@ def test_chosen_layouts_only_and_progress(tmp_path: Path) -> None:
 
 
 def test_held_out_share() -> None:
-    assert [write.num_held_out(clips) for clips in (1, 2, 4, 8, 13)] == [1, 1, 1, 2, 3]
+    assert [write.count_held_out(clips) for clips in (1, 2, 4, 8, 13)] == [1, 1, 1, 2, 3]
 
 
 def test_all_clips_can_be_held_out(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from kinema.features import FeatureExtractor
 from kinema.tools.studies.propagation import Propagated
 from kinema.tools.studies.study_config import Evaluations
 from kinema.tools.studies.verdict import pooled_spread
-from kinema.tools.synthetic.dials import EASY, FACTORS, DialSets
+from kinema.tools.synthetic.write import EASY, FACTORS, DialSets
 
 _PREFIX = "J&F"
 EASY_MEASURE = f"{_PREFIX} {EASY}"

@@ -11,7 +11,7 @@ from kinema.datasets.scan import MediaItem, scan
 from kinema.errors import ConfigError, DatasetError, counted
 from kinema.files import lock
 from kinema.runs.pretrain_run import PretrainRequest
-from kinema.runs.run_folder import files_hash
+from kinema.runs.run_folder import hash_files
 from kinema.tools.studies.evaluate import Evaluation
 from kinema.tools.studies.plan import PlannedRun, items_of_share, planned_run, some_items
 from kinema.tools.studies.stamps import stamp
@@ -88,7 +88,7 @@ class StudyRequest:
         key = (run.files, run.share, run.recipe.data.images)
         if key not in self._hashes:
             items = self.items_of(run)
-            which = files_hash(items, self._sources(run, items)) + stamp(item.path for item in items)
+            which = hash_files(items, self._sources(run, items)) + stamp(item.path for item in items)
             self._hashes[key] = blake2b(which.encode(), digest_size=4).hexdigest()
         return self._hashes[key]
 

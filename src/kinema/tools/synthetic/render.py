@@ -10,9 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from kinema.draws import generator
-from kinema.tools.synthetic.actors import Actor, cast
+from kinema.tools.synthetic.actors import Actor, draw_actors, draw_camera_maps, draw_drift
 from kinema.tools.synthetic.bodies import Part
-from kinema.tools.synthetic.motion import camera_maps, drift
 from kinema.tools.synthetic.scene import SceneConfig
 from kinema.tools.synthetic.textures import draw_style, paint_background
 
@@ -61,7 +60,7 @@ def build_scene(config: SceneConfig, seed: int) -> Scene:
     reach = 1.05 + 1.2 * dials.camera  # a border of the canvas that still shows is mirrored
     canvas = (int(config.height * reach), int(config.width + config.height * (reach - 1)))
     background = paint_background(generator(seed, "background"), *canvas, style=style)
-    camera = camera_maps(
+    camera = draw_camera_maps(
         generator(seed, "camera"),
         times_s,
         height=config.height,
@@ -70,8 +69,12 @@ def build_scene(config: SceneConfig, seed: int) -> Scene:
         canvas=canvas,
     )
     rng = generator(seed, "light")
-    light = np.stack([dials.lighting * drift(rng, times_s) for _ in range(3)], axis=1) * [0.6, 0.2, 0.2] + [1, 0, 0]
-    actors = cast(config, seed, style)
+    light = np.stack([dials.lighting * draw_drift(rng, times_s) for _ in range(3)], axis=1) * [0.6, 0.2, 0.2] + [
+        1,
+        0,
+        0,
+    ]
+    actors = draw_actors(config, seed, style)
     order = generator(seed, "painting order").permutation(len(actors))
     return Scene(
         config=config,

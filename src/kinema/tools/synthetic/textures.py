@@ -44,7 +44,7 @@ def blend_styles(rng: np.random.Generator, own: Style, other: Style, *, similari
     return Style(colors=colors, pattern=other.pattern if rng.random() < similarity else own.pattern)
 
 
-def fractal_noise(
+def draw_fractal_noise(
     rng: np.random.Generator, height: int, width: int, *, grain: float, octaves: int = 5, persistence: float = 0.55
 ) -> Field:
     """Smooth random values in [0, 1] whose coarsest features are `grain` pixels wide.
@@ -72,7 +72,7 @@ def paint(
     steps = np.linspace(0, len(style.colors) - 1, 256)
     table = np.stack([np.interp(steps, np.arange(len(style.colors)), c) for c in style.colors.T], axis=1)
     surface = table.astype(np.float32)[(index * 255).astype(np.uint8)]
-    fine = fractal_noise(rng, height, width, grain=float(np.clip(grain / 2, 6, 12)), octaves=4, persistence=0.8)
+    fine = draw_fractal_noise(rng, height, width, grain=float(np.clip(grain / 2, 6, 12)), octaves=4, persistence=0.8)
     return np.clip(surface * (0.5 + fine)[..., None], 0, 255)
 
 
@@ -87,7 +87,7 @@ def paint_background(rng: np.random.Generator, height: int, width: int, *, style
     clutter = paint(rng, height, width, style=draw_style(rng), grain=rng.uniform(0.05, 0.1) * height)
     shape = _occluding_shapes(rng, height, width, height * 0.12, count=60)
     surface = np.where((shape % 3 == 1)[..., None], clutter, surface)
-    light = 0.65 + 0.6 * fractal_noise(rng, height, width, grain=height * 0.6, octaves=2)
+    light = 0.65 + 0.6 * draw_fractal_noise(rng, height, width, grain=height * 0.6, octaves=2)
     smooth = cv2.GaussianBlur(surface * light[..., None], (0, 0), 0.7)  # softens the stair-steps of drawn shapes
     return np.clip(smooth, 0, 255).astype(np.uint8)
 
@@ -98,7 +98,7 @@ def _landscape(rng: np.random.Generator, height: int, width: int, style: Style) 
     tops = np.sort(rng.uniform(0.2, 0.95, 3))
     rows = np.arange(height, dtype=np.float32)[:, None]
     for k, top in enumerate(tops):
-        border = fractal_noise(rng, 1, width, grain=width / 4, octaves=6)
+        border = draw_fractal_noise(rng, 1, width, grain=width / 4, octaves=6)
         below = rows > height * (top + 0.16 * (border - 0.5))
         layer_style = Style(colors=np.roll(style.colors, k + 1, axis=0), pattern=str(rng.choice(PATTERNS)))
         layer = paint(rng, height, width, style=layer_style, grain=height * (0.03 + 0.025 * k))
@@ -115,8 +115,8 @@ def _turned_grid(rng: np.random.Generator, height: int, width: int, bend: float,
     """Coordinates turned by a random angle and bent by noise of `bend` pixels."""
     x, y = _grid(height, width)
     angle = rng.uniform(0, np.pi)
-    dx = fractal_noise(rng, height, width, grain=4 * grain, octaves=2) - 0.5
-    dy = fractal_noise(rng, height, width, grain=4 * grain, octaves=2) - 0.5
+    dx = draw_fractal_noise(rng, height, width, grain=4 * grain, octaves=2) - 0.5
+    dy = draw_fractal_noise(rng, height, width, grain=4 * grain, octaves=2) - 0.5
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return c * x + s * y + bend * dx, c * y - s * x + bend * dy
 
@@ -127,14 +127,14 @@ def _shuffled(rng: np.random.Generator, labels: Int[np.ndarray, "H W"]) -> Field
 
 
 def _marble(rng: np.random.Generator, height: int, width: int, grain: float) -> Field:
-    noise = fractal_noise(rng, height, width, grain=2 * grain, octaves=6)
+    noise = draw_fractal_noise(rng, height, width, grain=2 * grain, octaves=6)
     return np.clip(1.6 * noise - 0.3, 0, 1)
 
 
 def _stripes(rng: np.random.Generator, height: int, width: int, grain: float) -> Field:
     along, across = _turned_grid(rng, height, width, 2 * grain, grain)
     wave = 0.5 + 0.5 * np.tanh(3 * np.sin(along * np.float32(2 * np.pi / grain)))
-    slow = fractal_noise(rng, height, width, grain=3 * grain)
+    slow = draw_fractal_noise(rng, height, width, grain=3 * grain)
     return np.clip(0.6 * wave + 0.3 * slow + 0.1 * np.sin(across / grain), 0, 1)
 
 
@@ -150,9 +150,9 @@ def _spots(rng: np.random.Generator, height: int, width: int, grain: float) -> F
     import cv2
 
     distance = cv2.distanceTransform(_seed_points(rng, height, width, 1.6 * grain), cv2.DIST_L2, cv2.DIST_MASK_5)
-    size = grain * (0.35 + 0.5 * fractal_noise(rng, height, width, grain=4 * grain, octaves=2))
+    size = grain * (0.35 + 0.5 * draw_fractal_noise(rng, height, width, grain=4 * grain, octaves=2))
     spot = 0.5 - 0.5 * np.tanh((distance - size) / 1.5)
-    return np.clip(0.75 * spot + 0.25 * fractal_noise(rng, height, width, grain=2 * grain), 0, 1)
+    return np.clip(0.75 * spot + 0.25 * draw_fractal_noise(rng, height, width, grain=2 * grain), 0, 1)
 
 
 def _cells(rng: np.random.Generator, height: int, width: int, grain: float) -> Field:

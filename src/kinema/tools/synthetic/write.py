@@ -1,10 +1,13 @@
-"""A synthetic set on disk: seeded clips in the layouts of the benchmarks, complete or absent."""
+"""Synthetic sets on disk: seeded clips in the layouts of the benchmarks, and sets that vary one difficulty at a time.
+
+A set is complete or absent: it is rendered into a temporary folder, which is renamed at the end.
+"""
 
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from kinema.draws import seed_of
 from kinema.errors import ConfigError, nearest
 from kinema.settings import flat
 from kinema.tools.synthetic.render import render_clip
-from kinema.tools.synthetic.scene import SceneConfig
+from kinema.tools.synthetic.scene import Difficulty, SceneConfig
 from kinema.tools.synthetic.writers import WRITERS, NamedClip, encode_jpeg
 
 LAYOUTS = tuple(WRITERS)
@@ -66,7 +69,7 @@ def describe_set(
     held_out: int | None = None,
 ) -> dict[str, Any]:
     """What `dataset.json` says of such a set, but for the versions it was rendered with; errors as `write_set`."""
-    val = num_held_out(clips) if held_out is None else held_out
+    val = count_held_out(clips) if held_out is None else held_out
     _check(clips, val, seed, layouts)
     description = {"format": 1, "seed": seed, "clips": clips, "train": clips - val, "val": val}
     return description | {"frames": clips * config.num_frames, "layouts": list(layouts), "config": asdict(config)}
@@ -93,7 +96,7 @@ def holds_set(out: Path, description: Mapping[str, Any]) -> bool:
     return True
 
 
-def num_held_out(clips: int) -> int:
+def count_held_out(clips: int) -> int:
     """How many of the last clips of a set are its `val`: a quarter, rounded down, at least one."""
     return max(clips // 4, 1)
 
@@ -151,3 +154,88 @@ def _check_out(out: Path) -> None:
         raise ConfigError("the output is a file", where=str(out), fix="choose a new folder")
     if out.is_dir() and any(out.iterdir()):
         raise ConfigError("the output folder is not empty", where=str(out), fix="choose a new or empty folder")
+
+
+EASY = "easy"
+_EASY = Difficulty(
+    num_objects=4,
+    speed=0.5,  # slower ones would not meet within a clip of a second, however much occlusion is turned up
+    rotation=3.0,
+    scaling=0.03,
+    deformation=0.05,
+    occlusion=0.0,
+    camera=0.05,
+    lighting=0.02,
+    texture_similarity=0.0,
+    noise=1.0,
+    blur=1.0,
+    compression=0.0,
+    late_share=0.0,
+)
+_TURNED: Mapping[str, Mapping[str, float]] = {
+    EASY: {},
+    "deformation": {"deformation": 1.0},
+    "occlusion": {"occlusion": 1.0},
+    "viewpoint": {"camera": 1.0, "rotation": 90.0, "scaling": 0.8},
+    "blur": {"blur": 8.0},
+    "noise": {"noise": 48.0},
+    "compression": {"compression": 1.0},
+}
+FACTORS = tuple(name for name in _TURNED if name != EASY)
+"""What each set but the easy one has more of."""
+_SEED = 0
+
+
+def difficulty_of(name: str) -> Difficulty:
+    """The difficulty of the set of that name: `EASY`, or that with the dials of one of `FACTORS` turned far up."""
+    return replace(_EASY, **_TURNED[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialSets:
+    """A folder with a set for `EASY` and for each of `FACTORS`, as DAVIS keeps them, every clip of them `val`.
+
+    Clips of one number are of the same seed in every set: the same objects begin at the same places before the same
+    background, so that differences from the easy set are paired. Only `viewpoint`, which needs larger textures, draws
+    patterns and paths anew. ConfigError for fewer than 1 clip or 3 frames.
+    """
+
+    folder: Path
+    clips: int
+    num_frames: int
+    height: int = 240
+    width: int = 426
+    """Pixels."""
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 3:
+            fix = "ask for 3 or more: the first and the last are not scored"
+            raise ConfigError(f"{self.num_frames} frames a clip", where="synthetic dials", fix=fix)
+        describe_set(**self._arguments(EASY))
+
+    def root(self, name: str) -> Path:
+        """The DAVIS root of the set of that name."""
+        return self.folder / name / "davis"
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What the set of that name depends on, in plain values."""
+        return describe_set(**self._arguments(name))
+
+    def is_rendered(self, name: str) -> bool:
+        """Whether the set of that name is there; ConfigError where another one is in its place."""
+        return holds_set(self.folder / name, self.describe(name))
+
+    def render(self, name: str, *, on_clip: Callable[[int, int], None] | None = None) -> None:
+        """Writes the set of that name unless it is there; errors as `write_set` and `is_rendered`."""
+        if self.is_rendered(name):
+            return
+        try:
+            write_set(self.folder / name, **self._arguments(name), on_clip=on_clip)
+        except ConfigError:
+            if not self.is_rendered(name):  # it is where another process rendered it meanwhile
+                raise
+
+    def _arguments(self, name: str) -> dict[str, Any]:
+        size = {"height": self.height, "width": self.width, "num_frames": self.num_frames}
+        config = SceneConfig(**size, difficulty=difficulty_of(name))
+        return {"clips": self.clips, "seed": _SEED, "config": config, "layouts": ("davis",), "held_out": self.clips}
