@@ -123,7 +123,10 @@ class FeatureSettings:
                 f"a decoder's affinity with layer {self.layer}, centered {self.centered} "
                 f"and attention_window {self.attention_window}"
             )
-            fix = "a decoder reads the last block as it is: leave these three at -1, False and None"
+            fix = (
+                "a decoder reads the last block as it is: set features.layer to -1 and features.centered to False, "
+                "and features.attention_window to None"
+            )
             raise ConfigError(what, where="affinity", fix=fix)
         if self.attention_window is not None and self.attention_window < 1:
             raise ConfigError(
