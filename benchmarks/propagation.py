@@ -5,8 +5,8 @@
     python benchmarks/propagation.py dino_vits8 --device cuda --precision half
 
 Prints seconds per frame, peak memory in addition to the features, and the ratios of both. Each procedure runs in its
-own process, and the two alternate. Features are synthetic, so that their extraction is not measured: `random`, or `smooth`,
-which change little from token to token and from frame to frame, as a network's do.
+own process, and the two alternate. Features are synthetic, so that their extraction is not measured: `random`, or
+`smooth`, which change little from token to token and from frame to frame, as a network's do.
 
 Labels are compared after one step from the same context and must agree to 1e-5 at every token, with one exception. If
 the k-th and the next candidate differ by less than the rounding of an fp32 sum, the two procedures may keep a different
