@@ -2,7 +2,7 @@
 
     python benchmarks/demo.py --out demo                      # what `make demo` runs; about five minutes on two cores
     python benchmarks/demo.py --out demo --seeds 0 1 2        # the spread over seeds of the training
-    python benchmarks/demo.py --out demo --data FOLDER        # your own videos; only pictures, as there is no truth
+    python benchmarks/demo.py --out demo --data FOLDER        # your own videos, without scores
 
 Every step is a `kinema` command, which is printed before it runs. All printed numbers are measured in this run.
 """

@@ -38,6 +38,8 @@ def finetune_k400_vits16() -> FineTuneRecipe:
 def finetune_k400_vitb16() -> FineTuneRecipe:
     """VideoMAE ViT-B on Kinetics-400: 75 epochs of 2 clips per video, 384 videos per step.
 
+    The weights are those of 1600 epochs.
+
     Command: torchrun --nproc-per-node 8 -m kinema finetune finetune_k400_vitb16 --dataset kinetics --test val
     --root $DATA/kinetics400 --weights runs/videomae_vitb16 --out runs/ft
     Cost: 1.08 TFLOP per clip and step; the authors used 64 GPUs.
@@ -99,7 +101,7 @@ def k400_vith16_320px_32f() -> FineTuneRecipe:
 
 
 def finetune_ssv2_vits16() -> FineTuneRecipe:
-    """VideoMAE ViT-S on Something-Something V2: 40 epochs of 2 clips per video, one frame from each of 16 segments.
+    """VideoMAE ViT-S on Something-Something V2: 40 epochs of 2 clips per video, a frame from each of 16 parts, no flip.
 
     Command: torchrun --nproc-per-node 8 -m kinema finetune finetune_ssv2_vits16 --dataset ssv2 --test val
     --root $DATA/ssv2 --weights runs/videomae_vits16_ssv2 --out runs/ft
@@ -113,7 +115,7 @@ def finetune_ssv2_vits16() -> FineTuneRecipe:
 
 
 def finetune_ssv2_vitb16() -> FineTuneRecipe:
-    """VideoMAE ViT-B on Something-Something V2: 30 epochs of 2 clips per video, one frame from each of 16 segments.
+    """VideoMAE ViT-B on Something-Something V2: 30 epochs of 2 clips per video, a frame from each of 16 parts, no flip.
 
     Command: torchrun --nproc-per-node 8 -m kinema finetune finetune_ssv2_vitb16 --dataset ssv2 --test val
     --root $DATA/ssv2 --weights runs/videomae_vitb16_ssv2 --out runs/ft
@@ -183,7 +185,7 @@ def finetune_imagenet_vitb16() -> FineTuneRecipe:
     Command: torchrun --nproc-per-node 8 -m kinema finetune finetune_imagenet_vitb16 --dataset folders --test val
     --root $DATA/imagenet --weights runs/mae_vitb16 --out runs/ft
     Cost: 53 GFLOP per image and step.
-    Published result: 83.6 top-1 on one center crop of 256 pixels; here the crop is the whole shorter side.
+    Published result: 83.6 top-1 on one center crop, cut from 256 pixels; here it spans the shorter side.
     """
     augmented = replace(_AUGMENTED, rand_augment=RandAugment(num_ops=2, magnitude=9.0))
     return FineTuneRecipe(

@@ -75,7 +75,7 @@ def mae_vitb16() -> Recipe:
 
 
 def mae_vitb16_in1k() -> Recipe:
-    """MAE ViT-B/16 on ImageNet-1k for 1600 epochs (He et al. 2022), the baseline for transfer to images.
+    """MAE ViT-B/16 on ImageNet-1k for 1600 epochs, one view per image (He et al. 2022): the baseline of image transfer.
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain mae_vitb16_in1k --data $DATA/imagenet/train --out runs/mae
     Cost: 1600 epochs of batch 4096.

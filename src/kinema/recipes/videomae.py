@@ -141,7 +141,7 @@ def videomae_vitb16_hmdb51() -> Recipe:
 
 
 def videomae_v2_vitb16_k400() -> Recipe:
-    """VideoMAE ViT-B with V2's dual masking: the decoder predicts half of the tokens, chosen by running cells.
+    """VideoMAE ViT-B with V2's dual masking: the decoder sees and predicts half of the tokens (running cells).
 
     Command: torchrun --nproc-per-node 8 -m kinema pretrain videomae_v2_vitb16_k400 --data $DATA/k400 --out runs/b
     Cost: 155 GFLOP per clip and step, 27 % less than without dual masking.
