@@ -1,4 +1,4 @@
-"""Runs the demo: trains a small SiamMAE on synthetic video in minutes, then propagates masks in held-out clips.
+"""Runs the demo: carries a mask with the built-in encoder, then trains a small SiamMAE on synthetic video and compares.
 
     python benchmarks/demo.py --out demo                      # what `make demo` runs; about five minutes on two cores
     python benchmarks/demo.py --out demo --seeds 0 1 2        # the spread over seeds of the training
@@ -71,9 +71,16 @@ def _parse_arguments() -> argparse.Namespace:
 def _run_on_synthetic_videos(out: Path, seeds: list[int]) -> None:
     _run("synth", "--out", out / "set", "--clips", CLIPS, "--layouts", "davis")
     layout = DavisLayout(out / "set" / "davis")
+    first = read_sequences(layout.root)[0]
+    given = ("--labels", first.mask_paths[0], "--out", out / "carried")
+    _run("propagate", first.frame_paths[0].parent, *given)
+    print(f"\na mask, carried by the built-in encoder: {out}/carried/overlay.mp4", flush=True)
     training = out / "train.txt"
     training.write_text("".join(f"{layout.frames_dir(name).relative_to(out)}\n" for name in layout.sequences("train")))
     rows = {"copy the first mask": _copy_first(layout, out / "copied")}
+    results = out / "results" / "built-in"
+    _run("benchmark", "davis", "--root", layout.root, "--out", results, *SIZE, "--features.size.multiple", 16)
+    rows["built-in encoder"] = _read_summary(results)
     for seed in seeds:
         suffix = f", seed {seed}" if len(seeds) > 1 else ""
         run = out / f"run-{seed}"
@@ -81,11 +88,15 @@ def _run_on_synthetic_videos(out: Path, seeds: list[int]) -> None:
         for label, weights in (("untrained network", f"untrained:{run}@{seed}"), ("trained network", run)):
             results = out / "results" / f"{label.split()[0]}-{seed}"
             _run("benchmark", "davis", "--root", layout.root, "--weights", weights, "--out", results, *SIZE)
-            rows[label + suffix] = json.loads((results / "result.json").read_text())["summary"]
+            rows[label + suffix] = _read_summary(results)
     _show(layout, out, seeds[0])
     print(_format_table(rows))
     _print_verdict(rows, seeds)
     print(f"\noverlay video: {out}/overlay.mp4   pictures: {out}/overlay.png, {out}/reconstructions.png")
+
+
+def _read_summary(results: Path) -> dict[str, float]:
+    return json.loads((results / "result.json").read_text())["summary"]
 
 
 def _copy_first(layout: DavisLayout, out: Path) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Draws the picture in docs/propagate.md: masks, joints and a float map propagated through a synthetic clip.
 
-python benchmarks/propagate_picture.py --out docs/pictures/propagate.png [--weights untrained:tiny/16@0]
+python benchmarks/propagate_picture.py --out docs/pictures/propagate.png [--weights runs/a]
 """
 
 import argparse
@@ -13,9 +13,10 @@ from kinema.labeling.propagate_video import propagate, propagate_keypoints, prop
 from kinema.tools.synthetic.render import render_clip
 from kinema.tools.synthetic.scene import Difficulty, SceneConfig
 from kinema.video.overlays import contact_sheet, overlay, overlay_maps, overlay_points
+from kinema.weights.builtin import DEFAULT_WEIGHTS
 from kinema.weights.load import load
 
-SHOWN = (0, 5, 10)
+SHOWN = (0, 8, 16, 24)
 SKELETON = (
     (0, 2), (0, 1), (0, 3), (0, 4), (1, 5), (1, 6), (3, 7), (4, 8), (7, 11), (8, 12), (5, 9), (6, 10), (9, 13), (10, 14)
 )  # fmt: skip
@@ -25,11 +26,13 @@ def main() -> None:
     """Renders a clip, propagates three kinds of labels, and writes the contact sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--weights", default="untrained:tiny/16@0")
+    parser.add_argument("--weights", default=DEFAULT_WEIGHTS)
+    parser.add_argument("--masks-only", action="store_true", help="the row of masks alone, as in the README")
     given = parser.parse_args()
-    difficulty = Difficulty(num_objects=3, occlusion=0.0, late_share=0.0, camera=0.0, noise=0.0, speed=0.3)
-    clip = render_clip(SceneConfig(height=112, width=192, num_frames=max(SHOWN) + 1, difficulty=difficulty), seed=3)
+    difficulty = Difficulty(num_objects=4, occlusion=0.2, late_share=0.0, camera=0.3, noise=2.0, speed=0.35)
+    clip = render_clip(SceneConfig(height=240, width=426, num_frames=max(SHOWN) + 1, difficulty=difficulty), seed=3)
     extractor = load(given.weights)
+    columns = len(SHOWN)
     heat = _compute_height_map(clip.masks[0] == 3)
     low = np.zeros(1, np.float32)
     masks = list(propagate(clip.frames, clip.masks[0], extractor))
@@ -40,7 +43,9 @@ def main() -> None:
         *(overlay_points(clip.frames[n], joints[n], names=[""] * 15, lines=SKELETON) for n in SHOWN),
         *(overlay_maps(clip.frames[n], maps[n], low=low, high=low + 1) for n in SHOWN),
     ]
-    sheet = contact_sheet(pictures, columns=len(SHOWN), gap=4)
+    if given.masks_only:
+        pictures = pictures[:columns]
+    sheet = contact_sheet(pictures, columns=columns, gap=4)
     Image.fromarray(sheet).quantize(200, dither=Image.Dither.NONE).save(given.out, optimize=True)
 
 

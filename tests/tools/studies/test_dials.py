@@ -11,7 +11,7 @@ from kinema.errors import ConfigError
 from kinema.tools.studies import dials
 from kinema.tools.studies.dials import EASY_MEASURE, FACTOR_MEASURES, change_sentence
 from kinema.tools.studies.evaluate import evaluations
-from kinema.tools.studies.plot import _share_scale, draw
+from kinema.tools.studies.plot import _share_scale, draw_study
 from kinema.tools.studies.result import ArmResult, QuestionResult, RunResult
 from kinema.tools.studies.study import Arm, Question
 from kinema.tools.studies.study_config import Evaluations
@@ -97,7 +97,7 @@ def test_the_columns_of_a_table_stand_in_line() -> None:
 def test_many_panels_are_narrow_and_those_of_dials_have_one_scale(tmp_path: Path) -> None:
     measures = ["J&F", EASY_MEASURE, *FACTOR_MEASURES]
     asked = question({"a": [dict.fromkeys(measures, 30.0)]}, measures)
-    draw([asked], tmp_path / "plot.png")
+    draw_study([asked], tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as picture:
         assert picture.width < 2500
     panels = Figure().subplots(1, len(measures))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema.tools.studies.page import study_page
+from kinema.tools.studies.page import make_study_page
 from kinema.tools.studies.result import ArmResult, QuestionResult, RunResult, StudyResult
 from kinema.tools.studies.study import Arm, Question, Study
 from tests.tools.report.test_run_report_in_browser import DESKTOP, PHONE, browser, laid_out
@@ -41,7 +41,7 @@ def result() -> StudyResult:
 @pytest.mark.parametrize(("width", "dark"), [(PHONE, False), (DESKTOP, True)])
 def test_a_page_as_it_is_laid_out(browser: str, tmp_path: Path, width: int, dark: bool) -> None:
     page = tmp_path / "siammae.html"
-    page.write_text(study_page(result(), tmp_path))
+    page.write_text(make_study_page(result(), tmp_path))
     facts = laid_out(browser, page, tmp_path, width=width, dark=dark)
     assert facts["wide"] <= 0
     assert facts["cut"] == 0
@@ -50,6 +50,6 @@ def test_a_page_as_it_is_laid_out(browser: str, tmp_path: Path, width: int, dark
 
 
 def test_what_the_page_tells(tmp_path: Path) -> None:
-    page = study_page(result(), tmp_path)
+    page = make_study_page(result(), tmp_path)
     for words in ("12 of them trained", "20 min", "not measured: x", "No published order", *ARMS):
         assert words in page

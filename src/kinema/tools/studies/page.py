@@ -3,20 +3,27 @@
 import json
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
+from kinema.files import replacing, write_json
 from kinema.tools.report import page
 from kinema.tools.report.dots import dot_chart
 from kinema.tools.report.page import Fact, duration_text
-
-if TYPE_CHECKING:
-    from kinema.tools.studies.result import QuestionResult, StudyResult
-
-CARRIED = "What each arm's first seed carried to one frame, beside the truth"
+from kinema.tools.studies.plot import draw_study
+from kinema.tools.studies.result import CARRIED, QuestionResult, StudyResult
 
 
-def study_page(study: "StudyResult", folder: Path) -> str:
-    """The page of a study as far as it has come. folder: that of its pictures."""
+def write_study(study: StudyResult, out: Path) -> None:
+    """Writes STUDY.json, STUDY.md, STUDY.html and STUDY.png, each of which is complete or absent."""
+    write_json(out / f"{study.file}.json", study.as_json())
+    for suffix, content in ((".md", study.text()), (".html", make_study_page(study, out))):
+        with replacing(out / f"{study.file}{suffix}") as beside:
+            beside.write_text(content, encoding="utf-8")
+    with replacing(out / f"{study.file}.png") as beside:
+        draw_study(study.questions, beside)
+
+
+def make_study_page(study: StudyResult, folder: Path) -> str:
+    """Returns the page of a study as far as it has come. folder: where its pictures are."""
     body = [
         page.facts(_facts(study)),
         *(page.paragraph(line) for line in study.missing),
@@ -29,7 +36,7 @@ def study_page(study: "StudyResult", folder: Path) -> str:
     return page.page(f"Study {study.study}", study.about, body, foot=foot)
 
 
-def _facts(study: "StudyResult") -> list[Fact]:
+def _facts(study: StudyResult) -> list[Fact]:
     runs = study.runs
     spent = sum(run.cpu_s for run in runs)
     return [
@@ -41,7 +48,7 @@ def _facts(study: "StudyResult") -> list[Fact]:
     ]
 
 
-def _question(question: "QuestionResult", folder: Path) -> str:
+def _question(question: QuestionResult, folder: Path) -> str:
     header, *rows = question.cells()
     measures = list(question.verdicts)
     drawn = (dot_chart(name, [(arm.name, arm.values(name)) for arm in question.arms], unit="%") for name in measures)
@@ -54,7 +61,7 @@ def _question(question: "QuestionResult", folder: Path) -> str:
     )
 
 
-def _runs(study: "StudyResult") -> str:
+def _runs(study: StudyResult) -> str:
     rows = [
         [
             run.folder,

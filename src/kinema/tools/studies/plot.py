@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from kinema.tools.studies.dials import EASY_MEASURE, FACTOR_MEASURES
-
-if TYPE_CHECKING:
-    from kinema.tools.studies.result import QuestionResult
+from kinema.tools.studies.result import QuestionResult
 
 _ROW_INCHES, _WIDTH_INCHES, _MOST_INCHES = 0.3, 4.6, 14.0
 """Height of an arm, width of a panel, and most width of all panels of a question, for which they are narrower."""
@@ -16,7 +13,7 @@ _DIALS = (EASY_MEASURE, *FACTOR_MEASURES)
 _SEED, _MEAN, _PUBLISHED = "#8fa8c8", "#1f4e79", "#b5651d"
 
 
-def draw(questions: "Sequence[QuestionResult]", file: Path) -> None:
+def draw_study(questions: Sequence[QuestionResult], file: Path) -> None:
     """Writes a PNG: a panel for each question and measure; at the right, in brown, published numbers.
 
     Published numbers are of other networks, data and measures: their order counts, so they are written, not plotted.
@@ -41,14 +38,14 @@ def draw(questions: "Sequence[QuestionResult]", file: Path) -> None:
     figure.savefig(file, dpi=150, format="png")
 
 
-def _share_scale(row, question: "QuestionResult") -> None:
+def _share_scale(row, question: QuestionResult) -> None:
     """One scale for all synthetic dials, so that what a factor costs is seen as a shift."""
     dials = [panel for panel, measure in zip(row, question.verdicts, strict=False) if measure in _DIALS]
     for panel in dials[1:]:
         panel.sharex(dials[0])
 
 
-def _panel(panel, question: "QuestionResult", measure: str) -> None:
+def _panel(panel, question: QuestionResult, measure: str) -> None:
     for place, arm in enumerate(question.arms):
         values = arm.values(measure)
         if not values:
@@ -65,7 +62,7 @@ def _panel(panel, question: "QuestionResult", measure: str) -> None:
         panel.spines[side].set_visible(False)
 
 
-def _write_published(panel, question: "QuestionResult") -> None:
+def _write_published(panel, question: QuestionResult) -> None:
     """The published numbers to the right of a panel, under their name."""
     rows = [(place, f"{arm.published:g}") for place, arm in enumerate(question.arms) if arm.published is not None]
     for place, text in [(-0.75, "published"), *rows] if rows else []:

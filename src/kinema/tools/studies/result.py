@@ -9,10 +9,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from kinema.benchmark.result import versions
-from kinema.files import replacing, write_json
 from kinema.tools.studies.dials import EASY_MEASURE, FACTOR_MEASURES, change_sentence
-from kinema.tools.studies.page import CARRIED, study_page
-from kinema.tools.studies.plot import draw
 from kinema.tools.studies.study import Question, Study
 from kinema.tools.studies.verdict import Verdict, verdict
 
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     from kinema.tools.studies.evaluate import Evaluation
 
 UNIT = "points"
+CARRIED = "What each arm's first seed carried to one frame, next to the truth"
 EVALUATIONS = "evaluations"
 """The folder, in that of a run, of what was measured."""
 
@@ -223,15 +221,6 @@ class StudyResult:
         picture = f"![a dot for each seed, a bar at the mean]({self.file}.png)"
         parts = [f"# {self.about}", intro, *self.missing, picture, *(question.text() for question in self.questions)]
         return "\n\n".join([*parts, "## How it was started", f"```\n{self.command}\n```"]) + "\n"
-
-    def write(self, out: Path) -> None:
-        """STUDY.json, STUDY.md, STUDY.html and STUDY.png, each whole or not at all."""
-        write_json(out / f"{self.file}.json", self.as_json())
-        for suffix, content in ((".md", self.text()), (".html", study_page(self, out))):
-            with replacing(out / f"{self.file}{suffix}") as beside:
-                beside.write_text(content, encoding="utf-8")
-        with replacing(out / f"{self.file}.png") as beside:
-            draw(self.questions, beside)
 
 
 def _cell(arm: ArmResult, measure: str) -> str:

@@ -12,6 +12,7 @@ from kinema.runs.build import build_method
 from kinema.runs.estimate import estimate
 from kinema.runs.pretrain_run import pretrain
 from kinema.tools.studies.carried import draw_carried
+from kinema.tools.studies.page import write_study
 from kinema.tools.studies.plan import PlannedRun
 from kinema.tools.studies.request import StudyRequest, alone
 from kinema.tools.studies.result import ArmResult, QuestionResult, RunResult, StudyResult
@@ -82,7 +83,7 @@ def run_study(
     with alone(request.out):
         for question in request.study.questions:
             questions.append(worker.answer(question))
-            result().write(request.out)
+            write_study(result(), request.out)
             if worker.interrupted:
                 break
     return result(), worker.interrupted
