@@ -35,7 +35,8 @@ def test_the_default_is_the_built_in_encoder_and_its_features_follow_the_picture
     center = dense[8, 8]
     elsewhere = np.delete(dense @ center, range(4, 13), axis=0)  # Without the object itself.
     row, column = np.unravel_index(elsewhere.argmax(), elsewhere.shape)
-    assert 15 <= row + 9 <= 22 and 20 <= column <= 27
+    assert 15 <= row + 9 <= 22
+    assert 20 <= column <= 27
 
 
 def test_an_unknown_built_in_encoder_is_answered_with_the_nearest():
