@@ -1,4 +1,4 @@
-"""How every command speaks: JSON on standard output where asked, one-line errors, exit codes, progress."""
+"""How every command speaks: JSON on standard output where asked, one-line errors, exit codes, show_progress."""
 
 import errno
 import json
@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import tyro
 from rich.console import Console
 
-from kinema.cli.usage import boxes_as_errors, with_option
+from kinema.cli.usage import boxes_as_errors, name_typed_option
 from kinema.errors import ConfigError, DatasetError, KinemaError
 
 INTERRUPTED = 130
@@ -110,12 +110,12 @@ def fail(error: KinemaError, *, debug: bool) -> int:
     """Says what is wrong, after the traceback with `debug`, and gives the exit code of that kind of error."""
     if debug:
         traceback.print_exception(error)
-    say(f"kinema: error: {with_option(error, _typed.get())}")
+    say(f"kinema: error: {name_typed_option(error, _typed.get())}")
     return error.exit_code
 
 
 @contextmanager
-def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
+def show_progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
     """A report(what, done, total) that moves a bar on a terminal, and elsewhere prints a line a tenth."""
     console = Console(stderr=True)
     if console.is_terminal:

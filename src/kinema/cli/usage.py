@@ -68,7 +68,7 @@ def _error(box: str, command: str) -> ConfigError:
     return ConfigError(what[0].lower() + what[1:], where=command, fix=fix)
 
 
-def with_option(error: KinemaError, arguments: Sequence[str]) -> KinemaError:
+def name_typed_option(error: KinemaError, arguments: Sequence[str]) -> KinemaError:
     """The error with the typed option in place of the field it names; itself where it names none that was typed.
 
     Fields of one name are told apart by the value, which the error has to mention.
