@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from kinema.benchmark.davis import davis_scores
+from kinema.benchmark.davis import compute_davis_scores
 from kinema.datasets.davis import read_sequences
 from kinema.ops.precision import resolve_precision
 from kinema.protocols.protocol import changed
@@ -88,7 +88,7 @@ def _score(arguments: argparse.Namespace) -> None:
             if _get_key(row) in done or (weights.startswith("pixels") and name == "chosen"):
                 continue
             started = time.monotonic()
-            scores = davis_scores(sequences, extractor, protocol)
+            scores = compute_davis_scores(sequences, extractor, protocol)
             row |= {**about, **scores}
             with arguments.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kinema.benchmark.score import score_davis
+from kinema.benchmark.score import score_predictions
 from kinema.cli import terminal
 from kinema.cli.main import main as kinema
 from kinema.datasets.davis import DavisSequence, read_sequences
@@ -105,7 +105,7 @@ def _copy_first(layout: DavisLayout, out: Path) -> dict[str, float]:
         (out / sequence.name).mkdir(parents=True)
         for path in sequence.mask_paths:
             shutil.copy(sequence.mask_paths[0], out / sequence.name / path.name)
-    return score_davis(layout.root, out)
+    return score_predictions("davis", layout.root, out)
 
 
 def _show(layout: DavisLayout, out: Path, seed: int) -> None:

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from kinema.benchmark.davis import davis_scores
-from kinema.benchmark.recognition import LabeledData, ProbeKind, probe_rows, summarized
+from kinema.benchmark.davis import compute_davis_scores
+from kinema.benchmark.recognition import LabeledData, ProbeKind, compute_probe_rows, summarize_rows
 from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
@@ -119,7 +119,7 @@ def _run_probe(
         extract(labeled, extractor, reading, given.work / f"{name}.npy", keep_tokens=False, num_workers=0)
         for name, labeled in zip(("train", "test"), sets, strict=True)
     )
-    rows = probe_rows(
+    rows = compute_probe_rows(
         kind,
         train,
         test,
@@ -128,7 +128,7 @@ def _run_probe(
         training=ProbeConfig(),
         num_seeds=given.seeds,
     )
-    return summarized(rows)
+    return summarize_rows(rows)
 
 
 def _run_finetuning(given: argparse.Namespace, data: LabeledData, weights: str, sampling: Clips) -> dict:
@@ -155,7 +155,7 @@ def _run_finetuning(given: argparse.Namespace, data: LabeledData, weights: str, 
 def _run_propagation(given: argparse.Namespace, extractor: FeatureExtractor) -> dict:
     protocol = protocol_named("dino_480p")
     protocol = replace(protocol, features=replace(protocol.features, precision="auto"))
-    return davis_scores(read_sequences(given.davis), extractor, protocol)
+    return compute_davis_scores(read_sequences(given.davis), extractor, protocol)
 
 
 def _print_table(given: argparse.Namespace) -> None:

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kinema.benchmark.davis import davis_scores
-from kinema.benchmark.recognition import LabeledData, ProbeKind, probe_rows, summarized
+from kinema.benchmark.davis import compute_davis_scores
+from kinema.benchmark.recognition import LabeledData, ProbeKind, compute_probe_rows, summarize_rows
 from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
@@ -119,7 +119,10 @@ def _measure(
         protocol = replace(protocol, features=replace(protocol.features, precision="auto"))
         yield (
             "davis",
-            {**davis_scores(read_sequences(given.davis), extractor, protocol), **_compute_time_spent(started_s)},
+            {
+                **compute_davis_scores(read_sequences(given.davis), extractor, protocol),
+                **_compute_time_spent(started_s),
+            },
         )
 
 
@@ -136,7 +139,7 @@ def _run_probe(
     for kind in kinds:
         started_s = time.process_time()
         read = (train, test) if kind == "attentive" else (_pool(train), _pool(test))
-        rows = probe_rows(
+        rows = compute_probe_rows(
             kind,
             *read,
             num_classes=len(sets[0].class_names),
@@ -176,7 +179,7 @@ def _run_finetuning(given: argparse.Namespace, point: Point, encoder: ViT) -> di
 
 
 def _summarize_scores(rows: list[dict], started_s: float) -> dict:
-    return {"rows": rows, **summarized(rows), **_compute_time_spent(started_s)}
+    return {"rows": rows, **summarize_rows(rows), **_compute_time_spent(started_s)}
 
 
 def _compute_time_spent(started_s: float) -> dict[str, float]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema.benchmark.score import score_davis
+from kinema.benchmark.score import score_predictions
 
 TOLERANCE = 1e-6
 
@@ -30,7 +30,7 @@ def main() -> int:
     options = parser.parse_args()
 
     def score() -> dict:
-        return score_davis(options.root, options.results, split=options.split)
+        return score_predictions("davis", options.root, options.results, split=options.split)
 
     ours = score()
     seconds = [time_call(score)[0] for _ in range(options.repeats)]

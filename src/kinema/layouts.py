@@ -7,37 +7,50 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from kinema.errors import ConfigError, DatasetError
 
-DATASETS = {"davis": "DAVIS-2017", "ytvos": "YouTube-VOS", "vip": "VIP", "jhmdb": "JHMDB"}
-"""The data sets by the names that `kinema benchmark` and `kinema score` know them by."""
-_SIGNS = {
-    "davis": ("ImageSets/2017",),
-    "ytvos": ("*/meta.json",),
-    "vip": ("Annotations/Category_ids", "lists/*_videos.txt"),
-    "jhmdb": ("Rename_Images", "joint_positions"),
+Benchmark = Literal["davis", "ytvos", "vip", "jhmdb"]
+"""The name of a labeled data set, as `kinema benchmark` and `kinema score` take it."""
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """What a labeled data set is called, and how its root folder is recognized."""
+
+    title: str
+    signs: tuple[str, ...]
+    """Glob patterns; a folder in which one of them matches is taken for a root of this data set."""
+
+
+DATASETS: dict[Benchmark, KnownDataset] = {
+    "davis": KnownDataset("DAVIS-2017", ("ImageSets/2017",)),
+    "ytvos": KnownDataset("YouTube-VOS", ("*/meta.json",)),
+    "vip": KnownDataset("VIP", ("Annotations/Category_ids", "lists/*_videos.txt")),
+    "jhmdb": KnownDataset("JHMDB", ("Rename_Images", "joint_positions")),
 }
+"""Every labeled data set. `kinema.benchmark.registry` says how each is read and scored."""
 
 
-def dataset_at(root: Path) -> str | None:
+def dataset_at(root: Path) -> Benchmark | None:
     """Which of `DATASETS` has its folders under `root`; None where none has."""
-    return next((name for name, signs in _SIGNS.items() if any(_exists(root, sign) for sign in signs)), None)
+    return next((name for name, known in DATASETS.items() if any(_exists(root, sign) for sign in known.signs)), None)
 
 
-def require_root(root: Path, name: str, needed: Sequence[Path]) -> None:
+def require_root(root: Path, name: Benchmark, needed: Sequence[Path]) -> None:
     """DatasetError where any of `needed` is not there; it says what `root` is instead, where that can be told."""
     missing = [str(path.relative_to(root)) for path in needed if not path.exists()]
     if not missing:
         return
-    what = f"not a {DATASETS[name]} root: no {', no '.join(missing)}"
+    what = f"not a {DATASETS[name].title} root: no {', no '.join(missing)}"
     found = dataset_at(root)
     inside = [folder.name for folder in sorted(root.glob("*/")) if dataset_at(folder) == name]
     fix = f"give the folder that holds {', '.join(sorted({path.split('/')[0] for path in missing}))}"
     if found == name:
         fix = "unpack the data set again"
     elif found is not None:
-        fix = f"it looks like {DATASETS[found]}, which is called {found} here"
+        fix = f"it looks like {DATASETS[found].title}, which is called {found} here"
     elif inside:
         fix = f"its folder {inside[0]} looks like one"
     raise DatasetError(what, where=str(root), fix=fix)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.benchmark.benchmark_run import finished_summary, open_task, run
-from kinema.benchmark.davis import davis_scores
-from kinema.benchmark.score import score_davis, score_jhmdb, score_vip, score_youtube_vos
+from kinema.benchmark.benchmark_run import open_task, read_finished_summary, run
+from kinema.benchmark.davis import compute_davis_scores
+from kinema.benchmark.score import score_predictions
 from kinema.benchmark.task import Task
 from kinema.datasets.davis import read_sequences
 from kinema.errors import ConfigError, DatasetError
@@ -56,7 +56,7 @@ def test_davis(sets: Path, tmp_path: Path) -> None:
     assert json.loads(json.dumps(result.as_json())) == json.loads((tmp_path / "out" / "result.json").read_text())
     assert 0.1 < result.summary["J&F-Mean"] < 1
     assert result.submission is None
-    scored = score_davis(sets / "davis", tmp_path / "out")
+    scored = score_predictions("davis", sets / "davis", tmp_path / "out")
     assert (scored.pop("rows"), scored) == (result.rows, result.summary)
     for name in ("worst", "best"):
         assert read_image(tmp_path / "out" / "pictures" / f"{name}.png").shape[1] == 8 + 5 * 328
@@ -70,13 +70,13 @@ def test_youtube_vos(sets: Path, tmp_path: Path) -> None:
         assert archive.namelist() == written
         assert {name: archive.read(name) for name in written} == files(out, "Annotations/*/*.png")
     assert result.submission == str(out / "submission.zip")
-    scored = score_youtube_vos(sets / "youtube_vos", out)
+    scored = score_predictions("ytvos", sets / "youtube_vos", out)
     assert (scored.pop("rows"), scored) == (result.rows, result.summary)
-    assert score_youtube_vos(sets / "youtube_vos", out / "Annotations") == {**scored, "rows": result.rows}
+    assert score_predictions("ytvos", sets / "youtube_vos", out / "Annotations") == {**scored, "rows": result.rows}
     parts = [result.summary[name] for name in ("J-Seen", "F-Seen")]
     assert result.summary["J&F-Mean"] == pytest.approx(np.mean(parts))
     assert "J-Unseen" not in result.summary
-    split = score_youtube_vos(sets / "youtube_vos", out, unseen=["creature"])
+    split = score_predictions("ytvos", sets / "youtube_vos", out, unseen=["creature"])
     parts = [split[f"{letter}-{kind}"] for letter in "JF" for kind in ("Seen", "Unseen")]
     assert split["J&F-Mean"] == pytest.approx(np.mean(parts))
     assert [row["seen"] for row in split["rows"]] == [row["category"] == "figure" for row in split["rows"]]
@@ -99,7 +99,7 @@ def test_vip(sets: Path, tmp_path: Path) -> None:
     layout = VipLayout(sets / "vip")
     expected = {f"{name}/{path.name}" for name in layout.videos("val") for path in layout.masks_dir(name).iterdir()}
     assert set(files(tmp_path / "out", "videos*/*.png")) == expected
-    scored = score_vip(sets / "vip", tmp_path / "out")
+    scored = score_predictions("vip", sets / "vip", tmp_path / "out")
     assert (scored.pop("rows"), scored) == (result.rows, result.summary)
     assert 0.05 < result.summary["mIoU"] < 1
 
@@ -109,7 +109,7 @@ def test_jhmdb(sets: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").glob("*.csv")) == [f"{name}.csv" for name in HELD_OUT]
     lines = (tmp_path / "out" / "clip-0006.csv").read_text().splitlines()
     assert (lines[0], lines[1].split(",")[:2], len(lines)) == ("frame,name,x,y,confidence", ["0", "neck"], 1 + 11 * 15)
-    scored = score_jhmdb(sets / "jhmdb", tmp_path / "out")
+    scored = score_predictions("jhmdb", sets / "jhmdb", tmp_path / "out")
     assert (scored.pop("rows"), scored) == (result.rows, result.summary)
     assert [row["sequence"] for row in result.rows] == [f"walk/{name}" for name in HELD_OUT]
     assert 0 <= result.summary["PCK@0.1"] < result.summary["PCK@0.5"] <= 1
@@ -139,7 +139,7 @@ def test_a_protocol_scores_a_resized_copy(sets: Path, tmp_path: Path) -> None:
     result = run(small, load("pixels:4"), tmp_path / "out")
     assert read_mask(tmp_path / "out" / "clip-0006" / "00003.png").shape == (32, 64)
     assert result.as_json()["protocol"]["scoring_size"] == (32, 64)
-    scored = score_davis(sets / "davis", tmp_path / "out", size=(32, 64))
+    scored = score_predictions("davis", sets / "davis", tmp_path / "out", size=(32, 64))
     assert scored["J&F-Mean"] == result.summary["J&F-Mean"]
     whole = run(task("davis", sets), load("pixels:4"), tmp_path / "whole")
     assert whole.summary != result.summary
@@ -148,7 +148,7 @@ def test_a_protocol_scores_a_resized_copy(sets: Path, tmp_path: Path) -> None:
 def test_the_summary_with_nothing_written_is_that_of_the_files(sets: Path, tmp_path: Path) -> None:
     extractor = load("pixels:4")
     result = run(task("davis", sets), extractor, tmp_path / "out")
-    summary = davis_scores(read_sequences(sets / "davis"), extractor, PROTOCOL)
+    summary = compute_davis_scores(read_sequences(sets / "davis"), extractor, PROTOCOL)
     assert summary == pytest.approx(result.summary, abs=1e-12)
 
 
@@ -184,8 +184,8 @@ def test_an_interrupted_benchmark_goes_on(name: str, sets: Path, tmp_path: Path)
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
     with pytest.raises(ConfigError, match="not empty"):
         run(work, extractor, out)
-    assert finished_summary(work, extractor, out) == result.summary
-    assert finished_summary(work, load("pixels:8"), out) is None
+    assert read_finished_summary(work, extractor, out) == result.summary
+    assert read_finished_summary(work, load("pixels:8"), out) is None
 
 
 def test_one_bad_sequence_does_not_stop_the_others(davis: DavisLayout, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_what_cannot_be_scored_is_found_before_the_work(davis: DavisLayout, sets
     write_mask(mask, read_mask(mask) * 0)
     fails_before_work(open_task("davis", davis.root, PROTOCOL), tmp_path / "out", "no object", str(mask))
     with pytest.raises(DatasetError, match="no object"):
-        davis_scores(read_sequences(davis.root), load("pixels:4"), PROTOCOL)
+        compute_davis_scores(read_sequences(davis.root), load("pixels:4"), PROTOCOL)
     shutil.copytree(sets / "vip", tmp_path / "vip")
     mask = VipLayout(tmp_path / "vip").mask_file("videos7", 0)
     write_mask(mask, read_mask(mask) + np.uint8(30))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kinema.benchmark.grid import SweepGrid, as_options, require_tuning_split, robustness, spread
+from kinema.benchmark.grid import SweepGrid, compute_spreads, format_options, rate_dial_values, require_tuning_split
 from kinema.errors import ConfigError
 from kinema.protocols.registry import protocol_named
 
@@ -35,25 +35,25 @@ def test_every_combination_once_and_the_protocols_own_where_none_is_given() -> N
 def test_what_each_dial_is_worth() -> None:
     settings = [{"a": a, "b": b, "c": 0} for a in (1, 2) for b in (1, 2)]
     scores = [0.1, 0.2, 0.5, 0.3]  # best: a = 2, b = 1
-    rows = robustness(settings, scores)
+    rows = rate_dial_values(settings, scores)
     assert rows == [
         {"dial": "a", "value": 1, "best": 0.2, "mean": pytest.approx(0.15), "chosen": 0.1},
         {"dial": "a", "value": 2, "best": 0.5, "mean": pytest.approx(0.4), "chosen": 0.5},
         {"dial": "b", "value": 1, "best": 0.5, "mean": pytest.approx(0.3), "chosen": 0.5},
         {"dial": "b", "value": 2, "best": 0.3, "mean": pytest.approx(0.25), "chosen": 0.3},
     ]
-    assert spread(rows) == {"a": pytest.approx(0.4), "b": pytest.approx(0.2)}
+    assert compute_spreads(rows) == {"a": pytest.approx(0.4), "b": pytest.approx(0.2)}
 
 
 def test_options_are_what_differs_from_the_published_protocol() -> None:
-    assert as_options(PROTOCOL) == "--protocol dino_480p"
+    assert format_options(PROTOCOL) == "--protocol dino_480p"
     chosen = replace(
         PROTOCOL,
         name="dino_480p features.centered=True",
         features=replace(PROTOCOL.features, centered=True),
         propagation=replace(PROTOCOL.propagation, top_k=9),
     )
-    assert as_options(chosen) == "--protocol dino_480p --features.centered True --propagation.top-k 9"
+    assert format_options(chosen) == "--protocol dino_480p --features.centered True --propagation.top-k 9"
 
 
 def test_only_the_training_list_is_for_tuning() -> None:

@@ -33,7 +33,7 @@ def test_what_was_interrupted_leaves_nothing_and_can_be_asked_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(recognition, "probe_rows", interrupted)
+        patched.setattr(recognition, "compute_probe_rows", interrupted)
         with pytest.raises(KeyboardInterrupt):
             probed(data, tmp_path / "out")
     assert not (tmp_path / "out").exists()

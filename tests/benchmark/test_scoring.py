@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.benchmark.score import score_jhmdb, score_vip, score_youtube_vos
-from kinema.benchmark.scoring.base import each, resized_mask
+from kinema.benchmark.score import score_predictions
+from kinema.benchmark.scoring.base import map_parallel, resize_mask
 from kinema.benchmark.scoring.jhmdb import HEADER, JhmdbScoring, read_joints, write_joints
 from kinema.datasets.jhmdb import read_clips
 from kinema.errors import DatasetError
@@ -52,7 +52,7 @@ def youtube(tmp_path: Path) -> tuple[YouTubeVosLayout, Path]:
 
 
 def test_perfect_masks_of_seen_and_unseen(youtube: tuple[YouTubeVosLayout, Path]) -> None:
-    score = score_youtube_vos(youtube[0].root, youtube[1])
+    score = score_predictions("ytvos", youtube[0].root, youtube[1])
     assert {name: score[name] for name in score if name != "rows"} == {
         "J&F-Mean": 1.0,
         "J-Seen": 1.0,
@@ -72,7 +72,7 @@ def test_an_object_counts_after_the_frame_it_is_given_on(youtube: tuple[YouTubeV
     (folder / "00000.png").unlink()
     moved = np.roll(truth(5), 1, axis=1)
     write(folder / "00005.png", moved)
-    score = score_youtube_vos(layout.root, results)
+    score = score_predictions("ytvos", layout.root, results)
     expected = reference.region_similarity(truth(5) == 1, moved == 1)
     assert score["J-Seen"] == pytest.approx((expected + 2) / 3)
     assert score["J-Unseen"] == 1.0
@@ -85,18 +85,18 @@ def test_predictions_that_do_not_fit(youtube: tuple[YouTubeVosLayout, Path]) -> 
     file = results / "Annotations" / "v" / "00010.png"
     write(file, truth(10) * 2)
     with pytest.raises(DatasetError, match=r"object id 8 does not exist \(.*00010.png\)"):
-        score_youtube_vos(layout.root, results)
+        score_predictions("ytvos", layout.root, results)
     write(file, truth(10)[:8])
-    with pytest.raises(DatasetError, match=r"the prediction is 20x8 .*the truth is 20x16"):
-        score_youtube_vos(layout.root, results)
+    with pytest.raises(DatasetError, match=r"the prediction is 20x8 .*resize it to 20x16, the size of the true"):
+        score_predictions("ytvos", layout.root, results)
     file.unlink()
     with pytest.raises(DatasetError, match=r"no prediction \(.*00010.png\)"):
-        score_youtube_vos(layout.root, results)
+        score_predictions("ytvos", layout.root, results)
     for path in layout.truth_dir("valid", "v").iterdir():
         path.unlink()
     layout.truth_dir("valid", "v").rmdir()
-    with pytest.raises(DatasetError, match="the truth is withheld"):
-        score_youtube_vos(layout.root, results)
+    with pytest.raises(DatasetError, match="true masks are withheld"):
+        score_predictions("ytvos", layout.root, results)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def pairs(layout: VipLayout, results: Path, *names: str) -> list[tuple[np.ndarra
 
 
 def test_one_confusion_matrix_of_all_videos(vip: tuple[VipLayout, Path]) -> None:
-    score = score_vip(vip[0].root, vip[1])
+    score = score_predictions("vip", vip[0].root, vip[1])
     assert score["mIoU"] == pytest.approx(reference.mean_iou(pairs(*vip, "a", "b"), 20))
     for row in score["rows"]:
         assert row["mIoU"] == pytest.approx(reference.mean_iou(pairs(*vip, row["sequence"]), 20))
@@ -130,21 +130,21 @@ def test_one_confusion_matrix_of_all_videos(vip: tuple[VipLayout, Path]) -> None
 
 def test_parts_of_another_size_are_resized_and_strange_ones_refused(vip: tuple[VipLayout, Path]) -> None:
     layout, results = vip
-    before = score_vip(layout.root, results)
+    before = score_predictions("vip", layout.root, results)
     for path in results.glob("*/*.png"):
         from kinema.video.masks import read_mask
 
         write(path, np.repeat(np.repeat(read_mask(path), 2, axis=0), 2, axis=1))
-    assert score_vip(layout.root, results) == before
+    assert score_predictions("vip", layout.root, results) == before
     write(results / "a" / f"{1:012d}.png", np.full((9, 12), 20, np.uint8))
     with pytest.raises(DatasetError, match=r"class 20 does not exist \(.*a/000000000001.png\)"):
-        score_vip(layout.root, results)
+        score_predictions("vip", layout.root, results)
 
 
 @pytest.mark.parametrize("name", ["static", "jitter5"])
 def test_official_pck(name: str) -> None:
     official = json.loads(real_data("reference_scores.json").read_text())["jhmdb_pck_percent"][name]
-    score = score_jhmdb(real_data("jhmdb"), real_data("jhmdb_reference", f"{name}.npz"))
+    score = score_predictions("jhmdb", real_data("jhmdb"), real_data("jhmdb_reference", f"{name}.npz"))
     assert {key: 100 * value for key, value in score.items() if key != "rows"} == pytest.approx(
         {f"PCK@{threshold}": value for threshold, value in official.items()}, abs=1e-6
     )
@@ -169,40 +169,40 @@ def test_joints_on_disk_are_exact(joints: tuple[Path, np.ndarray], tmp_path: Pat
     points[2, 3] = np.nan
     write_joints(tmp_path / "one.csv", points, np.ones((4, 15)))
     np.testing.assert_array_equal(read_joints(tmp_path / "one.csv"), points)
-    assert score_jhmdb(root, tmp_path)["PCK@0.1"] == 1.0
+    assert score_predictions("jhmdb", root, tmp_path)["PCK@0.1"] == 1.0
     np.savez(tmp_path / "all.npz", **{"run/one": points.transpose(2, 1, 0)})
-    assert score_jhmdb(root, tmp_path / "all.npz") == score_jhmdb(root, tmp_path)
+    assert score_predictions("jhmdb", root, tmp_path / "all.npz") == score_predictions("jhmdb", root, tmp_path)
 
 
 def test_joints_that_do_not_fit(joints: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     root, points = joints
     file = tmp_path / "one.csv"
     with pytest.raises(DatasetError, match=r"no prediction \(.*one.csv\)"):
-        score_jhmdb(root, tmp_path)
+        score_predictions("jhmdb", root, tmp_path)
     write_joints(file, points[:3], np.ones((3, 15)))
-    with pytest.raises(DatasetError, match="joints of 3 frames, the truth has 4"):
-        score_jhmdb(root, tmp_path)
+    with pytest.raises(DatasetError, match="joints of 3 frames, but true joints of 4"):
+        score_predictions("jhmdb", root, tmp_path)
     write_joints(file, -points, np.ones((4, 15)))
     with pytest.raises(DatasetError, match="no joint was found"):
-        score_jhmdb(root, tmp_path)
+        score_predictions("jhmdb", root, tmp_path)
     for text in ("", "words", ",".join(HEADER), f"{','.join(HEADER)}\n0,neck,1,2,1\n", "frame,name\n0,neck\n" * 15):
         file.write_text(text)
         with pytest.raises(DatasetError, match=r"joints.*one.csv"):
-            score_jhmdb(root, tmp_path)
+            score_predictions("jhmdb", root, tmp_path)
     for name, array in (("other", points), ("run/one", points)):
         np.savez(tmp_path / "all.npz", **{name: array})
         with pytest.raises(DatasetError, match=r"joints of .*all.npz"):
-            score_jhmdb(root, tmp_path / "all.npz")
+            score_predictions("jhmdb", root, tmp_path / "all.npz")
 
 
 def test_a_clip_without_any_joint_found_does_not_spoil_the_rest(joints: tuple[Path, np.ndarray]) -> None:
-    (clip,) = read_clips(joints[0], points_only=True)
+    (clip,) = read_clips(joints[0], labels_only=True)
     scores = JhmdbScoring().summarize([clip, clip], [np.full((3, 15), np.nan), np.zeros((3, 15))])
     assert (scores.summary["PCK@0.1"], scores.rows[0]["PCK@0.1"], scores.rows[1]["PCK@0.1"]) == (1.0, None, 1.0)
 
 
 def test_masks_at_another_size_and_every_input_once() -> None:
     mask = np.arange(24, dtype=np.uint8).reshape(4, 6)
-    assert resized_mask(mask, (2, 3)).tolist() == mask[::2, ::2].tolist()
-    assert resized_mask(mask, None) is mask
-    assert each(lambda value: value**2, range(5)) == [0, 1, 4, 9, 16]
+    assert resize_mask(mask, (2, 3)).tolist() == mask[::2, ::2].tolist()
+    assert resize_mask(mask, None) is mask
+    assert map_parallel(lambda value: value**2, range(5)) == [0, 1, 4, 9, 16]

@@ -79,6 +79,6 @@ def test_cached_features_are_those_of_the_network(tmp_path: Path) -> None:
 def test_no_truth_is_nothing_to_tune_on(sets: Path, tmp_path: Path) -> None:
     task = open_task("davis", sets / "davis", PROTOCOL, split="train", sequences=["clip-0001"])
     task.items = [replace(item, mask_paths=item.mask_paths[:1]) for item in task.items]
-    with pytest.raises(DatasetError, match="no truth to tune on"):
+    with pytest.raises(DatasetError, match="no true labels to tune on"):
         sweep(task, load("pixels:4"), GRID, tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()

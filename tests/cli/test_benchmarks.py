@@ -52,7 +52,7 @@ def test_several_networks_beside_published_rows(kinema: Command, sets: Path, tmp
     assert all("measured here" in line and "dino_480p features.size" in line for line in lines[:2])
     siammae = next(line for line in lines if line.startswith("SiamMAE ViT-S/8"))
     assert siammae.split()[-6:] == ["Kinetics-400", "71.4", "68.4", "74.5", "published", "siammae"]
-    assert any(line.startswith("warning: not to be compared") for line in lines)
+    assert any(line.startswith("warning: not comparable") for line in lines)
     again = kinema(*typed(sets, "davis", *options, "--json"))
     assert [row["values"] for row in again.answer["rows"][:2]] == [
         json.loads((tmp_path / "out" / name / "result.json").read_text())["summary"]
@@ -115,4 +115,4 @@ def test_score_of_arrays_of_joints(kinema: Command, sets: Path, tmp_path: Path) 
     scored = kinema("score", "jhmdb", "--root", root, "--results", tmp_path / "all.npz", "--json").answer
     assert scored["PCK@0.1"] == 1.0
     done = kinema("score", "jhmdb", "--root", root, "--results", tmp_path / "all.npz", "--scoring-size", 4, 4)
-    done.require_error(2, "--scoring-size is for masks")
+    done.require_error(2, "--scoring-size is for davis, ytvos, vip")

@@ -123,6 +123,6 @@ def test_testing_what_is_no_classifier(kinema: Command, colored: Path) -> None:
 def test_names(kinema: Command) -> None:
     said = kinema("finetune", "--help").out
     assert all(f"  {name} " in said for name in FINETUNE_RECIPES)
-    kinema("finetune").require_error(2, "no recipe named")
+    kinema("finetune").require_error(2, "no recipe given")
     kinema("finetune", "finetune_cpus").require_error(2, "did you mean 'finetune_cpu'")
     kinema("finetune", "siammae_smoke").require_error(2, "`kinema pretrain`")

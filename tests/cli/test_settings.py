@@ -2,19 +2,19 @@
 
 import pytest
 
-from kinema.cli.option_groups import protocol_settings
+from kinema.cli.option_groups import resolve_protocol_settings
 from kinema.errors import ProtocolError
 from kinema.protocols.protocol import changed
 from kinema.protocols.registry import protocol_named
 
 
 def test_options_start_from_the_protocol_for_the_data_set() -> None:
-    assert protocol_settings([])["features"] == protocol_named("dino_480p").features
-    assert protocol_settings(["--protocol", "siammae"])["propagation"].radius == 20
-    vip = protocol_settings(["--protocol=siammae"], "vip")
+    assert resolve_protocol_settings([])["features"] == protocol_named("dino_480p").features
+    assert resolve_protocol_settings(["--protocol", "siammae"])["propagation"].radius == 20
+    vip = resolve_protocol_settings(["--protocol=siammae"], "vip")
     assert (vip["propagation"].radius, vip["features"].size.long_side) == (8, 880)
     with pytest.raises(ProtocolError, match="did you mean 'siammae'"):
-        protocol_settings(["--protocol", "siamae"])
+        resolve_protocol_settings(["--protocol", "siamae"])
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_options_start_from_the_protocol_for_the_data_set() -> None:
     [("short-side", "short_side"), ("long-side", "long_side"), ("fixed", "fixed"), ("native", "native")],
 )
 def test_a_typed_rule_replaces_the_protocol_s_and_keeps_its_rounding(typed: str, rule: str) -> None:
-    size = protocol_settings([f"--features.size.{typed}", "80"])["features"].size
+    size = resolve_protocol_settings([f"--features.size.{typed}", "80"])["features"].size
     assert size.multiple == 64
     set_ones = {name for name in ("short_side", "long_side", "fixed", "native") if getattr(size, name)}
     assert set_ones == {rule}
@@ -30,7 +30,7 @@ def test_a_typed_rule_replaces_the_protocol_s_and_keeps_its_rounding(typed: str,
 
 @pytest.mark.parametrize("nothing", ["None", "False"])
 def test_a_rule_that_is_typed_away_replaces_nothing(nothing: str) -> None:
-    size = protocol_settings(["--features.size.native", nothing])["features"].size
+    size = resolve_protocol_settings(["--features.size.native", nothing])["features"].size
     assert size == protocol_named("dino_480p").features.size
 
 

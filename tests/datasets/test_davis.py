@@ -92,7 +92,7 @@ def test_missing_sequence_masks_and_frames(root: Path) -> None:
     layout.frame_file("camel", 2).unlink()
     with pytest.raises(DatasetError, match=r"2 frames but 3 masks: 00002 has not both \(sequence camel\)"):
         read_sequences(root)
-    assert len(read_sequences(root, masks_only=True)) == 2
+    assert len(read_sequences(root, labels_only=True)) == 2
     for frame in (0, 1):
         layout.frame_file("camel", frame).unlink()
     with pytest.raises(DatasetError, match="sequence camel has no frames"):

@@ -40,7 +40,7 @@ def test_points_count_from_zero_and_frames_end_with_them(layout: JhmdbLayout) ->
     assert clip.points.shape == (3, len(JOINTS), 2)
     assert clip.points[1, 2].tolist() == [7, 52]  # frame 1, joint 2: x = 2 * 3 + 1, y 45 more
     assert [path.name for path in clip.frame_paths] == ["00001.png", "00002.png", "00003.png"]
-    assert read_clips(layout.root, points_only=True)[0].frame_paths == ()
+    assert read_clips(layout.root, labels_only=True)[0].frame_paths == ()
 
 
 def test_names_and_folds(layout: JhmdbLayout) -> None:

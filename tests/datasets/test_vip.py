@@ -26,7 +26,7 @@ def test_gaps_are_no_fault(layout: VipLayout) -> None:
     (video,) = read_videos(layout.root)
     assert [path.stem[-3:] for path in video.frame_paths] == ["001", "026", "101"]
     assert [path.stem for path in video.mask_paths] == [path.stem for path in video.frame_paths]
-    assert read_videos(layout.root, masks_only=True)[0].frame_paths == ()
+    assert read_videos(layout.root, labels_only=True)[0].frame_paths == ()
 
 
 def test_a_frame_without_mask(layout: VipLayout) -> None:

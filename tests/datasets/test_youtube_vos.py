@@ -71,7 +71,7 @@ def test_categories_seen_are_those_of_train(layout: YouTubeVosLayout) -> None:
 def test_masks_alone_are_enough_to_score(layout: YouTubeVosLayout) -> None:
     for path in [*layout.frames_dir("train", "v").iterdir(), *layout.all_frames_dir("train", "v").iterdir()]:
         path.unlink()
-    (video,) = read_videos(layout.root, "train", masks_only=True)
+    (video,) = read_videos(layout.root, "train", labels_only=True)
     assert (video.frame_paths, len(video.truth_paths)) == ((), 3)
 
 

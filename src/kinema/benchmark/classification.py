@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema.benchmark.recognition import scored
-from kinema.benchmark.result import versions
+from kinema.benchmark.recognition import compute_scores
+from kinema.benchmark.result import collect_versions
 from kinema.datasets.actions import LabeledSet
 from kinema.datasets.labeled import labeled_items
 from kinema.datasets.scan import MediaItem
@@ -52,7 +52,7 @@ class ClassifierResult(ClassifierScores):
 
     def as_json(self) -> dict[str, Any]:
         """The result as plain values, as written to `result.json`."""
-        return {**asdict(self), "views": self.reading.num_views, "versions": versions()}
+        return {**asdict(self), "views": self.reading.num_views, "versions": collect_versions()}
 
     def write(self, out: Path) -> None:
         """Writes `result.json` into a folder."""
@@ -86,7 +86,7 @@ def _scores(labeled: LabeledSet, rows: Sequence[np.ndarray | str]) -> Classifier
     if not read:
         raise none_readable(unreadable)
     labels, probabilities = np.array([label for label, _ in read]), np.stack([row for _, row in read])
-    return ClassifierScores(summary=scored(probabilities, labels), test_files=len(read), unreadable=unreadable)
+    return ClassifierScores(summary=compute_scores(probabilities, labels), test_files=len(read), unreadable=unreadable)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Several networks on one benchmark, side by side, and beside them what papers report."""
+"""Compares several networks on one benchmark with each other and with published results."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -6,37 +6,37 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kinema.benchmark.benchmark_run import Report, finished_summary, run
+from kinema.benchmark.benchmark_run import Report, read_finished_summary, run
 from kinema.benchmark.published import published_rows
-from kinema.benchmark.result import versions
-from kinema.benchmark.score import DEFAULT_SPLITS
+from kinema.benchmark.registry import BENCHMARKS
+from kinema.benchmark.result import collect_versions
 from kinema.benchmark.task import Task
 from kinema.features import FeatureExtractor
 from kinema.files import write_json
-from kinema.protocols.registry import Benchmark, comparable
+from kinema.layouts import Benchmark
+from kinema.protocols.registry import comparable
 
 COMPARISON = "compare.json"
-_NAMED = 4
-"""Protocols of published rows that the warning names."""
+_MAX_NAMED = 4  # protocols of published rows that the warning lists
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRow:
-    """One network or one line of a paper's table."""
+    """The measures of one network, or of one line of a paper's table."""
 
     method: str
     origin: Literal["measured here", "published"]
     protocol: str
-    """Its name; a published row's may not be known."""
+    """The protocol's name, or `NOT_STATED` for a published row."""
     values: dict[str, float]
-    """By measure, fractions in [0, 1]."""
+    """Values by measure, fractions in [0, 1]."""
     source: str
-    """Folder of the predictions, or the paper."""
+    """The folder of the predictions, or the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Rows to be read together, and what keeps them apart."""
+    """The rows of a comparison, and the reasons why some must not be compared."""
 
     benchmark: str
     measures: tuple[str, ...]
@@ -44,8 +44,8 @@ class Comparison:
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The comparison as plain values, as written to `compare.json`."""
-        return {**asdict(self), "versions": versions()}
+        """Returns plain values, as written to `compare.json`."""
+        return {**asdict(self), "versions": collect_versions()}
 
 
 def compare(
@@ -56,33 +56,39 @@ def compare(
     *,
     report: Report = lambda *_: None,
 ) -> Comparison:
-    """Runs the benchmark for each network into a folder of `out` named after it, and sets the published rows beside.
+    """Runs the benchmark for each network, and adds the published rows; those under a comparable protocol come first.
 
-    load: from the name of weights to the network. A network whose folder is complete already is read from there.
-    Published rows that may be compared come first.
+    Each network gets a folder of `out` named after its weights. If that folder already holds a complete result, it is
+    read instead.
+
+    load: returns the network for a name of weights.
     """
-    networks = [load(name) for name in weights]  # before hours of work, not after
+    networks = [load(name) for name in weights]  # all of them first: a wrong name must not fail after hours of work
     measured = []
-    for name, extractor, folder in zip(weights, networks, _folders(weights, out), strict=True):
-        summary = finished_summary(task, extractor, folder)
+    for name, extractor, folder in zip(weights, networks, _choose_folders(weights, out), strict=True):
+        summary = read_finished_summary(task, extractor, folder)
         if summary is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            summary = run(task, extractor, folder, report=_naming(report, name)).summary
-        measured.append(_measured(task, name, summary, folder))
-    published = sorted(_published(task.name), key=lambda row: comparable(task.protocol, row.protocol) is not None)
+            summary = run(task, extractor, folder, report=_prefix_report(report, name)).summary
+        measured.append(
+            ComparedRow(
+                method=name, origin="measured here", protocol=task.protocol.name, values=summary, source=str(folder)
+            )
+        )
+    published = sorted(_group_published(task.name), key=lambda row: comparable(task.protocol, row.protocol) is not None)
     measures = tuple(dict.fromkeys(key for row in (*measured, *published) for key in row.values))
     comparison = Comparison(
         benchmark=task.name,
         measures=measures,
         rows=(*measured, *published),
-        warnings=tuple(_warnings(task, published)),
+        warnings=tuple(_find_warnings(task, published)),
     )
     write_json(out / COMPARISON, comparison.as_json())
     return comparison
 
 
-def _folders(weights: Sequence[str], out: Path) -> list[Path]:
-    """A folder for each network, named after it; numbered where two names would be the same."""
+def _choose_folders(weights: Sequence[str], out: Path) -> list[Path]:
+    """Returns a folder for each network, named after it, with a number if two names would be the same."""
     names: list[str] = []
     for source in weights:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", source).strip("-.") or "network"
@@ -90,22 +96,12 @@ def _folders(weights: Sequence[str], out: Path) -> list[Path]:
     return [out / name for name in names]
 
 
-def _naming(report: Report, network: str) -> Report:
+def _prefix_report(report: Report, network: str) -> Report:
     return lambda sequence, done, total: report(f"{network}: {sequence}", done, total)
 
 
-def _measured(task: Task[Any], name: str, summary: dict[str, float], folder: Path) -> ComparedRow:
-    return ComparedRow(
-        method=name,
-        origin="measured here",
-        protocol=task.protocol.name,
-        values=summary,
-        source=str(folder),
-    )
-
-
-def _published(benchmark: Benchmark) -> list[ComparedRow]:
-    """The published numbers, those of one line of a table in one row."""
+def _group_published(benchmark: Benchmark) -> list[ComparedRow]:
+    """Returns the published numbers, with all measures of one line of a table in one row."""
     lines: dict[tuple[str, str, str], dict[str, float]] = {}
     for row in published_rows(benchmark):
         method = f"{row.method} {row.backbone}, {row.data}"
@@ -116,11 +112,12 @@ def _published(benchmark: Benchmark) -> list[ComparedRow]:
     ]
 
 
-def _warnings(task: Task[Any], published: Sequence[ComparedRow]) -> Iterator[str]:
+def _find_warnings(task: Task[Any], published: Sequence[ComparedRow]) -> Iterator[str]:
     others = list(dict.fromkeys(row.protocol for row in published if comparable(task.protocol, row.protocol)))
     if others:
-        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-        under = f"{'; '.join(others[:_NAMED])}{more}"
-        yield f"not to be compared: measured here under {task.protocol.name}, published under {under}"
-    if published and task.split != DEFAULT_SPLITS[task.name]:
-        yield f"not to be compared: measured here on {task.split}, published on {DEFAULT_SPLITS[task.name]}"
+        more = f" and {len(others) - _MAX_NAMED} more" if len(others) > _MAX_NAMED else ""
+        names = f"{'; '.join(others[:_MAX_NAMED])}{more}"
+        yield f"not comparable: measured here under {task.protocol.name}, published under {names}"
+    split = BENCHMARKS[task.name].split
+    if published and task.split != split:
+        yield f"not comparable: measured here on {task.split}, published on {split}"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Integer
 
-from kinema.benchmark.result import versions
+from kinema.benchmark.result import collect_versions
 from kinema.datasets.actions import LabeledSet, check_classes, read_labeled
 from kinema.datasets.low_shot import only_listed, share_of_each_class
 from kinema.features import FeatureExtractor, WeightsSource
@@ -80,7 +80,7 @@ class ProbeResult:
 
     def as_json(self) -> dict[str, Any]:
         """The result as plain values, as written to `result.json`."""
-        return {**asdict(self), "versions": versions()}
+        return {**asdict(self), "versions": collect_versions()}
 
 
 def probe(
@@ -117,7 +117,7 @@ def probe(
             )
             for name, labeled in (("train", train), ("test", test))
         ]
-        rows = probe_rows(
+        rows = compute_probe_rows(
             kind,
             read[0],
             read[1],
@@ -129,7 +129,7 @@ def probe(
         result = ProbeResult(
             probe=kind,
             data=data.as_json(),
-            summary=summarized(rows),
+            summary=summarize_rows(rows),
             rows=rows,
             classes=len(train.class_names),
             train_files=len(read[0].paths),
@@ -153,7 +153,7 @@ def _removed_where_it_fails(folder: Path) -> Iterator[None]:
         raise
 
 
-def probe_rows(
+def compute_probe_rows(
     kind: ProbeKind,
     train: ClipFeatures,
     test: ClipFeatures,
@@ -172,7 +172,7 @@ def probe_rows(
             queries[:, 0], samples[:, 0], labels, num_classes=num_classes, k=knn.k, temperature=knn.temperature
         )
         shares = scores.unflatten(0, (len(test.labels), -1)).mean(dim=1)  # of the votes: no logits, so no softmax
-        return [scored(shares.double().numpy(), test.labels.numpy())]
+        return [compute_scores(shares.double().numpy(), test.labels.numpy())]
     video_ids = np.arange(len(test.labels)).repeat(test.tokens.shape[1])
     rows = []
     for seed in range(num_seeds):
@@ -180,16 +180,16 @@ def probe_rows(
         trained = train_probe(samples, labels, kind, num_classes=num_classes, config=from_seed)
         chosen = {"seed": from_seed.seed, "learning_rate": trained.learning_rate}
         merged = merge_views(trained.scores(queries).numpy(), video_ids)
-        rows.append({**chosen, **scored(merged, test.labels.numpy())})
+        rows.append({**chosen, **compute_scores(merged, test.labels.numpy())})
     return rows
 
 
-def scored(probabilities: Float[np.ndarray, "N K"], labels: Integer[np.ndarray, " N"]) -> dict[str, float]:
+def compute_scores(probabilities: Float[np.ndarray, "N K"], labels: Integer[np.ndarray, " N"]) -> dict[str, float]:
     """top1, top5, mean_class (in [0, 1]) and cross_entropy (nats) of the class probabilities of N videos."""
     return {**accuracy(probabilities, labels), "cross_entropy": cross_entropy(probabilities, labels)}
 
 
-def summarized(rows: list[dict[str, Any]]) -> dict[str, float]:
+def summarize_rows(rows: list[dict[str, Any]]) -> dict[str, float]:
     """The means of every score over the rows, and `top1_std`."""
     names = [name for name in rows[0] if name not in ("seed", "learning_rate")]
     summary = {name: float(np.mean([row[name] for row in rows])) for name in names}

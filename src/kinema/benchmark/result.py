@@ -1,4 +1,4 @@
-"""What a benchmark says: numbers, and everything that they depend on."""
+"""The result of a benchmark: numbers, and everything that they depend on."""
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,38 +15,38 @@ _PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "av")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkResult:
-    """The summary and the row of every object or sequence, with protocol, weights and versions.
+    """The summary and a row for every object or sequence, with protocol, weights and versions.
 
-    Summary and rows are empty where the truth is withheld.
+    Summary and rows are empty if the true labels are withheld.
     """
 
     benchmark: str
     split: str
-    """Name of the list of sequences."""
+    """The name of the list of sequences."""
     summary: dict[str, float]
     rows: list[dict[str, Any]]
     protocol: Protocol
     weights: WeightsSource
     submission: str | None = None
-    """The zip for the server that scores, where there is one."""
+    """The path of the zip for the server, if the server scores this split."""
     seconds: float
-    """Wall time of the call that finished it; sequences kept from an interrupted one are not in it."""
+    """Wall time of the call that finished the benchmark, without sequences kept from an interrupted one."""
 
     def as_json(self) -> dict[str, Any]:
-        """The result as plain values, as written to `result.json`."""
-        return {**asdict(self), "versions": versions()}
+        """Returns plain values, as written to `result.json`."""
+        return {**asdict(self), "versions": collect_versions()}
 
     def write(self, file: Path) -> None:
-        """Writes the result as JSON, whole or not at all."""
+        """Writes the result as JSON; the file is complete or absent."""
         write_json(file, self.as_json())
 
 
-def versions() -> dict[str, str]:
-    """Versions of this package and of those that can change a number; absent ones are left out."""
-    found = {"kinema": kinema.__version__}
+def collect_versions() -> dict[str, str]:
+    """Returns the versions of this package and of installed packages that can change a number."""
+    versions = {"kinema": kinema.__version__}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # a machine may have another build of it, e.g. OpenCV with windows
+            versions[name] = version(name)
+        except PackageNotFoundError:  # another build may stand in for it, for example OpenCV with windows
             continue
-    return found
+    return versions

@@ -1,69 +1,39 @@
-"""The score of predictions that are already on disk, for each benchmark. Needs no torch."""
+"""Scores of predictions that are already on disk, for every benchmark. Needs no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kinema.benchmark.registry import find_benchmark, require_options
 from kinema.benchmark.scoring.base import Size, score_items
-from kinema.benchmark.scoring.davis import DavisScoring
-from kinema.benchmark.scoring.jhmdb import JhmdbScoring
-from kinema.benchmark.scoring.vip import VipScoring
-from kinema.benchmark.scoring.youtube_vos import YouTubeVosScoring
-from kinema.datasets import davis, jhmdb, vip, youtube_vos
-
-DEFAULT_SPLITS = {"davis": "val", "ytvos": "valid", "vip": "val", "jhmdb": "test"}
-"""The list that papers report, by benchmark."""
 
 
-def score_davis(
-    root: Path, results: Path, *, split: str = "val", sequences: Sequence[str] | None = None, size: Size | None = None
-) -> dict[str, Any]:
-    """J, F and J&F of `results/<sequence>/<frame>.png` against the masks of a DAVIS-2017 root, fractions in [0, 1].
-
-    Gives the seven values of `metrics.segmentation.summarize`, and `rows`, one an object: `sequence`, `object` (its
-    id), `J-Mean`, `F-Mean`.
-    The objects are the ids 1 to the highest in the first true mask; the first and last frame of every sequence are left
-    out, and their predictions need not exist. sequences: only these of the split. size: (height, width) that the truth
-    is resized to. DatasetError for a prediction that is missing, of another size than the truth, or with an object the
-    truth does not have.
-    """
-    items = davis.read_sequences(root, split, sequences, masks_only=True)
-    return score_items(DavisScoring(size), items, results).as_json()
-
-
-def score_youtube_vos(
+def score_predictions(
+    benchmark: str,
     root: Path,
     results: Path,
     *,
-    split: str = "valid",
+    split: str | None = None,
     sequences: Sequence[str] | None = None,
     size: Size | None = None,
-    unseen: Sequence[str] = (),
+    **options: Any,
 ) -> dict[str, Any]:
-    """J and F of `results/Annotations/<video>/<frame>.png`, for categories seen and unseen in training.
+    """Scores a folder of predictions against the true labels of a data set.
 
-    unseen: categories to count as unseen beside those that the training split does not have.
+    Returns the summary's measures, fractions in [0, 1], and `rows`, one for each object, video or clip. The layout of
+    `results` and the frames that count are described by the benchmark's `Scoring` class.
+
+    split: the list of sequences; by default the one that papers report. sequences: only these of the list. size:
+    (height, width) to which true masks are resized before scoring. options: what the benchmark's row names, `fold`
+    (JHMDB) or `unseen` (YouTube-VOS: further categories to count as unseen in training).
+    Raises DatasetError if a prediction is missing or does not fit the true labels, ConfigError if the list does not
+    have a sequence or the benchmark does not have an option.
     """
-    items = youtube_vos.read_videos(root, split, sequences, masks_only=True)
-    return score_items(youtube_vos_scoring(root, size=size, unseen=unseen), items, results).as_json()
-
-
-def youtube_vos_scoring(root: Path, *, size: Size | None, unseen: Sequence[str]) -> YouTubeVosScoring:
-    """The measure, with the categories that a root's training split shows, less `unseen`."""
-    return YouTubeVosScoring(youtube_vos.seen_categories(root) - set(unseen), size)
-
-
-def score_vip(
-    root: Path, results: Path, *, split: str = "val", sequences: Sequence[str] | None = None, size: Size | None = None
-) -> dict[str, Any]:
-    """mIoU of `results/<video>/<frame>.png` against the part masks of a VIP root."""
-    items = vip.read_videos(root, split, sequences, masks_only=True)
-    return score_items(VipScoring(size), items, results).as_json()
-
-
-def score_jhmdb(
-    root: Path, results: Path, *, split: str = "test", sequences: Sequence[str] | None = None, fold: int = 1
-) -> dict[str, Any]:
-    """PCK of `results/<clip>.csv`, or of one `.npz` with an array (2, 15, T) for each clip, of a JHMDB root."""
-    items = jhmdb.read_clips(root, split, sequences, fold=fold, points_only=True)
-    return score_items(JhmdbScoring(), items, results).as_json()
+    require_options(benchmark, scoring_size=size, **options)
+    spec = find_benchmark(benchmark)
+    reading = {name: options[name] for name in spec.reader_options if name in options}
+    scoring = {name: options[name] for name in spec.scoring_options if name in options}
+    if spec.scores_masks:
+        scoring["size"] = size
+    items = spec.read_items(root, split or spec.split, sequences, labels_only=True, **reading)
+    return score_items(spec.scoring.for_root(root, **scoring), items, results).as_json()

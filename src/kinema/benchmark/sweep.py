@@ -1,4 +1,4 @@
-"""Many settings on one list, with the features of each frame computed once for each layer."""
+"""Evaluates many settings on one list of sequences, computing the features of each frame once per layer."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,8 +12,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kinema.benchmark.benchmark_run import Report
-from kinema.benchmark.grid import SweepGrid, as_options, robustness, spread
-from kinema.benchmark.result import versions
+from kinema.benchmark.grid import SweepGrid, compute_spreads, format_options, rate_dial_values
+from kinema.benchmark.result import collect_versions
 from kinema.benchmark.scoring.base import Item
 from kinema.benchmark.task import Task
 from kinema.errors import DatasetError
@@ -26,8 +26,7 @@ from kinema.video.images import read_image
 
 
 class CachedFeatures(FeatureExtractor):
-    """What the frames of one sequence are compared by, kept in a file that the system holds in memory while there is
-    room: features, or queries and keys."""
+    """The features of one sequence, or its queries and keys, read from a memory-mapped file instead of computed."""
 
     def __init__(self, extractor: FeatureExtractor, cache: Float[np.ndarray, "T parts h w D"]) -> None:
         super().__init__(
@@ -41,7 +40,10 @@ class CachedFeatures(FeatureExtractor):
 
     @classmethod
     def of(cls, extractor: FeatureExtractor, frames: Iterable[np.ndarray], count: int, file: Path) -> "CachedFeatures":
-        """Computes the features of `count` frames into `file`, one frame in memory at a time; none is centered."""
+        """Computes the features of `count` frames into `file`, one frame in memory at a time.
+
+        They are stored uncentered, because the settings of a sweep may differ in that.
+        """
         plain = extractor.with_settings(replace(extractor.settings, centered=False))
         cache: np.memmap | None = None
         for position, compared in enumerate(plain.compared(frames)):
@@ -50,52 +52,52 @@ class CachedFeatures(FeatureExtractor):
                 shape = (count, *parts.shape)
                 cache = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
             cache[position] = parts.cpu().numpy()
-        assert cache is not None  # every sequence has a frame
+        assert cache is not None  # every sequence has at least one frame
         return cls(plain, cache)
 
     def with_settings(self, settings: FeatureSettings) -> "CachedFeatures":
-        """The same features; only whether they are centered may differ."""
+        """Returns the same features under other settings, which may differ only in whether features are centered."""
         assert replace(settings, centered=False) == replace(self.settings, centered=False)
         cached = CachedFeatures(self, self._cache)
         cached.settings = settings
         return cached
 
     def compared(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Compared]:
-        """What is kept of as many frames, whatever these show."""
+        """Yields the stored features, one for each frame; the pixels are ignored."""
         mean = torch.from_numpy(self._cache[0, 0]).mean(dim=(0, 1)) if self.settings.centered else 0.0
         for parts, _ in zip(self._cache, frames, strict=True):
             queries, *keys = ((torch.from_numpy(part) - mean).to(self.device) for part in parts)
             yield Compared(queries, keys[0] if keys else None)
 
     def stream(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Float[Tensor, "h w D"]]:
-        """The first of these: features, where they are compared."""
+        """Yields the stored features, or the queries if there are queries and keys."""
         return (queries for queries, _ in self.compared(frames))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """The score of every setting, what each dial is worth, and the best."""
+    """The score of every setting, the effect of each dial, and the best setting."""
 
     benchmark: str
     split: str
     headline: str
-    """The measure that settings are ranked by."""
+    """The measure by which settings are ranked."""
     sequences: tuple[str, ...]
     frame_stride: int
     protocol: str
     rows: list[dict[str, Any]]
-    """One a setting: its dials and the summary; the best first."""
+    """One row for each setting, with its dials and the summary; the best comes first."""
     dials: list[dict[str, Any]]
-    """As `grid.robustness` gives them."""
+    """The rows of `grid.rate_dial_values`."""
     spread: dict[str, float]
-    """How much turning each of them alone, from the best setting, can change the score."""
+    """How much each dial alone can change the score of the best setting."""
     options: str
-    """The best setting, to be typed."""
+    """The best setting as command line options."""
     weights: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """The result as plain values, as written to `sweep.json`."""
-        return {**vars(self), "versions": versions()}
+        """Returns plain values, as written to `sweep.json`."""
+        return {**vars(self), "versions": collect_versions()}
 
 
 def sweep(
@@ -108,21 +110,22 @@ def sweep(
 ) -> SweepResult:
     """Evaluates every setting of the grid exactly as the benchmark does, and writes `out/sweep.json`.
 
-    One sequence's features are kept at a time, in a file under `out` that is removed at the end.
-    DatasetError where the truth is withheld, or as `run`; ConfigError where `out` holds anything.
+    The features of one sequence at a time are stored, in a file under `out` that is removed afterwards.
+    Raises DatasetError if true labels are withheld or data cannot be read, ConfigError if `out` is not empty.
     """
     task.check()
     scoring = task.scoring()
     if scoring is None:
-        raise DatasetError("no truth to tune on", where=f"{task.root}, {task.split}", fix="use a list that has it")
+        fix = "use a list that has true labels"
+        raise DatasetError("no true labels to tune on", where=f"{task.root}, {task.split}", fix=fix)
     settings = grid.settings(task.protocol)
-    items = [task.strided(item, grid.frame_stride) for item in task.items]
+    items = [task.subsample(item, grid.frame_stride) for item in task.items]
     with output_folder(out):
-        measured = _measured(task, items, settings, extractor, out, report)
-        summaries = [scoring.summarize(items, of_setting).summary for of_setting in measured]
+        measured = _measure_all(task, items, settings, extractor, out, report)
+        summaries = [scoring.summarize(items, measurements).summary for measurements in measured]
         headlines = [summary[scoring.headline] for summary in summaries]
         order = sorted(range(len(settings)), key=lambda index: -headlines[index])
-        dials = robustness([values for values, _ in settings], headlines)
+        dials = rate_dial_values([values for values, _ in settings], headlines)
         result = SweepResult(
             benchmark=task.name,
             split=task.split,
@@ -132,15 +135,15 @@ def sweep(
             protocol=task.protocol.name,
             rows=[{"setting": settings[index][0], "summary": summaries[index]} for index in order],
             dials=dials,
-            spread=spread(dials),
-            options=as_options(settings[order[0]][1]),
+            spread=compute_spreads(dials),
+            options=format_options(settings[order[0]][1]),
             weights=vars(extractor.source),
         )
         write_json(out / "sweep.json", result.as_json())
     return result
 
 
-def _measured(
+def _measure_all(
     task: Task[Item],
     items: Sequence[Item],
     settings: Sequence[tuple[dict[str, Any], Protocol]],
@@ -148,14 +151,17 @@ def _measured(
     out: Path,
     report: Report,
 ) -> list[list[Any]]:
-    """What the summary needs to know of every item, by setting."""
+    """Measures every item under every setting; returns the measurements of each setting."""
     measured: list[list[Any]] = [[] for _ in settings]
     total, done = len(settings) * len(items), 0
     for item in items:
         for layer in dict.fromkeys(dials["layer"] for dials, _ in settings):
+            # The settings that read one layer share the features; only one layer's are on disk at a time.
             chosen = [index for index, (dials, _) in enumerate(settings) if dials["layer"] == layer]
             with tempfile.TemporaryDirectory(prefix=".features.", dir=out) as folder:
-                cached = _cached(task.under(settings[chosen[0]][1]), item, extractor, Path(folder) / "features.npy")
+                cached = _cache_features(
+                    task.under(settings[chosen[0]][1]), item, extractor, Path(folder) / "features.npy"
+                )
                 for index in chosen:
                     measured[index].append(_measure(task, settings[index][1], item, cached, Path(folder)))
                     done += 1
@@ -163,17 +169,18 @@ def _measured(
     return measured
 
 
-def _cached(task: Task[Item], item: Item, extractor: FeatureExtractor, file: Path) -> CachedFeatures:
+def _cache_features(task: Task[Item], item: Item, extractor: FeatureExtractor, file: Path) -> CachedFeatures:
     paths = task.frame_paths(item)
     return CachedFeatures.of(extractor.with_settings(task.protocol.features), task.frames(paths), len(paths), file)
 
 
 def _measure(task: Task[Item], protocol: Protocol, item: Item, cached: CachedFeatures, folder: Path) -> Any:
     height, width = read_image(task.frame_paths(item)[0]).shape[:2]
-    blank = np.broadcast_to(np.uint8(0), (height, width, 3))  # the features are there: only the size is asked for
+    # The features are cached, so only the size of a frame matters, and no frame is decoded again.
+    blank = np.broadcast_to(np.uint8(0), (height, width, 3))
     under = task.under(protocol, read_frame=lambda _: blank)
     with tempfile.TemporaryDirectory(dir=folder) as results:
         under.predict(item, cached, Path(results) / task.output(item), lambda: None)
         scoring = under.scoring()
-        assert scoring is not None  # `sweep` asked
+        assert scoring is not None  # checked in `sweep`
         return scoring.measure(item, Path(results))

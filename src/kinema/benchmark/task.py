@@ -1,4 +1,4 @@
-"""What a benchmark is to the engine that runs it: sequences to carry labels through, files to leave, a measure."""
+"""What the benchmark engine needs to know about a data set: sequences, prediction files, a scoring, and pictures."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from kinema.benchmark.scoring.base import Item, Scoring, resized_mask
+from kinema.benchmark.scoring.base import Item, Scoring, resize_mask
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, resize_frame
 from kinema.labeling.results import replaced_when_complete
-from kinema.protocols.registry import Benchmark, Protocol
+from kinema.layouts import Benchmark
+from kinema.protocols.registry import Protocol
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask, write_mask
 from kinema.video.overlays import overlay
@@ -26,14 +27,16 @@ Mask = UInt8[np.ndarray, "H W"]
 
 
 class Task(ABC, Generic[Item]):
-    """One list of sequences of one benchmark, under one protocol."""
+    """A list of sequences of one benchmark, to be propagated under one protocol."""
 
     name: ClassVar[Benchmark]
-    """As `kinema benchmark` calls it."""
+    """The name in `kinema benchmark`."""
     predictions: ClassVar[str] = ""
-    """The folder of predictions below the one of results; empty for that one itself."""
+    """The subfolder of the results that holds the predictions; empty if they are at the top."""
     submission: ClassVar[str | None] = None
-    """The folder at the top of the zip that the official server takes, "" for none; None where there is no server."""
+    """The top folder of the zip that the official server takes, "" for none; None if there is no server."""
+    server_split: ClassVar[str | None] = None
+    """A split that only the server scores officially: its zip is written even if true labels are at hand."""
 
     def __init__(self, root: Path, split: str, items: Sequence[Item], protocol: Protocol) -> None:
         self.root = root
@@ -43,41 +46,41 @@ class Task(ABC, Generic[Item]):
         self.read_frame: Callable[[Path], Frame] = read_image
 
     def under(self, protocol: Protocol, *, read_frame: Callable[[Path], Frame] = read_image) -> "Task[Item]":
-        """The same sequences under another protocol. read_frame: for features that are there already."""
+        """Returns the same task under another protocol. read_frame: replaces the decoding of frames."""
         other = copy(self)
         other.protocol, other.read_frame = protocol, read_frame
         return other
 
     @abstractmethod
     def scoring(self) -> Scoring[Item, Any] | None:
-        """The measure; None where the truth is withheld."""
+        """Returns the measure, or None if the true labels are withheld."""
 
     @abstractmethod
     def check(self) -> None:
-        """Finds what cannot be propagated or scored before hours of work; DatasetError says what."""
+        """Checks the data before hours of work. Raises DatasetError if an item cannot be propagated or scored."""
 
     @abstractmethod
     def frame_paths(self, item: Item) -> tuple[Path, ...]:
-        """The frames of an item, in order."""
+        """Returns the frames of an item, in order."""
 
     @abstractmethod
-    def strided(self, item: Item, stride: int) -> Item:
-        """The item with every `stride`-th frame alone, the first kept."""
+    def subsample(self, item: Item, stride: int) -> Item:
+        """Returns the item with only every `stride`-th frame, beginning with the first."""
 
     @abstractmethod
     def output(self, item: Item) -> str:
-        """Name of the file or folder of an item's predictions."""
+        """Returns the name of the file or folder that holds an item's predictions."""
 
     @abstractmethod
     def predict(self, item: Item, extractor: FeatureExtractor, place: Path, tick: Tick) -> None:
-        """Carries the first labels through an item; `place` appears when it is complete."""
+        """Propagates the first labels through an item and writes them to `place`, which appears when complete."""
 
     @abstractmethod
     def picture(self, item: Item, position: int, results: Path | None) -> Frame:
-        """A frame with its labels over it: the predicted ones, or the true ones where `results` is None."""
+        """Draws the labels over a frame: the predicted ones, or the true ones if `results` is None."""
 
     def frames(self, paths: Sequence[Path]) -> Iterator[Frame]:
-        """Frames as the protocol has them; DatasetError for one of another size than the first."""
+        """Yields frames at the protocol's size. Raises DatasetError if a frame's size differs from the first's."""
         first: tuple[int, ...] | None = None
         for path in paths:
             frame = self.read_frame(path)
@@ -89,15 +92,15 @@ class Task(ABC, Generic[Item]):
             yield frame if size is None else resize_frame(frame, size, self.protocol.scoring_resize)
 
     def label(self, mask: Mask) -> UInt8[np.ndarray, "h w"]:
-        """A mask as the protocol has it."""
-        return resized_mask(mask, self.protocol.scoring_size)
+        """Resizes a given mask to the protocol's size."""
+        return resize_mask(mask, self.protocol.scoring_size)
 
     def require_size(self, frame: Path, label: Path) -> None:
-        """DatasetError where a label is of another size than its frame; only their headers are read."""
+        """Raises DatasetError if the sizes of a frame and its mask differ."""
         sizes = []
         for path in (frame, label):
             try:
-                with Image.open(path) as image:
+                with Image.open(path) as image:  # reads only the header, so that whole lists can be checked
                     sizes.append(image.size)
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 raise DatasetError("not a readable picture", where=str(path), fix="unpack it again") from error
@@ -108,15 +111,15 @@ class Task(ABC, Generic[Item]):
 
 
 def write_masks(masks: Iterator[Mask], names: Sequence[str | None], folder: Path, tick: Tick) -> None:
-    """Writes the masks that have a name as PNGs; `folder` appears when it is complete."""
-    with replaced_when_complete(folder) as beside:
+    """Writes masks as PNGs, except those whose name is None; `folder` appears when it is complete."""
+    with replaced_when_complete(folder) as temporary:
         for name, mask in zip(names, masks, strict=True):
             if name is not None:
-                write_mask(beside / f"{name}.png", mask)
+                write_mask(temporary / f"{name}.png", mask)
             tick()
 
 
-def mask_picture(frame: Path, truth: Path, predicted: Path | None) -> Frame:
-    """A frame, at the mask's size, with its true mask, or with the predicted one where that is given."""
+def draw_mask(frame: Path, truth: Path, predicted: Path | None) -> Frame:
+    """Draws the predicted mask, or the true one if there is no prediction, over a frame of the mask's size."""
     mask = read_mask(predicted or truth)
     return overlay(resize_frame(read_image(frame), (mask.shape[0], mask.shape[1]), "area"), mask)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from kinema.cli.tables import table
-from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, progress, run, say
+from kinema.cli.tables import format_table
+from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, run, say, show_progress
 from kinema.errors import KinemaError, TrainingError, counted
 from kinema.tools.studies.registry import STUDIES, study_named
 from kinema.tools.studies.study_config import Evaluations
@@ -106,7 +106,7 @@ def _ablate(name: str, given: Arguments) -> int:
         answer({"study": name, "runs": [asdict(cost) for cost in planned]}, _listed(planned), as_json=given.json)
         return 0
     say(_total(planned))
-    with progress("measuring") as report:
+    with show_progress("measuring") as report:
         result, interrupted = run_study(request, missing=missing, say=say, report=report)
     answer(result.as_json(), result.text(), as_json=given.json)
     if interrupted:
@@ -122,7 +122,7 @@ def _listed(planned: "Sequence[RunCost]") -> str:
         [cost.run, cost.arms[0] + (f" and {len(cost.arms) - 1} more" if len(cost.arms) > 1 else ""), *_left(cost)]
         for cost in planned
     ]
-    return f"{table(['run', 'arm', 'steps done', 'time left'], rows)}\n{_total(planned)}"
+    return f"{format_table(['run', 'arm', 'steps done', 'time left'], rows)}\n{_total(planned)}"
 
 
 def _left(cost: "RunCost") -> tuple[str, str]:

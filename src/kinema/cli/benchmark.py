@@ -1,19 +1,19 @@
-"""`kinema benchmark`: a network's score on a labeled data set, with the protocol written into it."""
+"""`kinema benchmark`: the score of a network on a labeled data set, together with its protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from kinema.benchmark.grid import SweepGrid, require_tuning_split
-from kinema.cli.option_groups import PUBLISHED_PROTOCOL, ProtocolName, protocol_settings
-from kinema.cli.score import require_options
-from kinema.cli.tables import compared_table, score_table, sweep_table
-from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
+from kinema.benchmark.registry import describe_benchmarks, require_options
+from kinema.cli.option_groups import DEFAULT_BENCHMARK, PUBLISHED_PROTOCOL, ProtocolName, resolve_protocol_settings
+from kinema.cli.tables import format_comparison, format_scores, format_sweep
+from kinema.cli.terminal import Common, Device, answer, fail, parse, run, show_progress
 from kinema.errors import ConfigError, KinemaError
-from kinema.layouts import DATASETS
+from kinema.layouts import DATASETS, Benchmark
 from kinema.propagation.propagation_config import PropagationConfig
 from kinema.protocols.protocol import changed
 from kinema.protocols.registry import Protocol, protocol_named
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(Common):
-    """Carry the first labels of every sequence through it, and score the result."""
+    """Propagate the first labels of every sequence through its frames, and score the result."""
 
-    benchmark: tyro.conf.Positional[Literal["davis", "ytvos", "vip", "jhmdb"]]
-    """DAVIS-2017 (J, F), YouTube-VOS (J and F of seen and unseen categories), VIP (mIoU), JHMDB (PCK)."""
+    benchmark: Annotated[tyro.conf.Positional[Benchmark], tyro.conf.arg(help=f"{describe_benchmarks()}.")]
     root: Path
     """The data set."""
     weights: str | None = None
@@ -37,34 +36,35 @@ class Arguments(Common):
     docs/weights.md, hf:ORG/NAME or timm:NAME; untrained:tiny/16@SEED or pixels:16 for comparison. Unset, and
     without --compare: the default built-in encoder."""
     compare: tuple[str, ...] = ()
-    """Several networks in place of --weights: one table, with the published rows beside them."""
+    """Several networks instead of --weights, to be compared with each other and with published results."""
     out: Path
     """A new folder for the predictions, pictures of the worst and best sequences, and result.json."""
     features: tyro.conf.FlagConversionOff[FeatureSettings]
     propagation: tyro.conf.FlagConversionOff[PropagationConfig]
     protocol: ProtocolName = PUBLISHED_PROTOCOL
     set: str | None = None
-    """Which list of sequences: val, train, or another that the data set has; by default val, for ytvos valid, for jhmdb
-    test, and train for --sweep."""
+    """Which list of sequences: val, train, or another one of the data set. The default is val, for ytvos valid, for
+    jhmdb test, and for --sweep train."""
     sequences: tuple[str, ...] = ()
-    """Only these of the list."""
+    """Run only these sequences of the list."""
     fold: int = 1
-    """Of JHMDB's three lists."""
+    """Which of JHMDB's three lists."""
     unseen: tuple[str, ...] = ()
-    """Categories of YouTube-VOS to count as unseen beside those that its train split does not have."""
+    """Categories of YouTube-VOS to count as unseen, in addition to those that its train split does not have."""
     sweep: bool = False
-    """Try every combination of the values under --grid, and say which is best and what each dial is worth."""
+    """Try every combination of the values under --grid; report the best one and the effect of each value."""
     grid: SweepGrid = SweepGrid()
     tune_on_val: bool = False
-    """Let --sweep choose on a list that papers report; such a number is not to be reported beside theirs."""
+    """Let --sweep choose on a list that papers report. The resulting number must not be compared with theirs."""
     device: Device = "auto"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the benchmark and prints its table; gives the exit code."""
-    named = next((word for word in arguments if word in DATASETS), "davis")
+    """Runs the benchmark and prints its table; returns the exit code."""
+    # The protocol's values for this data set are the defaults of the options, so its name is needed before parsing.
+    benchmark = next((word for word in arguments if word in DATASETS), DEFAULT_BENCHMARK)
     try:
-        settings = protocol_settings(arguments, named)
+        settings = resolve_protocol_settings(arguments, benchmark)
     except KinemaError as error:
         return fail(error, debug="--debug" in arguments)
     given = parse(Arguments, arguments, command="benchmark", **settings)
@@ -89,7 +89,7 @@ def _benchmark(given: Arguments) -> None:
         result, text = _sweep(task, given)
     else:
         result, text = _compare(task, given) if given.compare else _run(task, given)
-    answer(result, f"{text}\nprotocol: {_described(protocol)}", as_json=given.json)
+    answer(result, f"{text}\nprotocol: {_describe(protocol)}", as_json=given.json)
 
 
 def _check(given: Arguments) -> None:
@@ -109,9 +109,11 @@ def _run(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
     from kinema.weights.load import load
 
     extractor = load(given.weights or DEFAULT_WEIGHTS, settings=task.protocol.features, device=given.device)
-    with progress("propagating") as report:
+    with show_progress("propagating") as report:
         result = run_task(task, extractor, given.out, report=report)
-    lines = [score_table(result.summary, result.rows)] if result.rows else ["no truth here: nothing to score"]
+    lines = (
+        [format_scores(result.summary, result.rows)] if result.rows else ["true labels are withheld: nothing to score"]
+    )
     if result.submission:
         lines.append(f"for the server: {result.submission}")
     return result.as_json(), "\n".join(lines)
@@ -121,7 +123,7 @@ def _compare(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
     from kinema.benchmark.compare import compare
     from kinema.weights.load import load
 
-    with progress("propagating") as report:
+    with show_progress("propagating") as report:
         compared = compare(
             task,
             given.compare,
@@ -129,7 +131,7 @@ def _compare(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
             given.out,
             report=report,
         ).as_json()
-    return compared, compared_table(compared["measures"], compared["rows"], compared["warnings"])
+    return compared, format_comparison(compared["measures"], compared["rows"], compared["warnings"])
 
 
 def _sweep(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
@@ -137,13 +139,13 @@ def _sweep(task: "Task[Any]", given: Arguments) -> tuple[dict[str, Any], str]:
     from kinema.weights.load import load
 
     extractor = load(given.weights or DEFAULT_WEIGHTS, settings=task.protocol.features, device=given.device)
-    with progress("sweeping") as report:
+    with show_progress("sweeping") as report:
         result = sweep(task, extractor, given.grid, given.out, report=report).as_json()
-    return result, sweep_table(result)
+    return result, format_sweep(result)
 
 
-def _described(protocol: Protocol) -> str:
-    """The protocol, whether it was published for this data set, and at which size its masks are scored."""
+def _describe(protocol: Protocol) -> str:
+    """Returns the protocol's name, what stands in for unpublished settings, and the size of scored masks."""
     parts = [f"{protocol.name}, version {protocol.version}"]
     if protocol.extension:
         parts.append(protocol.extension)

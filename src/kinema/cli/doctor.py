@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from kinema.cli.terminal import Common, answer, parse, progress, run
+from kinema.cli.terminal import Common, answer, parse, run, show_progress
 from kinema.errors import ConfigError, DatasetError, counted
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.registry import get_recipe
@@ -93,7 +93,7 @@ def _examined(given: Arguments, items: "Sequence[MediaItem]", recipe: Recipe | N
 
     num_processes = given.num_processes or usable_cores()
     manner = Manner(num_processes=num_processes, limit_s=given.time_limit, is_quick=given.quick)
-    with progress("examining") as report:
+    with show_progress("examining") as report:
         records = examine_all(
             items, manner, report=lambda done, total: report("files", done, total), manifest=given.manifest
         )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from kinema.cli.option_groups import typed
-from kinema.cli.terminal import Common, Device, answer, parse, progress, run, say
+from kinema.cli.option_groups import find_typed_value
+from kinema.cli.terminal import Common, Device, answer, parse, run, say, show_progress
 from kinema.errors import counted
 from kinema.transfer.probe_config import ClipReading
 from kinema.weights.builtin import DEFAULT_WEIGHTS
@@ -47,8 +47,8 @@ class Arguments(Common):
 def main(arguments: Sequence[str]) -> int:
     """Writes the file and prints what is in it; gives the exit code."""
     given = parse(Arguments, arguments, command="features")
-    own_size = typed(arguments, "reading.size") is None
-    own_frames = typed(arguments, "reading.sampling.num-frames") is None
+    own_size = find_typed_value(arguments, "reading.size") is None
+    own_frames = find_typed_value(arguments, "reading.sampling.num-frames") is None
     return run(lambda: _features(given, own_size=own_size, own_frames=own_frames), debug=given.debug)
 
 
@@ -59,7 +59,7 @@ def _features(given: Arguments, *, own_size: bool, own_frames: bool) -> None:
 
     items = scan(given.sources, exclude=given.exclude, images=given.images)
     extractor = load(given.weights, device=given.device)
-    with progress("reading") as report:
+    with show_progress("reading") as report:
         extracted = extract_features(
             items,
             extractor,

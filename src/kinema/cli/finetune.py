@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from kinema.cli.option_groups import typed
-from kinema.cli.tables import accuracy_line, unreadable_lines
-from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, progress, run
+from kinema.cli.option_groups import find_typed_value
+from kinema.cli.tables import format_accuracy, format_unreadable
+from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, run, show_progress
 from kinema.cli.training import ending, explain, in_typed_units, show_estimate, with_warmup_share_of
 from kinema.datasets.data_config import DataConfig
 from kinema.errors import KinemaError, counted
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _test_as_told(arguments: Sequence[str]) -> int:
-    weights = typed(arguments, "weights")
+    weights = find_typed_value(arguments, "weights")
     if weights is None:
         given = parse(Testing, arguments, command="finetune")  # explains itself
     else:
@@ -144,7 +144,7 @@ def _finetune(name: str, given: Arguments) -> int:
     if given.dry_run:
         return show_estimate(request, as_json=given.json)
     before = 0 if given.fresh else finished_steps(given.out)
-    result, tested = finetune(request, reporting=lambda: progress("testing"))
+    result, tested = finetune(request, reporting=lambda: show_progress("testing"))
     if is_first_process():
         values, text = ending(given.out, step=result.state.step, before=before, interrupted=result.interrupted)
         if tested is not None:
@@ -166,7 +166,7 @@ def _test(given: Testing) -> None:
         reading=given.reading,
         num_workers=given.num_workers,
         device=given.device,
-        reporting=lambda: progress("testing"),
+        reporting=lambda: show_progress("testing"),
     )
     if is_first_process():
         answer(result.as_json(), _table(result), as_json=given.json)
@@ -179,6 +179,6 @@ def _table(result: "ClassifierResult") -> str:
         f"fine-tuned on {result.data['dataset']}: {result.classes} classes, {learned}{result.test_files} test files, "
         f"{reading.views}x{reading.crops} views of {counted(reading.sampling.num_frames, 'frame')} of {reading.size} "
         "pixels",
-        accuracy_line(result.summary),
+        format_accuracy(result.summary),
     ]
-    return "\n".join([*lines, *unreadable_lines(result.unreadable)])
+    return "\n".join([*lines, *format_unreadable(result.unreadable)])

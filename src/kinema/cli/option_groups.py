@@ -1,4 +1,4 @@
-"""Options that are read before the parser reads them all: they decide what the others start from."""
+"""Options that are shared by commands, and those that are read before the others because they set their defaults."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,13 +6,15 @@ from typing import Annotated, Any
 
 import tyro
 
+from kinema.layouts import Benchmark
 from kinema.protocols.registry import PROTOCOLS, protocol_named
 from kinema.settings import InputSize
 
+DEFAULT_BENCHMARK: Benchmark = "davis"
 PUBLISHED_PROTOCOL = "dino_480p"
-"""What numbers are made under unless told otherwise."""
+"""The default protocol for numbers that are compared with published ones."""
 LABELING_PROTOCOL = "kinema_1"
-"""What videos are labeled by unless told otherwise."""
+"""The default protocol for labeling videos."""
 ProtocolName = Annotated[
     str,
     tyro.conf.arg(
@@ -29,8 +31,8 @@ _SIZES = {
 }
 
 
-def typed(arguments: Sequence[str], option: str) -> str | None:
-    """The first word typed for `--option` among arguments not parsed yet; None where it is not typed."""
+def find_typed_value(arguments: Sequence[str], option: str) -> str | None:
+    """Returns the first value that was given for `--option`, or None, before the arguments are parsed."""
     for position, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         if name.replace("_", "-") == f"--{option}":
@@ -38,23 +40,23 @@ def typed(arguments: Sequence[str], option: str) -> str | None:
     return None
 
 
-def protocol_settings(
-    arguments: Sequence[str], benchmark: str = "davis", *, default: str = PUBLISHED_PROTOCOL
+def resolve_protocol_settings(
+    arguments: Sequence[str], benchmark: str = DEFAULT_BENCHMARK, *, default: str = PUBLISHED_PROTOCOL
 ) -> dict[str, Any]:
-    """What the options of features and propagation start from: the protocol that is typed, else the default, for that
-    data set.
+    """Returns the defaults of the feature and propagation options: those of the given protocol for a data set.
 
-    A typed rule for the size of frames replaces the protocol's own; a decoder's affinity, where that is typed, is a
-    product at temperature 1. Raises ProtocolError for an unknown name.
+    If a rule for the frame size is given, it replaces the protocol's rule. If the affinity is the decoder's,
+    similarities are dot products at temperature 1. Raises ProtocolError if there is no such protocol.
     """
-    protocol = protocol_named(typed(arguments, "protocol") or default, benchmark)
+    protocol = protocol_named(find_typed_value(arguments, "protocol") or default, benchmark)
     features = protocol.features
     for rule, size in _SIZES.items():
-        if typed(arguments, f"features.size.{rule}") not in (None, "None", "False"):
+        if find_typed_value(arguments, f"features.size.{rule}") not in (None, "None", "False"):
+            # Exactly one rule may be set, so the protocol's own has to go before the typed value is parsed.
             size = replace(size, multiple=features.size.multiple, round_up=features.size.round_up)
             features = replace(features, size=size)
             break
     propagation = protocol.propagation
-    if typed(arguments, "features.affinity") == "decoder":  # as an attention has them
+    if find_typed_value(arguments, "features.affinity") == "decoder":  # what an attention layer computes
         propagation = replace(propagation, similarity="dot", temperature=1.0)
     return {"features": features, "propagation": propagation}

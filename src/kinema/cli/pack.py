@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from kinema.cli.terminal import Common, answer, parse, progress, run, say
+from kinema.cli.terminal import Common, answer, parse, run, say, show_progress
 from kinema.errors import ConfigError, counted
 from kinema.tools.packing.pack import PackResult, pack, require_usable
 from kinema.tools.packing.pack_config import PackSettings
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _pack(given: Arguments) -> None:
     _check(given)
-    with progress("looking at") as report:
+    with show_progress("looking at") as report:
         plan = plan_pack(
             given.source,
             given.folder,
@@ -72,7 +72,7 @@ def _pack(given: Arguments) -> None:
             where=str(given.folder),
             fix="make room, lower --short-side, or try anyway with --skip-room-check",
         )
-    with progress("packing") as report:
+    with show_progress("packing") as report:
         result = pack(plan, report=report)
     answer(_packed(plan, result), _summary(plan, result), as_json=given.json)
     require_usable(result, given.folder, max_unreadable_share=given.max_unreadable_share)

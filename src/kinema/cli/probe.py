@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from kinema.cli.tables import accuracy_line, unreadable_lines
-from kinema.cli.terminal import Common, Device, answer, parse, progress, run
+from kinema.cli.tables import format_accuracy, format_unreadable
+from kinema.cli.terminal import Common, Device, answer, parse, run, show_progress
 from kinema.errors import ConfigError, counted
 from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
 from kinema.weights.builtin import DEFAULT_WEIGHTS
@@ -76,7 +76,7 @@ def _probe(given: Arguments) -> None:
         train_share=given.train_share,
     )
     extractor = load(given.weights, device=given.device)
-    with progress("reading") as report:
+    with show_progress("reading") as report:
         result = probe(
             given.kind,
             data,
@@ -106,5 +106,5 @@ def _table(result: "ProbeResult") -> str:
     for row in result.rows if len(result.rows) > 1 else ():
         lines.append(f"seed {row['seed']}: top-1 {100 * row['top1']:.1f}  (learning rate {row['learning_rate']:g})")
     spread = f" ± {100 * summary['top1_std']:.1f}" if len(result.rows) > 1 else ""
-    lines.append(accuracy_line(summary, spread))
-    return "\n".join([*lines, *unreadable_lines(result.unreadable)])
+    lines.append(format_accuracy(summary, spread))
+    return "\n".join([*lines, *format_unreadable(result.unreadable)])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tyro
 
-from kinema.cli.option_groups import LABELING_PROTOCOL, ProtocolName, protocol_settings
-from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run
+from kinema.cli.option_groups import LABELING_PROTOCOL, ProtocolName, resolve_protocol_settings
+from kinema.cli.terminal import Common, Device, answer, fail, parse, run, show_progress
 from kinema.errors import KinemaError, counted
 from kinema.propagation.propagation_config import PropagationConfig
 from kinema.protocols.protocol import changed
@@ -47,7 +47,7 @@ class Arguments(Common):
 def main(arguments: Sequence[str]) -> int:
     """Propagates; gives the exit code."""
     try:
-        settings = protocol_settings(arguments, default=LABELING_PROTOCOL)
+        settings = resolve_protocol_settings(arguments, default=LABELING_PROTOCOL)
     except KinemaError as error:
         return fail(error, debug="--debug" in arguments)
     given = parse(Arguments, arguments, command="propagate", **settings)
@@ -63,7 +63,7 @@ def _propagate(given: Arguments) -> None:
     protocol = changed(protocol_named(given.protocol), given.features, given.propagation)
     extractor = load(given.weights, settings=protocol.features, device=given.device)
     labels = read_labels(given.labels, frame=given.frame)
-    with open_video(given.video) as video, progress("propagating") as report:
+    with open_video(given.video) as video, show_progress("propagating") as report:
         written = write_propagated(
             video,
             labels,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from kinema.cli.terminal import Common, answer, parse, progress, run
+from kinema.cli.terminal import Common, answer, parse, run, show_progress
 from kinema.tools.synthetic.scene import SceneConfig
 from kinema.tools.synthetic.write import LAYOUTS, write_set
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _render(given: Arguments) -> None:
-    with progress("rendering") as report:
+    with show_progress("rendering") as report:
         description = write_set(
             given.out,
             clips=given.clips,

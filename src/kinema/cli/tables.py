@@ -9,40 +9,40 @@ _FEW = 12
 """Settings of a sweep that are printed."""
 
 
-def score_table(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def format_scores(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """A line for every object, video or clip, then the summary."""
     lines = ["", "  ".join(f"{name} {_percent(value)}" for name, value in summary.items())]
     if not rows:
         return lines[-1]
-    return "\n".join([table(list(rows[0]), [list(row.values()) for row in rows]), *lines])
+    return "\n".join([format_table(list(rows[0]), [list(row.values()) for row in rows]), *lines])
 
 
-def compared_table(measures: Sequence[str], rows: Sequence[Mapping[str, Any]], warnings: Sequence[str]) -> str:
+def format_comparison(measures: Sequence[str], rows: Sequence[Mapping[str, Any]], warnings: Sequence[str]) -> str:
     """A line for every network and every published row, then what keeps them apart."""
     kept = [name for name in measures if any(name in row["values"] for row in rows if row["origin"] == "published")]
     measures = kept or measures
     cells = [
         [row["method"], *(row["values"].get(name) for name in measures), row["origin"], row["protocol"]] for row in rows
     ]
-    lines = [table(["network", *measures, "", "protocol"], cells)]
+    lines = [format_table(["network", *measures, "", "protocol"], cells)]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in warnings)])
 
 
-def sweep_table(result: Mapping[str, Any]) -> str:
+def format_sweep(result: Mapping[str, Any]) -> str:
     """The best settings, what each dial is worth, and the choice as options."""
     measure, rows = result["headline"], result["rows"]
     dials = list(rows[0]["setting"])
     best = [[*row["setting"].values(), row["summary"][measure]] for row in rows[:_FEW]]
-    lines = [f"best {len(best)} of {len(rows)} settings", table([*dials, measure], best, plain=len(dials))]
+    lines = [f"best {len(best)} of {len(rows)} settings", format_table([*dials, measure], best, plain=len(dials))]
     if result["dials"]:
         worth = [[row["dial"], str(row["value"]), row["chosen"], row["best"], row["mean"]] for row in result["dials"]]
-        lines += ["", table(["dial", "value", "others as chosen", "best", "mean"], worth)]
+        lines += ["", format_table(["dial", "value", "others as chosen", "best", "mean"], worth)]
         lost = [f"{dial} {_percent(loss)}" for dial, loss in result["spread"].items()]
         lines += ["", f"spread of {measure} as one dial of the chosen setting turns: {', '.join(lost)}"]
     return "\n".join([*lines, "", f"chosen on {result['split']}: {result['options']}"])
 
 
-def accuracy_line(summary: Mapping[str, float], spread: str = "") -> str:
+def format_accuracy(summary: Mapping[str, float], spread: str = "") -> str:
     """Accuracies of recognition. spread: put behind top-1."""
     top5 = f"  top-5 {_percent(summary['top5'])}" if "top5" in summary else ""
     return (
@@ -51,7 +51,7 @@ def accuracy_line(summary: Mapping[str, float], spread: str = "") -> str:
     )
 
 
-def unreadable_lines(unreadable: Sequence[tuple[str, str]]) -> list[str]:
+def format_unreadable(unreadable: Sequence[tuple[str, str]]) -> list[str]:
     """One line that counts files that are in no number, and names the first; none where there are none."""
     if not unreadable:
         return []
@@ -59,7 +59,7 @@ def unreadable_lines(unreadable: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{counted(len(unreadable), 'file')} unreadable and in no number: {first}{unreadable[0][1]}"]
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, plain: int = 0) -> str:
+def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, plain: int = 0) -> str:
     """Columns of one width, numbers to the right. plain: this many first columns hold no fractions."""
     cells = [[str(cell) if column < plain else _percent(cell) for column, cell in enumerate(row)] for row in rows]
     widths = [max(len(text) for text in column) for column in zip(header, *cells, strict=True)]

@@ -1,4 +1,4 @@
-"""How every command speaks: JSON on standard output where asked, one-line errors, exit codes, progress."""
+"""What all commands share: parsing, results as text or JSON, one-line errors, exit codes and progress."""
 
 import errno
 import json
@@ -15,14 +15,14 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import tyro
 from rich.console import Console
 
-from kinema.cli.usage import boxes_as_errors, with_option
+from kinema.cli.usage import name_typed_option, raise_usage_errors
 from kinema.errors import ConfigError, DatasetError, KinemaError
 
 INTERRUPTED = 130
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _Args = TypeVar("_Args")
 _typed: ContextVar[tuple[str, ...]] = ContextVar("typed", default=())
-"""The words of the command that runs, for errors that come long after they were parsed."""
+"""The arguments of the running command, for errors that are raised long after they were parsed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,10 @@ Device = Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda[:N]")]
 
 
 def parse(kind: type[_Args], arguments: Sequence[str], *, command: str, **defaults: Any) -> _Args:
-    """The command's arguments; says in one line what is wrong with them and exits with 2.
+    """Parses a command's arguments. If they are wrong, prints the error in one line and exits with 2.
 
-    Settings are printed and read by their dotted names, e.g. `--train.steps 200`. defaults: of fields of `kind` whose
-    values are known only now.
+    Nested settings have dotted names, for example `--train.steps 200`. defaults: values of fields of `kind` that are
+    known only at run time.
     """
     fields = [
         (name, get_type_hints(kind, include_extras=True)[name], field(default=value))
@@ -50,56 +50,58 @@ def parse(kind: type[_Args], arguments: Sequence[str], *, command: str, **defaul
     ]
     space = {"__doc__": kind.__doc__}
     chosen = make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True, namespace=space)
-    debug = "--debug" in arguments
+    prog, config = f"kinema {command}", (tyro.conf.FlagCreatePairsOff,)
     _typed.set(tuple(arguments))
     try:
-        with boxes_as_errors(f"kinema {command}", arguments):
-            config = (tyro.conf.FlagCreatePairsOff,)
-            return tyro.cli(chosen, args=list(arguments), prog=f"kinema {command}", config=config)
-    except KinemaError as error:  # also a value that a configuration refuses when it is made
-        raise SystemExit(fail(error, debug=debug)) from error
+        with raise_usage_errors(prog, chosen):
+            return tyro.cli(chosen, args=list(arguments), prog=prog, config=config)
+    except KinemaError as error:  # raised here, or by a configuration that refuses a value
+        raise SystemExit(fail(error, debug="--debug" in arguments)) from error
 
 
 def say(text: str) -> None:
-    """One line for a person, on standard error."""
+    """Prints one line for the user on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def answer(result: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """The command's result on standard output: one JSON object, or the text for a person."""
+    """Prints the command's result on standard output, as one JSON object or as text."""
     print(json.dumps(result) if as_json else text, flush=True)
 
 
 def run(command: Callable[[], int | None], *, debug: bool) -> int:
-    """The exit code of a command; an error is one line."""
+    """Runs a command and returns its exit code; an error is printed in one line."""
     try:
-        with _quiet_threads():
+        with _silence_full_disk_in_threads():
             return command() or 0
     except KinemaError as error:
         return fail(error, debug=debug)
     except BrokenPipeError:
         raise
     except OSError as error:
-        return fail(_named(error), debug=debug)
+        return fail(_convert_os_error(error), debug=debug)
 
 
-def _named(error: OSError) -> KinemaError:
+def _convert_os_error(error: OSError) -> KinemaError:
     what = error.strerror or str(error)
-    is_input = error.errno not in _FULL and bool(error.filename) and Path(error.filename).is_file()
-    if is_input:  # commands only write files that were not there
-        named: KinemaError = DatasetError(f"cannot read: {what}", where=str(error.filename), fix="check permissions")
+    # Commands only write files that did not exist, so an existing file is an input.
+    is_input = error.errno not in _DISK_FULL and bool(error.filename) and Path(error.filename).is_file()
+    if is_input:
+        converted: KinemaError = DatasetError(
+            f"cannot read: {what}", where=str(error.filename), fix="check permissions"
+        )
     else:
         where = f"--out or input file {error.filename}" if error.filename else "the file system"
-        named = ConfigError(what, where=where, fix="check space, permissions and the path")
-    named.__cause__ = error
-    return named
+        converted = ConfigError(what, where=where, fix="check space, permissions and the path")
+    converted.__cause__ = error
+    return converted
 
 
 @contextmanager
-def _quiet_threads() -> Iterator[None]:
-    """A context in which threads show no traceback of a full disk: who waits for them raises the error again."""
+def _silence_full_disk_in_threads() -> Iterator[None]:
+    """A context in which a full disk in a thread prints no traceback: the main thread raises the error again."""
     former = threading.excepthook
-    threading.excepthook = lambda fault: None if getattr(fault.exc_value, "errno", None) in _FULL else former(fault)
+    threading.excepthook = lambda args: None if getattr(args.exc_value, "errno", None) in _DISK_FULL else former(args)
     try:
         yield
     finally:
@@ -107,16 +109,16 @@ def _quiet_threads() -> Iterator[None]:
 
 
 def fail(error: KinemaError, *, debug: bool) -> int:
-    """Says what is wrong, after the traceback with `debug`, and gives the exit code of that kind of error."""
+    """Prints an error, after its traceback if `debug`, and returns the exit code of its kind."""
     if debug:
         traceback.print_exception(error)
-    say(f"kinema: error: {with_option(error, _typed.get())}")
+    say(f"kinema: error: {name_typed_option(error, _typed.get())}")
     return error.exit_code
 
 
 @contextmanager
-def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A report(what, done, total) that moves a bar on a terminal, and elsewhere prints a line a tenth."""
+def show_progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A context that yields report(what, done, total): a bar on a terminal, elsewhere a line for every tenth."""
     console = Console(stderr=True)
     if console.is_terminal:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -128,13 +130,13 @@ def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
                 task, description=f"{description} {what}", completed=done, total=total
             )
         return
-    shown = -1
+    last_tenth = -1
 
     def report(what: str, done: int, total: int) -> None:
-        nonlocal shown
+        nonlocal last_tenth
         tenth = 10 * done // total
-        if tenth > shown:
-            shown = tenth
+        if tenth > last_tenth:
+            last_tenth = tenth
             say(f"{description} {what}: {done} of {total}")
 
     yield report

@@ -1,4 +1,4 @@
-"""What `pretrain` and `finetune` share: durations in the units that are typed, the dry run, and how a run ends."""
+"""What `pretrain` and `finetune` share: the units of durations, the dry run, and the message at the end of a run."""
 
 import inspect
 import json
@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli.option_groups import typed
+from kinema.cli.option_groups import find_typed_value
 from kinema.cli.terminal import answer, say
 from kinema.train.train_config import TrainConfig
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def in_typed_units(train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
-    """The recipe's durations in the units that are typed, so that `--train.steps 200` replaces epochs."""
+    """Converts the recipe's durations to the units that were typed, so that `--train.steps 200` replaces epochs."""
 
     def is_typed(option: str) -> bool:
-        return typed(arguments, f"train.{option}") not in (None, "None")
+        return find_typed_value(arguments, f"train.{option}") not in (None, "None")
 
     if is_typed("steps"):
         train = replace(train, epochs=None, steps=train.steps or 1, warmup_epochs=None, warmup_steps=None)
@@ -34,8 +34,8 @@ def in_typed_units(train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
 
 
 def with_warmup_share_of(recipe: TrainConfig, train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
-    """The recipe's warm-up for the same share of a run of another length, unless a warm-up is typed."""
-    is_typed = any(typed(arguments, f"train.warmup-{unit}") is not None for unit in ("steps", "epochs"))
+    """Gives a run of another length the recipe's share of warm-up steps, unless a warm-up was typed."""
+    is_typed = any(find_typed_value(arguments, f"train.warmup-{unit}") is not None for unit in ("steps", "epochs"))
     if is_typed or (train.steps, train.epochs) == (recipe.steps, recipe.epochs):
         return train
     before = recipe.steps or recipe.epochs or 1
@@ -46,19 +46,19 @@ def with_warmup_share_of(recipe: TrainConfig, train: TrainConfig, arguments: Seq
 
 
 def explain(command: str, usage: str, recipes: Mapping[str, Callable[[], Any]], arguments: Sequence[str]) -> int:
-    """What to type, and the recipes with a line each where help is asked for; gives the exit code."""
+    """Prints the usage and the recipes if help was requested, else an error; returns the exit code."""
     if arguments and arguments[0] in ("-h", "--help"):
         print(f"usage: {usage}\n")
         print(f"`kinema {command} RECIPE --help` shows every option with the recipe's own values.\n\nrecipes:")
         for name, recipe in recipes.items():
             print(f"  {name:<24} {(inspect.getdoc(recipe) or '').splitlines()[0]}")
         return 0
-    say(f"kinema: error: no recipe named: write kinema {command} RECIPE ...; `kinema recipes` lists them")
+    say(f"kinema: error: no recipe given: use kinema {command} RECIPE ...; `kinema recipes` lists them")
     return 2
 
 
 def show_estimate(request: "PretrainRequest | FineTuneRequest", *, as_json: bool) -> int:
-    """Prints everything that a request resolves to and what it will take, once for all ranks; gives the exit code."""
+    """Prints the resolved settings and the estimated cost of a request on the first rank; returns the exit code."""
     from kinema.runs.estimate import estimate
     from kinema.train.parallel import is_first_process
 
@@ -70,9 +70,9 @@ def show_estimate(request: "PretrainRequest | FineTuneRequest", *, as_json: bool
 
 
 def ending(out: Path, *, step: int, before: int, interrupted: bool) -> tuple[dict[str, Any], str]:
-    """How a run that had `before` steps behind it ended, as values and for a person."""
+    """Describes the end of a run that started after `before` steps, as JSON values and as text."""
     done_before = step == before
     values = {"out": str(out), "steps": step, "interrupted": interrupted, "done_before": done_before}
     if interrupted:
-        return values, f"{out}: stopped; the same command goes on"
+        return values, f"{out}: stopped; run the same command again to continue"
     return values, f"{out}: {'already finished; ' if done_before else ''}use it with --weights {out}"

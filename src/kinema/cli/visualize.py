@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from kinema.cli.option_groups import protocol_settings
-from kinema.cli.terminal import Common, Device, answer, fail, parse, progress, run, say
+from kinema.cli.option_groups import resolve_protocol_settings
+from kinema.cli.terminal import Common, Device, answer, fail, parse, run, say, show_progress
 from kinema.errors import ConfigError, KinemaError, counted, nearest
 from kinema.settings import FeatureSettings
 from kinema.weights.builtin import DEFAULT_WEIGHTS
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str]) -> int:
         return fail(ConfigError(f"unknown view '{name}'", where="kinema visualize", fix=fix), debug=debug)
     kind, command = VIEWS[name]
     try:
-        defaults = {"features": protocol_settings(rest)["features"]} if issubclass(kind, OfFeatures) else {}
+        defaults = {"features": resolve_protocol_settings(rest)["features"]} if issubclass(kind, OfFeatures) else {}
     except KinemaError as error:
         return fail(error, debug=debug)
     given = parse(kind, rest, command=f"visualize {name}", **defaults)
@@ -181,7 +181,7 @@ def _draw_features(
 
     networks = networks_beside(given.weights, given.beside, settings=given.features, device=given.device)
     stretch = _stretch(given)
-    with open_video(given.video) as video, progress("drawing") as report:
+    with open_video(given.video) as video, show_progress("drawing") as report:
         numbers = stretch.of(video.num_frames)
         samples = sampled(video, spread(numbers, given.samples))
         view, said = make(video, networks, samples)
@@ -203,7 +203,7 @@ def _masked(given: Reconstruct | Masks, what: Literal["reconstruct", "masks"]) -
     windows = Windows(gap=given.gap, frames=given.pictures, region=given.region, seed=given.seed)
     device = resolve_device(given.device)
     method = chosen_method(given.weights, getattr(given, "recipe", None), mask_ratio=given.mask_ratio)
-    with open_video(given.video) as video, progress("drawing") as report:
+    with open_video(given.video) as video, show_progress("drawing") as report:
         painter = Reconstructor(method.method, windows, masks_only=what == "masks", device=device)
         drawn = painter.draw(video, given.out, what, stretch=_stretch(given), film=given.film, report=report)
         frame, crop = (video.height, video.width), windows.crop(video.height, video.width)

@@ -25,24 +25,24 @@ class DavisSequence:
 
 
 def read_sequences(
-    root: Path, split: str = "val", names: Sequence[str] | None = None, *, masks_only: bool = False
+    root: Path, split: str = "val", names: Sequence[str] | None = None, *, labels_only: bool = False
 ) -> list[DavisSequence]:
     """Sequences of a split, in the order of its list, or those of `names`, in its order, where any are given.
 
-    masks_only: leave `frame_paths` empty and ask for no frames; scoring needs none. DatasetError where files are
+    labels_only: leave `frame_paths` empty and ask for no frames; scoring needs none. DatasetError where files are
     missing or frames and masks do not belong together; ConfigError for a name that the split does not have.
     """
     layout = DavisLayout(root)
-    needed = [layout.list_file(split).parent, layout.masks_dir("")] + ([] if masks_only else [layout.frames_dir("")])
+    needed = [layout.list_file(split).parent, layout.masks_dir("")] + ([] if labels_only else [layout.frames_dir("")])
     require_root(root, "davis", needed)
     require_split(split, layout.splits(), where=layout.list_file(split), root=root)
     listed = chosen(names, layout.sequences(split), split=split, where=layout.list_file(split))
-    return [_read_sequence(layout, name, masks_only=masks_only) for name in listed]
+    return [_read_sequence(layout, name, labels_only=labels_only) for name in listed]
 
 
-def _read_sequence(layout: DavisLayout, name: str, *, masks_only: bool) -> DavisSequence:
+def _read_sequence(layout: DavisLayout, name: str, *, labels_only: bool) -> DavisSequence:
     masks = numbered_files(layout.masks_dir(name), ".png", what="masks")
-    if masks_only:
+    if labels_only:
         return DavisSequence(name, (), masks)
     frames = numbered_files(layout.frames_dir(name), ".jpg", what="frames")
     unpaired = sorted({path.stem for path in frames} ^ {path.stem for path in masks})

@@ -37,28 +37,28 @@ class JhmdbSequence:
 
 
 def read_clips(
-    root: Path, split: str = "test", names: Sequence[str] | None = None, *, fold: int = 1, points_only: bool = False
+    root: Path, split: str = "test", names: Sequence[str] | None = None, *, fold: int = 1, labels_only: bool = False
 ) -> list[JhmdbSequence]:
     """Clips of `train` or `test` in one of the three folds; of `names` (`<action>/<clip>`, or `<clip>`) where given.
 
-    points_only: leave `frame_paths` empty; scoring needs none. DatasetError where files are missing, damaged or too
+    labels_only: leave `frame_paths` empty; scoring needs none. DatasetError where files are missing, damaged or too
     few; ConfigError for a name that the split does not have, another split or another fold.
     """
     if fold not in FOLDS:
         raise ConfigError(f"JHMDB has no fold {fold}", where="fold", fix="use 1, 2 or 3")
     layout = JhmdbLayout(root)
     lists = root / "splits"
-    require_root(root, "jhmdb", [lists, root / "joint_positions"] + ([] if points_only else [root / "Rename_Images"]))
+    require_root(root, "jhmdb", [lists, root / "joint_positions"] + ([] if labels_only else [root / "Rename_Images"]))
     clips = {str(clip): clip for clip in layout.clips(split, fold=fold)}
     full_names = {clip.name: name for name, clip in clips.items()}
     wanted = [full_names.get(name, name) for name in names or ()]
     listed = chosen(wanted, list(clips), split=split, where=lists)
-    return [_read_clip(layout, clips[name], points_only=points_only) for name in listed]
+    return [_read_clip(layout, clips[name], labels_only=labels_only) for name in listed]
 
 
-def _read_clip(layout: JhmdbLayout, clip: JhmdbClip, *, points_only: bool) -> JhmdbSequence:
+def _read_clip(layout: JhmdbLayout, clip: JhmdbClip, *, labels_only: bool) -> JhmdbSequence:
     points = read_points(layout.joints_file(clip))
-    if points_only:
+    if labels_only:
         return JhmdbSequence(str(clip), (), points)
     frames = numbered_files(layout.frames_dir(clip), ".png", what="frames")
     if len(frames) < len(points):

@@ -22,23 +22,23 @@ class VipVideo:
 
 
 def read_videos(
-    root: Path, split: str = "val", names: Sequence[str] | None = None, *, masks_only: bool = False
+    root: Path, split: str = "val", names: Sequence[str] | None = None, *, labels_only: bool = False
 ) -> list[VipVideo]:
     """Videos of a split, in the order of its list, or those of `names`, in its order, where any are given.
 
-    masks_only: leave `frame_paths` empty; scoring needs none. Raises as `datasets.davis.read_sequences`.
+    labels_only: leave `frame_paths` empty; scoring needs none. Raises as `datasets.davis.read_sequences`.
     """
     layout = VipLayout(root)
-    folders = [layout.masks_dir("")] if masks_only else [layout.masks_dir(""), layout.frames_dir("")]
+    folders = [layout.masks_dir("")] if labels_only else [layout.masks_dir(""), layout.frames_dir("")]
     require_root(root, "vip", [layout.list_file(split).parent, *folders])
     require_split(split, layout.splits(), where=layout.list_file(split), root=root)
     listed = chosen(names, layout.videos(split), split=split, where=layout.list_file(split))
-    return [_read_video(layout, name, masks_only=masks_only) for name in listed]
+    return [_read_video(layout, name, labels_only=labels_only) for name in listed]
 
 
-def _read_video(layout: VipLayout, name: str, *, masks_only: bool) -> VipVideo:
+def _read_video(layout: VipLayout, name: str, *, labels_only: bool) -> VipVideo:
     masks = numbered_files(layout.masks_dir(name), ".png", what="masks", gaps=True)
-    if masks_only:
+    if labels_only:
         return VipVideo(name, (), masks)
     frames = numbered_files(layout.frames_dir(name), ".jpg", what="frames", gaps=True)
     unpaired = sorted({path.stem for path in frames} ^ {path.stem for path in masks})

@@ -32,22 +32,22 @@ class YouTubeVosVideo:
 
 
 def read_videos(
-    root: Path, split: str = "valid", names: Sequence[str] | None = None, *, masks_only: bool = False
+    root: Path, split: str = "valid", names: Sequence[str] | None = None, *, labels_only: bool = False
 ) -> list[YouTubeVosVideo]:
     """Videos of a split, by name, or those of `names`, in its order, where any are given.
 
-    masks_only: leave `frame_paths` and `listed` empty; scoring needs none. Raises as `datasets.davis.read_sequences`.
+    labels_only: leave `frame_paths` and `listed` empty; scoring needs none. Raises as `datasets.davis.read_sequences`.
     """
     layout = YouTubeVosLayout(root)
     require_root(root, "ytvos", [] if layout.splits() else [layout.meta_file(split)])
     require_split(split, layout.splits(), where=layout.meta_file(split), root=root)
-    require_root(root, "ytvos", [layout.masks_dir(split, "")] + ([] if masks_only else [layout.frames_dir(split, "")]))
-    if not masks_only and not (every := layout.all_frames_dir(split, "")).is_dir():
+    require_root(root, "ytvos", [layout.masks_dir(split, "")] + ([] if labels_only else [layout.frames_dir(split, "")]))
+    if not labels_only and not (every := layout.all_frames_dir(split, "")).is_dir():
         fix = "unpack the download with all frames there; every fifth alone scores several points lower"
         raise DatasetError(f"no {every.relative_to(root)}", where=str(root), fix=fix)
     described = layout.objects(split)
     listed = chosen(names, list(described), split=split, where=layout.meta_file(split))
-    return [_read_video(layout, split, name, described[name], masks_only=masks_only) for name in listed]
+    return [_read_video(layout, split, name, described[name], labels_only=labels_only) for name in listed]
 
 
 def seen_categories(root: Path) -> frozenset[str]:
@@ -77,12 +77,12 @@ def given_masks(video: YouTubeVosVideo) -> dict[str, UInt8[np.ndarray, "H W"]]:
 
 
 def _read_video(
-    layout: YouTubeVosLayout, split: str, name: str, objects: Mapping[int, YouTubeVosObject], *, masks_only: bool
+    layout: YouTubeVosLayout, split: str, name: str, objects: Mapping[int, YouTubeVosObject], *, labels_only: bool
 ) -> YouTubeVosVideo:
     labels = numbered_files(layout.masks_dir(split, name), ".png", what="masks", gaps=True)
     truth = layout.truth_dir(split, name)
     truths = numbered_files(truth, ".png", what="true masks", gaps=True) if truth.is_dir() else ()
-    if masks_only:
+    if labels_only:
         return YouTubeVosVideo(name, (), (), labels, truths, objects)
     frames = numbered_files(layout.all_frames_dir(split, name), ".jpg", what="frames")
     listed = numbered_files(layout.frames_dir(split, name), ".jpg", what="listed frames", gaps=True)

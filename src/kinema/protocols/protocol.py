@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from kinema.errors import ProtocolError
+from kinema.layouts import Benchmark
 from kinema.propagation.propagation_config import PropagationConfig
 from kinema.settings import FeatureSettings, Interpolation, flat
 
 NOT_STATED = "as reported, protocol not stated"
 """Stands for the protocol of a published number whose paper does not give it."""
-Benchmark = Literal["davis", "ytvos", "vip", "jhmdb"]
 _Settings = TypeVar("_Settings")
 
 _CHANGES_NO_NUMBER = ("name", "version", "source", "extension", "propagation.tile", "propagation.precision")

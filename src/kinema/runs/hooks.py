@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from kinema.benchmark.davis import davis_scores
+from kinema.benchmark.davis import compute_davis_scores
 from kinema.datasets.davis import DavisSequence, read_sequences
 from kinema.datasets.loader import Loader
 from kinema.datasets.media import MediaDataset
@@ -163,7 +163,7 @@ def make_davis_hook(out: Path, root: Path, every_steps: int) -> Hook:
                     _write_film(out / "pictures" / f"davis-step-{step:08d}.mp4", sequence, masks)
 
         with without_tf32():  # as `kinema benchmark` computes it
-            scores = davis_scores(sequences, extractor, protocol, watch=film)
+            scores = compute_davis_scores(sequences, extractor, protocol, watch=film)
         log.record(step, {f"davis/{name}": scores[name] for name in ("J&F-Mean", "J-Mean", "F-Mean")})
 
     return Hook(every_steps=every_steps, function=measure)

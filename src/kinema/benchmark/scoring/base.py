@@ -1,4 +1,4 @@
-"""What scoring is to a benchmark: predictions on disk in, numbers out. Free of torch."""
+"""The interface of a benchmark's scoring: predictions on disk in, numbers out. Free of torch."""
 
 import os
 from abc import ABC, abstractmethod
@@ -16,6 +16,7 @@ from kinema.metrics.segmentation import ObjectScores
 from kinema.video.masks import read_mask
 
 Size = tuple[int, int]
+"""(height, width) in pixels."""
 
 
 @runtime_checkable
@@ -24,7 +25,7 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """As the data set's list has it."""
+        """The name in the data set's list."""
         ...
 
 
@@ -36,56 +37,62 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers of a set of predictions, fractions in [0, 1]."""
+    """The scores of a set of predictions, fractions in [0, 1]."""
 
     summary: dict[str, float]
     rows: list[dict[str, Any]]
-    """One an object, video or clip; `sequence` names what it belongs to."""
+    """One row for each object, video or clip; `sequence` names the sequence that it belongs to."""
     by_sequence: dict[str, float]
-    """The headline measure of each sequence alone."""
+    """The headline measure of each sequence."""
 
     def as_json(self) -> dict[str, Any]:
-        """The summary's values by name, and `rows`."""
+        """Returns the summary's values by name, and `rows`."""
         return {**self.summary, "rows": self.rows}
 
 
 class Scoring(ABC, Generic[Item, Measured]):
-    """The measure of one benchmark: of each sequence by itself, then of all together."""
+    """The measure of one benchmark, computed for each sequence and then summarized over all of them."""
 
     headline: ClassVar[str]
-    """The summary's value that sequences and settings are ranked by."""
+    """The name of the summary's value by which sequences and settings are ranked."""
+
+    @classmethod
+    def for_root(cls, root: Path, **options: Any) -> "Scoring[Item, Measured]":
+        """Returns the scoring for a data set folder, from which a subclass may read what the measure depends on."""
+        return cls(**options)
 
     @abstractmethod
     def files(self, item: Item, results: Path) -> list[Path]:
-        """The files of predictions that scoring an item reads."""
+        """Returns the prediction files that are read to score an item."""
 
     @abstractmethod
     def measure(self, item: Item, results: Path) -> Measured:
-        """What the summary needs to know of one item. DatasetError for predictions that do not fit the truth."""
+        """Measures one item. Raises DatasetError if the predictions do not fit the true labels."""
 
     @abstractmethod
     def summarize(self, items: Sequence[Item], measured: Sequence[Measured]) -> Scores:
-        """The scores of all items together."""
+        """Combines the measurements of all items into scores."""
 
 
 def score_items(scoring: Scoring[Item, Any], items: Sequence[Item], results: Path) -> Scores:
-    """The scores of predictions on disk; DatasetError, before any is read, where one is missing."""
+    """Scores predictions on disk. Raises DatasetError, before reading any, if a file is missing."""
     for item in items:
         for path in scoring.files(item, results):
             if not path.is_file():
-                fix = "every frame that counts needs one, under the data set's own names"
+                fix = "write a prediction for every scored frame, under the data set's own file names"
                 raise DatasetError("no prediction", where=str(path), fix=fix)
     return scoring.summarize(items, [scoring.measure(item, results) for item in items])
 
 
-def each(function: Callable[[_In], _Out], inputs: Iterable[_In]) -> list[_Out]:
-    """The function of every input, on all cores: reading and morphology leave the interpreter lock."""
+def map_parallel(function: Callable[[_In], _Out], inputs: Iterable[_In]) -> list[_Out]:
+    """Applies a function to every input, on all cores."""
+    # Threads suffice: decoding PNGs and OpenCV's morphology release the interpreter lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, inputs))
 
 
-def resized_mask(mask: UInt8[np.ndarray, "H W"], size: Size | None) -> UInt8[np.ndarray, "h w"]:
-    """The mask at another (height, width), nearest as OpenCV does it; itself where the size is None or its own."""
+def resize_mask(mask: UInt8[np.ndarray, "H W"], size: Size | None) -> UInt8[np.ndarray, "h w"]:
+    """Resizes a mask to (height, width) by OpenCV's nearest neighbor; returns it unchanged if it has that size."""
     import cv2
 
     if size is None or mask.shape == size:
@@ -94,22 +101,23 @@ def resized_mask(mask: UInt8[np.ndarray, "H W"], size: Size | None) -> UInt8[np.
 
 
 def read_pair(truth: Path, predicted: Path, size: Size | None) -> tuple[np.ndarray, np.ndarray]:
-    """A true mask, at `size` where one is given, and the predicted one; DatasetError where their sizes differ."""
-    true, guess = resized_mask(read_mask(truth), size), read_mask(predicted)
-    if guess.shape != true.shape:
-        (height, width), (true_height, true_width) = guess.shape, true.shape
-        fix = f"the truth is {true_width}x{true_height}; resize it to that, nearest"
+    """Reads a true mask, resized to `size` if given, and its prediction. Raises DatasetError if the sizes differ."""
+    true_mask, predicted_mask = resize_mask(read_mask(truth), size), read_mask(predicted)
+    if predicted_mask.shape != true_mask.shape:
+        (height, width), (true_height, true_width) = predicted_mask.shape, true_mask.shape
+        fix = f"resize it to {true_width}x{true_height}, the size of the true mask, by nearest neighbor"
         raise DatasetError(f"the prediction is {width}x{height}", where=str(predicted), fix=fix)
-    return true, guess
+    return true_mask, predicted_mask
 
 
-def means(scores: ObjectScores) -> dict[str, float]:
-    """J-Mean and F-Mean of one object."""
+def compute_object_means(scores: ObjectScores) -> dict[str, float]:
+    """Returns the J-Mean and F-Mean of one object over its frames."""
     return {"J-Mean": float(scores.region.mean()), "F-Mean": float(scores.boundary.mean())}
 
 
-def mean_by_sequence(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """J&F of each sequence: the mean over its objects."""
-    names = dict.fromkeys(row["sequence"] for row in rows)
-    values = {name: [(row["J-Mean"] + row["F-Mean"]) / 2 for row in rows if row["sequence"] == name] for name in names}
-    return {name: float(np.mean(of_sequence)) for name, of_sequence in values.items()}
+def compute_sequence_means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Returns the J&F of each sequence, the mean over its objects."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["sequence"], []).append((row["J-Mean"] + row["F-Mean"]) / 2)
+    return {name: float(np.mean(objects)) for name, objects in values.items()}

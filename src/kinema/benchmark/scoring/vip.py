@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int64
 
-from kinema.benchmark.scoring.base import Scores, Scoring, Size, each, resized_mask
+from kinema.benchmark.scoring.base import Scores, Scoring, Size, map_parallel, resize_mask
 from kinema.datasets.vip import NUM_CLASSES, VipVideo
 from kinema.metrics.segmentation import class_iou, confusion_matrix
 from kinema.video.masks import read_mask
@@ -16,33 +16,37 @@ from kinema.video.masks import read_mask
 
 @dataclass(frozen=True)
 class VipScoring(Scoring[VipVideo, Int64[np.ndarray, "20 20"]]):
-    """mIoU of `results/<video>/<frame>.png`, every frame counted, the first (whose mask is given) as well.
+    """Mean IoU of `results/<video>/<frame>.png` over all frames, including the first, whose mask is given.
 
-    As in eval_vip.py of UVC and CRW, a prediction of another size than the truth is resized to it, nearest.
+    As in eval_vip.py of UVC and CRW, a prediction whose size differs from the true mask's is resized to it by nearest
+    neighbor.
     """
 
     size: Size | None = None
+    """The size to which true masks are resized; None keeps their own."""
     headline: ClassVar[str] = "mIoU"
 
     def files(self, item: VipVideo, results: Path) -> list[Path]:
-        """One for every frame."""
+        """Returns one file for every frame."""
         return [results / item.name / path.name for path in item.mask_paths]
 
     def measure(self, item: VipVideo, results: Path) -> Int64[np.ndarray, "20 20"]:
-        """The confusion matrix of a video."""
+        """Returns the confusion matrix of a video."""
 
-        def confusion(paths: tuple[Path, Path]) -> np.ndarray:
-            truth = resized_mask(read_mask(paths[0]), self.size)
-            predicted = resized_mask(read_mask(paths[1]), (truth.shape[0], truth.shape[1]))
+        def compute_confusion(paths: tuple[Path, Path]) -> np.ndarray:
+            truth = resize_mask(read_mask(paths[0]), self.size)
+            predicted = resize_mask(read_mask(paths[1]), (truth.shape[0], truth.shape[1]))
             return confusion_matrix(truth, predicted, num_classes=NUM_CLASSES, where=str(paths[1]))
 
-        return np.sum(each(confusion, zip(item.mask_paths, self.files(item, results), strict=True)), axis=0)
+        pairs = zip(item.mask_paths, self.files(item, results), strict=True)
+        return np.sum(map_parallel(compute_confusion, pairs), axis=0)
 
     def summarize(self, items: Sequence[VipVideo], measured: Sequence[Int64[np.ndarray, "20 20"]]) -> Scores:
-        """mIoU over the classes that truth or predictions have; a row a video, of its own matrix."""
+        """Returns the mean IoU over the classes that occur, and a row for each video from its own matrix."""
+        # class_iou is nan for a class that occurs neither in the true masks nor in the predictions.
         rows = [
             {"sequence": item.name, "mIoU": float(np.nanmean(class_iou(confusion)))}
             for item, confusion in zip(items, measured, strict=True)
         ]
-        whole = float(np.nanmean(class_iou(np.sum(measured, axis=0))))
-        return Scores({"mIoU": whole}, rows, {row["sequence"]: row["mIoU"] for row in rows})
+        total = float(np.nanmean(class_iou(np.sum(measured, axis=0))))
+        return Scores({"mIoU": total}, rows, {row["sequence"]: row["mIoU"] for row in rows})

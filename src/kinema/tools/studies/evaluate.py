@@ -1,12 +1,14 @@
 """What a study measures of a trained network: label propagation and recognition, each by its own benchmark."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 
 from kinema.benchmark.recognition import LabeledData
+from kinema.benchmark.registry import BENCHMARKS
 from kinema.errors import ConfigError, DatasetError
+from kinema.layouts import Benchmark
 from kinema.ops.precision import resolve_device, resolve_precision
 from kinema.tools.studies.dials import Dialled, dialled
 from kinema.tools.studies.finetuned import FineTuned
@@ -14,6 +16,9 @@ from kinema.tools.studies.probes import Probed
 from kinema.tools.studies.propagation import Propagated, propagated
 from kinema.tools.studies.study_config import Evaluations
 
+_OPTIONS = [field.name for field in fields(Evaluations)]
+_BENCHMARKS: list[Benchmark] = sorted(BENCHMARKS.keys() & _OPTIONS, key=_OPTIONS.index)
+"""The benchmarks that have an option, in the order of the options."""
 Evaluation = Propagated | Dialled | Probed | FineTuned
 """One number to measure of every network: its name, a check of its data, what it depends on, and its value."""
 
@@ -27,7 +32,7 @@ def evaluations(settings: Evaluations, *, device: str = "auto") -> tuple[list[Ev
     """
     wanted = list(_wanted(_in_arithmetic_of(resolve_device(device), settings)))
     if not wanted:
-        roots = ", ".join(f"--evaluate.{name} ROOT" for name in ("davis", "vip", "jhmdb", "ytvos"))
+        roots = ", ".join(f"--evaluate.{name} ROOT" for name in _BENCHMARKS)
         fix = f"give {roots}, --evaluate.dials FOLDER, or --evaluate.dataset NAME with --evaluate.root ROOT"
         raise ConfigError("nothing to measure", where="kinema ablate", fix=fix)
     usable, faults = [], []
@@ -49,14 +54,9 @@ def _in_arithmetic_of(device: torch.device, settings: Evaluations) -> Evaluation
 
 
 def _wanted(settings: Evaluations) -> Iterator[Evaluation]:
-    if settings.davis:
-        yield from propagated("davis", settings.davis, settings)
-    if settings.vip:
-        yield from propagated("vip", settings.vip, settings)
-    if settings.jhmdb:
-        yield from propagated("jhmdb", settings.jhmdb, settings)
-    if settings.ytvos:
-        yield from propagated("ytvos", settings.ytvos, settings)
+    for name in _BENCHMARKS:
+        if root := getattr(settings, name):
+            yield from propagated(name, root, settings)
     if settings.dials:
         yield from dialled(settings.dials, settings)
     if settings.dataset and settings.root:

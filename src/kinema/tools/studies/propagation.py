@@ -8,8 +8,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from kinema.benchmark.benchmark_run import Report, finished_summary, is_of_request, open_task
+from kinema.benchmark.benchmark_run import Report, matches_request, open_task, read_finished_summary
 from kinema.benchmark.benchmark_run import run as run_benchmark
+from kinema.benchmark.registry import BENCHMARKS
 from kinema.benchmark.task import Task
 from kinema.datasets.youtube_vos import YouTubeVosVideo, seen_categories
 from kinema.errors import DatasetError
@@ -19,20 +20,6 @@ from kinema.protocols.registry import protocol_named
 from kinema.settings import InputSize
 from kinema.tools.studies.stamps import stamp_of_items
 from kinema.tools.studies.study_config import Evaluations
-
-MEASURES: dict[Benchmark, dict[str, str]] = {
-    "davis": {"J&F": "J&F-Mean"},
-    "vip": {"part mIoU": "mIoU"},
-    "jhmdb": {"PCK@0.1": "PCK@0.1"},
-    "ytvos": {
-        "YouTube-VOS overall": "J&F-Mean",
-        "J seen": "J-Seen",
-        "F seen": "F-Seen",
-        "J unseen": "J-Unseen",
-        "F unseen": "F-Unseen",
-    },
-}
-"""What is measured on each data set: a name in tables, and that of the benchmark's summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +55,9 @@ class Propagated:
         folder.mkdir(parents=True, exist_ok=True)
         task = self.task()
         place = self._place(task, folder)
-        if place.exists() and not is_of_request(task, extractor, place):
+        if place.exists() and not matches_request(task, extractor, place):
             shutil.rmtree(place)  # of a data set or a network that has changed since
-        summary = finished_summary(task, extractor, place)
+        summary = read_finished_summary(task, extractor, place)
         summary = summary or run_benchmark(task, extractor, place, report=report).summary
         return 100 * summary[self.of_summary]
 
@@ -117,10 +104,11 @@ class Propagated:
 
 def propagated(benchmark: Benchmark, root: Path, settings: Evaluations) -> list[Propagated]:
     """All numbers that a study takes from one data set."""
-    data = {"unseen": settings.unseen} if benchmark == "ytvos" else {}
+    spec = BENCHMARKS[benchmark]
+    data = {"unseen": settings.unseen} if "unseen" in spec.scoring_options else {}
     return [
         Propagated(measure=name, of_summary=key, benchmark=benchmark, root=root, settings=settings, data=data)
-        for name, key in MEASURES[benchmark].items()
+        for name, key in spec.study_measures.items()
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from kinema.benchmark.result import versions
+from kinema.benchmark.result import collect_versions
 from kinema.tools.studies.dials import EASY_MEASURE, FACTOR_MEASURES, change_sentence
 from kinema.tools.studies.study import Question, Study
 from kinema.tools.studies.verdict import Verdict, verdict
@@ -212,7 +212,7 @@ class StudyResult:
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values."""
-        return {**asdict(self), "versions": versions()}
+        return {**asdict(self), "versions": collect_versions()}
 
     def text(self) -> str:
         """The study as Markdown."""
