@@ -23,6 +23,7 @@ from kinema.train.checkpoint import resume, save_checkpoint, stop_on_full_disk
 from kinema.train.checkpoint_files import TrainState
 from kinema.train.clock import Pace, StepClock
 from kinema.train.log import Alarms, RunLog
+from kinema.train.lost_ranks import explain_lost_ranks
 from kinema.train.optim import (
     FiniteWatch,
     build_optimizer,
@@ -102,7 +103,10 @@ def fit(
         what = f"the newest checkpoint is of step {state.step}, and the run ends at step {num_steps}"
         raise ConfigError(what, where=str(run.folder), fix="name another folder, or start over with --fresh")
     cpu_before_s = state.cpu_s if writes else 0.0
-    with RunLog(run.folder, steps=num_steps, start_step=state.step, cpu_before_s=cpu_before_s, writes=writes) as log:
+    with (
+        RunLog(run.folder, steps=num_steps, start_step=state.step, cpu_before_s=cpu_before_s, writes=writes) as log,
+        explain_lost_ranks(run.ranks, lambda: log.last_step, folder=run.folder),
+    ):
         loop = _Loop(run, stepper, log, state, hooks)
         for step in range(state.step + 1, num_steps + 1):
             last = step == num_steps
