@@ -84,7 +84,7 @@ def _score(arguments: argparse.Namespace) -> None:
         for name in arguments.readings:
             protocol = build_protocol(name, fp32=arguments.fp32)
             row = {"weights": weights, "sha256": extractor.source.sha256, "reading": name, "protocol": protocol.name}
-            row["precision"] = resolve_precision(protocol.features.precision, extractor.device)
+            row["precision"] = resolve_precision(protocol.features.precision, extractor.device, "features")
             if _get_key(row) in done or (weights.startswith("pixels") and name == "chosen"):
                 continue
             started = time.monotonic()

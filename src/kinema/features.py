@@ -163,7 +163,7 @@ class FeatureExtractor:
     def _asked(self, pixels: Float[Tensor, "1 3 H W"]) -> Compared:
         settings, (encoder, decoder) = self.settings, self._find_decoder()
         grid = (pixels.shape[2] // encoder.patch_size, pixels.shape[3] // encoder.patch_size)
-        with autocast(resolve_precision(settings.precision, self.device), self.device):
+        with autocast(resolve_precision(settings.precision, self.device, "features", self.backbone), self.device):
             tokens = encoder.tokens(pixels[:, None], positions=settings.positions)
             asked = decoder.queries_and_keys(tokens, grid, block=settings.decoder_block, positions=settings.positions)
         return Compared(*(part[0].float() for part in asked))
@@ -184,7 +184,7 @@ class FeatureExtractor:
         A clip that is shorter than a tubelet repeats its last frame; ConfigError where another does not divide.
         """
         clips, settings, backbone = self._clips(frames), self.settings, self.backbone
-        with autocast(resolve_precision(settings.precision, self.device), self.device):
+        with autocast(resolve_precision(settings.precision, self.device, "features", self.backbone), self.device):
             read: dict[str, Any] = {"layer": settings.layer, "positions": settings.positions}
             if not isinstance(backbone, ViT):
                 return backbone.dense(clips[:, 0], **read).float()
@@ -203,7 +203,7 @@ class FeatureExtractor:
             raise ConfigError("no class token to read", where=f"pooling {pooling}", fix="use pooling mean")
         last = backbone.find_block(settings.layer)
         layers = range(max(last - 3, 1), last + 1) if pooling == "last4_class" else [last]
-        with autocast(resolve_precision(settings.precision, self.device), self.device):
+        with autocast(resolve_precision(settings.precision, self.device, "features", self.backbone), self.device):
             read = [backbone.tokens(clips, layer=layer, positions=settings.positions).float() for layer in layers]
         parts = [tokens[:, 0] for tokens in read]
         if pooling == "class_mean":
@@ -240,7 +240,7 @@ class FeatureExtractor:
         read: dict[str, Any] = {"layer": settings.layer, "positions": settings.positions}
         if isinstance(backbone, ViT):  # other networks have no attention to limit
             read["window"] = settings.attention_window
-        with autocast(resolve_precision(settings.precision, self.device), self.device):
+        with autocast(resolve_precision(settings.precision, self.device, "features", self.backbone), self.device):
             if len(clip) > 1 and isinstance(backbone, ViT):
                 features = backbone.dense_clips(torch.stack(list(clip), dim=1), **read).squeeze(1)
             else:

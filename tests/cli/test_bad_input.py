@@ -136,3 +136,30 @@ def test_faults_of_the_system_say_whether_they_met_an_input(inputs: Path, tmp_pa
 
     assert refused(inputs / "video.mp4") == 3
     assert refused(tmp_path / "out") == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["propagate {} --labels a.png --out o", "pretrain siammae_smoke --data {} --out o", "features {} --out o"],
+)
+def test_a_file_name_that_begins_with_a_dash_is_explained(
+    kinema: Command, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-a1.mp4").write_bytes(b"")
+    kinema(*command.format("-a1.mp4").split()).require_error(2, "write ./-a1.mp4 for the file of that name")
+    assert "./" not in kinema(*command.format("-a2.mp4").split()).err
+
+
+@pytest.mark.parametrize(
+    ("url", "fix"),
+    [
+        ("https://example.com/a.mp4", "download it first"),
+        ("s3://bucket/a.mp4", "download it first"),
+        ("file:///data/a.mp4", "give the path: /data/a.mp4"),
+    ],
+)
+def test_a_url_in_place_of_a_path_is_named_as_it_was_written(kinema: Command, url: str, fix: str) -> None:
+    kinema("propagate", url, "--labels", "a.png", "--out", "o").require_error(2, f"{url} is a URL", fix)
+    kinema("propagate", "a.mp4", "--labels", url, "--out", "o").require_error(2, f"{url} is a URL", fix)
+    kinema("visualize", "masks", url, "--out", "o", "--recipe", "mae_smoke").require_error(2, f"{url} is a URL", fix)

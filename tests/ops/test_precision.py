@@ -2,34 +2,9 @@ import pytest
 import torch
 
 from kinema.errors import ConfigError
-from kinema.ops import precision
 from kinema.ops.precision import autocast, resolve_precision
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ("flags\t\t: fpu avx512f amx_bf16 amx_tile", "bf16"),
-        ("flags\t\t: fpu avx512_bf16", "bf16"),
-        ("flags\t\t: fpu avx2 avx512f", "fp32"),
-        ("bugs\t\t: amx_bf16", "fp32"),
-        ("", "fp32"),
-    ],
-)
-def test_auto_asks_the_processor(tmp_path, monkeypatch, flags, expected):
-    listed = tmp_path / "cpuinfo"
-    listed.write_text(f"processor\t: 0\n{flags}\npower management:\n")
-    monkeypatch.setattr(precision, "_CPU_FLAGS", listed)
-    assert resolve_precision("auto", CPU) == expected
-    assert resolve_precision("bf16", CPU) == "bf16"
-    assert resolve_precision("fp32", CPU) == "fp32"
-
-
-def test_a_processor_that_lists_nothing_computes_in_fp32(tmp_path, monkeypatch):
-    monkeypatch.setattr(precision, "_CPU_FLAGS", tmp_path / "absent")
-    assert resolve_precision("auto", CPU) == "fp32"
 
 
 @pytest.mark.parametrize("able", [True, False])
@@ -38,12 +13,12 @@ def test_a_cuda_device_is_asked_too(monkeypatch, able):
         torch.cuda, "is_bf16_supported", lambda *, including_emulation: able and not including_emulation
     )
     cuda = torch.device("cuda", 0)
-    assert resolve_precision("auto", cuda) == ("bf16" if able else "fp32")
+    assert resolve_precision("auto", cuda, "training") == ("bf16" if able else "fp32")
     if able:
-        assert resolve_precision("bf16", cuda) == "bf16"
+        assert resolve_precision("bf16", cuda, "training") == "bf16"
         return
     with pytest.raises(ConfigError, match=r"--train\.precision"):
-        resolve_precision("bf16", cuda)
+        resolve_precision("bf16", cuda, "training")
 
 
 def test_products_run_in_the_precision_and_weights_stay():

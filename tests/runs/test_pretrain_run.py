@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,13 +17,15 @@ from safetensors.torch import load_file
 from kinema.datasets.davis import read_sequences
 from kinema.errors import ConfigError, DatasetError, TrainingError, WeightsError
 from kinema.layouts import DavisLayout
+from kinema.ops import precision
 from kinema.recipes.registry import get_recipe
 from kinema.runs import hooks as hooks_module
 from kinema.runs import pretrain_run as module
 from kinema.runs.estimate import estimate
 from kinema.runs.pretrain_run import PretrainRequest, pretrain
+from kinema.runs.run_folder import open_run_folder
 from kinema.tools.visualize.picture_size import at_size
-from kinema.train import checkpoint
+from kinema.train import checkpoint, loop
 from kinema.train.checkpoint_files import finished_steps
 from kinema.train.loop import FitResult, Hook
 from kinema.train.parallel import StopRequest
@@ -131,6 +133,26 @@ def test_an_interrupted_run_leaves_its_encoder_and_goes_on_to_the_same_end(
     assert (ended.state.step, ended.state.clips_seen) == (4, whole.state.clips_seen)
     for name in ("encoder.safetensors", "checkpoints/latest/method.safetensors", "checkpoints/latest/optimizer.pt"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("began", "expected"), [("bf16", "bf16"), ("fp32", "fp32"), ("fp64", "fp32")])
+def test_a_run_that_resumes_keeps_the_precision_it_began_with(
+    davis: DavisLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began: str, expected: str
+) -> None:
+    request = _request(davis, tmp_path, train={"precision": "auto", "pictures_every_steps": None})
+    open_run_folder(
+        tmp_path, request.describe(request.items()), runs_on={"device": "cpu", "precision": began}, fresh=False
+    )
+    monkeypatch.setattr(precision, "has_bf16_instructions", lambda: False)  # where `auto` is fp32
+    used = set()
+
+    def autocast(chosen: Literal["fp32", "bf16"], device: torch.device) -> torch.autocast:
+        used.add(chosen)
+        return precision.autocast(chosen, device)
+
+    monkeypatch.setattr(loop, "autocast", autocast)
+    pretrain(request)
+    assert used == {expected}
 
 
 def test_a_run_that_starts_from_an_encoder(davis: DavisLayout, tmp_path: Path) -> None:

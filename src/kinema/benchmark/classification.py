@@ -100,7 +100,7 @@ def _each_score(
         if isinstance(views, str):
             rows.append(views)
         else:
-            with autocast(resolve_precision(reading.precision, device), device):
+            with autocast(resolve_precision(reading.precision, device, "features", classifier), device):
                 scores = _each_view(classifier, views.to(device), reading).float().cpu().numpy()
                 rows.append(merge_views(scores, np.zeros(len(scores), np.int64))[0])
         report(Path(items[number - 1].path).name, number, len(items))

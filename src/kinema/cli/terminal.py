@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -44,19 +44,34 @@ def parse(kind: type[_Args], arguments: Sequence[str], *, command: str, **defaul
     Nested settings have dotted names, for example `--train.steps 200`. defaults: values of fields of `kind` that are
     known only at run time.
     """
-    fields = [
+    added = [
         (name, get_type_hints(kind, include_extras=True)[name], field(default=value))
         for name, value in defaults.items()
     ]
     space = {"__doc__": kind.__doc__}
-    chosen = make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True, namespace=space)
+    chosen = make_dataclass(kind.__name__, added, bases=(kind,), frozen=True, kw_only=True, namespace=space)
     prog, config = f"kinema {command}", (tyro.conf.FlagCreatePairsOff,)
     _typed.set(tuple(arguments))
     try:
-        with raise_usage_errors(prog, chosen):
-            return tyro.cli(chosen, args=list(arguments), prog=prog, config=config)
+        with raise_usage_errors(prog, chosen, arguments):
+            given = tyro.cli(chosen, args=list(arguments), prog=prog, config=config)
+        _refuse_urls(given, arguments)
+        return given
     except KinemaError as error:  # raised here, or by a configuration that refuses a value
         raise SystemExit(fail(error, debug="--debug" in arguments)) from error
+
+
+def _refuse_urls(given: Any, arguments: Sequence[str]) -> None:
+    """Raises ConfigError if a URL was given as a path, which would end in "no such file" for a garbled name."""
+    urls = {str(Path(word)): word for word in arguments if "://" in word}
+    for option in fields(given):
+        values = getattr(given, option.name)
+        for value in values if isinstance(values, tuple | list) else (values,):
+            if isinstance(value, Path) and (url := urls.get(str(value))):
+                fix = "download it first, and give the file"
+                if url.startswith("file://"):
+                    fix = f"give the path: {url.removeprefix('file://')}"
+                raise ConfigError(f"{url} is a URL, and a path is needed", where=option.name.replace("_", "-"), fix=fix)
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from kinema.errors import ConfigError, KinemaError, nearest
@@ -23,11 +24,12 @@ _FIELD, _NUMBER = re.compile(r"[a-z][a-z0-9_.]*"), re.compile(r"-?\d+(?:\.\d+)?(
 
 
 @contextmanager
-def raise_usage_errors(command: str, kind: type) -> Iterator[None]:
+def raise_usage_errors(command: str, kind: type, arguments: Sequence[str]) -> Iterator[None]:
     """A context in which a command line that tyro rejects raises ConfigError.
 
     kind: the dataclass of all options, among which the nearest to an unknown one is suggested.
     """
+    dashed = [word for word in arguments if word.startswith("-") and not word.startswith("--") and Path(word).exists()]
 
     def handle(event: Any) -> None:
         what = _describe_event(event)
@@ -40,6 +42,8 @@ def raise_usage_errors(command: str, kind: type) -> Iterator[None]:
             hint = "".join(dict.fromkeys(nearest(token, known) for token in typed))
             # Several suggestions share one question: "did you mean 'a'? did you mean 'b'? " -> "... 'a', 'b'? ".
             hint = hint.replace("? did you mean ", ", ")
+        if dashed:
+            hint = f"write ./{dashed[0]} for the file of that name; "
         raise ConfigError(what, where=command, fix=f"{hint}`{command} --help` explains every option")
 
     if events is None:

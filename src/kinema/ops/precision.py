@@ -1,37 +1,40 @@
-"""Which arithmetic the forward pass is done in: asked of the machine, never guessed from its name."""
+"""Chooses the arithmetic of matrix products, fp32 or bf16, and the device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from kinema.errors import ConfigError
-
-_CPU_FLAGS = Path("/proc/cpuinfo")
-_FAST_BF16 = {"amx_bf16", "avx512_bf16"}
+from kinema.ops.calibration import Work, calibrate, find_width, has_bf16_instructions
 
 
-def resolve_precision(option: Literal["auto", "fp32", "bf16"], device: torch.device) -> Literal["fp32", "bf16"]:
-    """What `auto` means on this device; other options are returned as they are.
+def resolve_precision(
+    option: Literal["auto", "fp32", "bf16"], device: torch.device, work: Work, network: object = None
+) -> Literal["fp32", "bf16"]:
+    """Returns what `auto` means on this device; other options are returned unchanged.
 
-    `auto` is bf16 on a CUDA device that multiplies it in hardware (compute capability 8 and up), and on a processor
-    whose flags name AMX or AVX-512 instructions for it; other processors emulate bf16, slower than fp32. Processors
-    that do not list their flags as Linux on x86 does count as emulating.
-    Raises ConfigError for bf16 on a CUDA device without it; a processor is taken at the user's word.
+    `auto` is bf16 on a CUDA device that multiplies it in hardware (compute capability 8 and up). On a processor with
+    bf16 instructions a short measurement at the width of the network decides (`calibration.calibrate`); without a
+    network it is made at the width of ViT-S. Raises ConfigError for bf16 on a CUDA device without it; on a processor
+    that emulates bf16 the option is respected.
     """
     if option == "fp32":
         return "fp32"
-    if option == "bf16" and (device.type != "cuda" or _has_fast_bf16(device)):
-        return "bf16"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16"
+        if option == "bf16":
+            raise ConfigError(f"{device} has no bf16", where="--train.precision", fix="use fp32 or auto")
+        return "fp32"
     if option == "bf16":
-        raise ConfigError(f"{device} has no bf16", where="--train.precision", fix="use fp32 or auto")
-    return "bf16" if _has_fast_bf16(device) else "fp32"
+        return "bf16"
+    return calibrate(work, find_width(network)).choice if has_bf16_instructions() else "fp32"
 
 
 def autocast(precision: Literal["fp32", "bf16"], device: torch.device) -> torch.autocast:
-    """A context in which matrix products run in bf16, where that is the precision; weights and losses stay fp32."""
+    """Returns a context in which matrix products run in the given precision; weights and losses stay fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
@@ -43,7 +46,7 @@ def allow_tf32(device: torch.device) -> None:
 
 @contextmanager
 def without_tf32() -> Iterator[None]:
-    """A context in which fp32 matrices are multiplied in fp32, as benchmarks do; what held before holds again after."""
+    """A context in which fp32 matrices are multiplied in fp32, as benchmarks do; the former setting is restored."""
     former = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -52,17 +55,8 @@ def without_tf32() -> Iterator[None]:
         torch.set_float32_matmul_precision(former)
 
 
-def _has_fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if not _CPU_FLAGS.exists():
-        return False
-    flag_lines = (line for line in _CPU_FLAGS.read_text().splitlines() if line.startswith("flags"))
-    return bool(_FAST_BF16 & set(next(flag_lines, "").split()))
-
-
 def resolve_device(option: str) -> torch.device:
-    """The device of `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:n`; ConfigError for an absent one."""
+    """Returns the device of `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:n`; ConfigError if it is absent."""
     if option == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -82,7 +82,7 @@ def estimate(request: TrainingRequest) -> Estimate:
         started = time.monotonic()
         with (
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-            autocast(resolve_precision(train.precision, device), device),
+            autocast(resolve_precision(train.precision, device, "training", method), device),
         ):
             loss = method(batch, 0.0).loss
         loss.backward()

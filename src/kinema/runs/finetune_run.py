@@ -28,6 +28,7 @@ from kinema.runs.training_run import TrainingRequest
 from kinema.train.log import RunLog
 from kinema.train.loop import FitResult, Hook
 from kinema.train.parallel import Ranks, StopRequest, join_ranks
+from kinema.train.train_config import TrainConfig
 from kinema.transfer.classifier import (
     ClassifierFacts,
     SavedClassifier,
@@ -90,7 +91,7 @@ class FineTuneRequest(TrainingRequest):
         method.start_from(encoder)
         return method
 
-    def build_hooks(self, method: Method, dataset: MediaDataset) -> list[Hook]:
+    def build_hooks(self, method: Method, dataset: MediaDataset, train: TrainConfig) -> list[Hook]:
         """Builds the hooks that export the classifier and measure it on the test set."""
         assert isinstance(method, FineTune)
         train_set, test_set = self.labeled_sets

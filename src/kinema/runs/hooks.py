@@ -135,7 +135,7 @@ def make_held_out_hook(dataset: MediaDataset, config: TrainConfig, every_steps: 
 
     def measure(method: Method, step: int, log: RunLog) -> None:
         device = next(method.parameters()).device
-        with autocast(resolve_precision(config.precision, device), device):
+        with autocast(resolve_precision(config.precision, device, "training", method), device):
             losses = [method(batch.to(device), 0.0).loss for batch in batches]
         log.record(step, {"held_out/loss": torch.stack(losses).mean().item()})
 

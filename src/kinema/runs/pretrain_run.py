@@ -17,6 +17,7 @@ from kinema.runs.run_folder import check_run_folder, describe_run
 from kinema.runs.training_run import TrainingRequest
 from kinema.train.loop import FitResult, Hook
 from kinema.train.parallel import StopRequest, join_ranks
+from kinema.train.train_config import TrainConfig
 from kinema.weights.read import read_weights
 
 
@@ -74,9 +75,8 @@ class PretrainRequest(TrainingRequest):
             load_initial_weights(method, self.init_from)
         return method
 
-    def build_hooks(self, method: Method, dataset: MediaDataset) -> list[Hook]:
+    def build_hooks(self, method: Method, dataset: MediaDataset, train: TrainConfig) -> list[Hook]:
         """Builds the hooks that export the encoder, draw pictures, and evaluate."""
-        train = self.recipe.train
         hooks = make_export_hooks(self.out, train)
         held_out = None
         if self.held_out:

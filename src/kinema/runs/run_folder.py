@@ -171,6 +171,14 @@ def open_run_folder(out: Path, description: dict[str, Any], *, runs_on: dict[str
         ) from error
 
 
+def read_runs_on(out: Path) -> dict[str, Any] | None:
+    """Returns the `device` and `precision` of the run that started in a folder, or None if there is none."""
+    if not (out / RECIPE).is_file():
+        return None
+    runs_on = _read(out).get("runs_on")
+    return runs_on if isinstance(runs_on, dict) else None
+
+
 def _write(out: Path, description: dict[str, Any]) -> None:
     versions = {"kinema": kinema.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
     content = {**description, "command": sys.argv, "versions": versions}

@@ -3,26 +3,34 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from kinema.datasets.loader import Loader, clips_per_epoch
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import MediaItem
 from kinema.errors import ConfigError, TrainingError
 from kinema.methods.method import Method
-from kinema.ops.collectives import failing_together
+from kinema.ops.collectives import failing_together, gather_objects
 from kinema.ops.precision import resolve_precision
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
 from kinema.runs.hooks import make_report_hook, update_report
-from kinema.runs.run_folder import check_run_folder, compute_fingerprint, lock_run_folder, open_run_folder
+from kinema.runs.run_folder import (
+    check_run_folder,
+    compute_fingerprint,
+    lock_run_folder,
+    open_run_folder,
+    read_runs_on,
+)
 from kinema.runs.waiting import describe_waiting
 from kinema.train.checkpoint_files import finished_steps, step_back
 from kinema.train.loop import FitResult, Hook, TrainingRun, fit
 from kinema.train.parallel import Ranks, StopRequest, compute_rank_batch_size
 from kinema.train.skips import SkippedFiles
-from kinema.train.train_config import resolve_steps
+from kinema.train.train_config import TrainConfig, resolve_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +66,8 @@ class TrainingRequest(ABC):
         """Builds the method that training starts with. At `start_step` > 0 a checkpoint will replace its weights."""
 
     @abstractmethod
-    def build_hooks(self, method: Method, dataset: MediaDataset) -> list[Hook]:
-        """Builds the hooks of the first rank."""
+    def build_hooks(self, method: Method, dataset: MediaDataset, train: TrainConfig) -> list[Hook]:
+        """Builds the hooks of the first rank. train: the recipe's configuration with its precision resolved."""
 
     def train(self, items: Sequence[MediaItem], ranks: Ranks, stop: StopRequest) -> FitResult:
         """Trains on `items` from the start, or from the newest checkpoint in `out`.
@@ -83,15 +91,16 @@ class TrainingRequest(ABC):
                 method.check_batch(config.batch_size // config.accumulate)
                 dataset = MediaDataset(items, data=self.recipe.data, clip=method.clip, seed=config.seed)
                 loader = self._build_loader(dataset, ranks, start_step)
-                hooks = [*self.build_hooks(method, dataset), make_report_hook(self.out)] if ranks.is_first else []
+                hooks: list[Hook] = []
                 if ranks.is_first:
-                    runs_on = {
-                        "device": str(ranks.device),
-                        "precision": resolve_precision(config.precision, ranks.device),
-                    }
+                    config = replace(config, precision=self._choose_precision(method, ranks.device))
+                    hooks = [*self.build_hooks(method, dataset, config), make_report_hook(self.out)]
+                    runs_on = {"device": str(ranks.device), "precision": config.precision}
                     open_run_folder(self.out, description, runs_on=runs_on, fresh=self.fresh)
                     if not existed:
                         folder_lock.enter_context(lock_run_folder(self.out))
+            # Ranks may measure differently, but must compute alike.
+            config = replace(config, precision=gather_objects(config.precision)[0])
             run = TrainingRun(
                 method=method,
                 config=config,
@@ -106,6 +115,16 @@ class TrainingRequest(ABC):
                 if ranks.is_first:
                     update_report(self.out, result.state.step)  # `fit` writes the last skipped files after its hooks
         return result
+
+    def _choose_precision(self, method: Method, device: torch.device) -> Literal["fp32", "bf16"]:
+        """Resolves the precision; a run that resumes keeps its own, so that it ends with the same weights."""
+        option = self.recipe.train.precision
+        earlier = None if self.fresh else read_runs_on(self.out)
+        if option == "auto" and earlier is not None and earlier.get("device") == str(device):
+            before = earlier.get("precision")
+            if before in ("fp32", "bf16"):
+                option = before
+        return resolve_precision(option, device, "training", method)
 
     def _step_back(self, description: dict[str, Any]) -> None:
         """Sets newer checkpoints aside if that was requested and the folder holds this run."""

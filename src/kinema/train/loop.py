@@ -136,7 +136,7 @@ class Stepper:
         self.watch = FiniteWatch(ranks.device)
         self._config, self._schedule, self._ranks = config, schedule, ranks
         self._num_clips = compute_rank_batch_size(config, ranks)
-        self._precision: Literal["fp32", "bf16"] = resolve_precision(config.precision, ranks.device)
+        self._precision: Literal["fp32", "bf16"] = resolve_precision(config.precision, ranks.device, "training", method)
         self._module = place_method(method, config, ranks)
         self.optimizer = build_optimizer(method, config)
 

@@ -49,8 +49,8 @@ def evaluations(settings: Evaluations, *, device: str = "auto") -> tuple[list[Ev
 
 
 def _in_arithmetic_of(device: torch.device, settings: Evaluations) -> Evaluations:
-    reading = replace(settings.reading, precision=resolve_precision(settings.reading.precision, device))
-    return replace(settings, precision=resolve_precision(settings.precision, device), reading=reading)
+    reading = replace(settings.reading, precision=resolve_precision(settings.reading.precision, device, "features"))
+    return replace(settings, precision=resolve_precision(settings.precision, device, "features"), reading=reading)
 
 
 def _wanted(settings: Evaluations) -> Iterator[Evaluation]:
