@@ -245,10 +245,10 @@ def test_one_vector_of_a_clip_is_what_its_name_says(pooling):
         "class_mean": torch.cat([last[:, 0], last[:, 1:].mean(dim=1)], dim=1),
         "last4_class": torch.cat([tokens[:, 0] for tokens in normed[1:]], dim=1),
     }[pooling].mean(dim=0)
-    torch.testing.assert_close(extractor.pooled(frames, pooling), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(extractor.pool_clip(frames, pooling), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_what_has_no_class_token_is_not_pooled_by_it():
     extractor = FeatureExtractor(PixelPatches(8), source=WeightsSource(source="pixels", sha256=None))
     with pytest.raises(ConfigError, match="no class token"):
-        extractor.pooled(np.zeros((1, 32, 32, 3), np.uint8), "class")
+        extractor.pool_clip(np.zeros((1, 32, 32, 3), np.uint8), "class")

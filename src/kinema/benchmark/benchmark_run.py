@@ -23,7 +23,7 @@ from kinema.datasets import davis, jhmdb, vip, youtube_vos
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor
 from kinema.files import replacing
-from kinema.labeling.results import output_folder
+from kinema.labeling.results import open_output_folder
 from kinema.protocols.registry import Protocol
 
 REQUEST, RESULT, PICTURES, SUBMISSION = "request.json", "result.json", "pictures", "submission.zip"
@@ -124,7 +124,7 @@ def _new_or_interrupted(out: Path, request: str) -> Iterator[None]:
     if file.is_file() and not (out / RESULT).exists() and file.read_bytes() == request.encode():
         yield
         return
-    with output_folder(out):
+    with open_output_folder(out):
         try:
             file.write_text(request, encoding="utf-8")
             yield

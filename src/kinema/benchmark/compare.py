@@ -13,7 +13,7 @@ from kinema.benchmark.score import DEFAULT_SPLITS
 from kinema.benchmark.task import Task
 from kinema.features import FeatureExtractor
 from kinema.files import write_json
-from kinema.protocols.registry import Benchmark, comparable
+from kinema.protocols.registry import Benchmark, describe_mismatch
 
 COMPARISON = "compare.json"
 _NAMED = 4
@@ -69,7 +69,9 @@ def compare(
             folder.parent.mkdir(parents=True, exist_ok=True)
             summary = run(task, extractor, folder, report=_naming(report, name)).summary
         measured.append(_measured(task, name, summary, folder))
-    published = sorted(_published(task.name), key=lambda row: comparable(task.protocol, row.protocol) is not None)
+    published = sorted(
+        _published(task.name), key=lambda row: describe_mismatch(task.protocol, row.protocol) is not None
+    )
     measures = tuple(dict.fromkeys(key for row in (*measured, *published) for key in row.values))
     comparison = Comparison(
         benchmark=task.name,
@@ -117,7 +119,7 @@ def _published(benchmark: Benchmark) -> list[ComparedRow]:
 
 
 def _warnings(task: Task[Any], published: Sequence[ComparedRow]) -> Iterator[str]:
-    others = list(dict.fromkeys(row.protocol for row in published if comparable(task.protocol, row.protocol)))
+    others = list(dict.fromkeys(row.protocol for row in published if describe_mismatch(task.protocol, row.protocol)))
     if others:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         under = f"{'; '.join(others[:_NAMED])}{more}"

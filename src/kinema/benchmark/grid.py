@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from kinema.errors import ConfigError
-from kinema.protocols.registry import Protocol, protocol_named
+from kinema.protocols.registry import Protocol, get_protocol
 from kinema.settings import flat
 
 FEATURE_DIALS = ("layer", "centered")
@@ -78,7 +78,7 @@ def spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def as_options(protocol: Protocol) -> str:
     """A protocol as options of `kinema benchmark`: the published one it started from, and what differs from that."""
-    published = protocol_named(protocol.name.split()[0], protocol.benchmark)
+    published = get_protocol(protocol.name.split()[0], protocol.benchmark)
     words = [f"--protocol {published.name}"]
     for group in ("features", "propagation"):
         before, after = (flat(asdict(getattr(each, group)), f"{group}.") for each in (published, protocol))

@@ -13,7 +13,7 @@ from PIL import Image
 from kinema.benchmark.scoring.base import Item, Scoring, resized_mask
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, resize_frame
-from kinema.labeling.results import replaced_when_complete
+from kinema.labeling.results import replace_folder_when_complete
 from kinema.protocols.registry import Benchmark, Protocol
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask, write_mask
@@ -109,7 +109,7 @@ class Task(ABC, Generic[Item]):
 
 def write_masks(masks: Iterator[Mask], names: Sequence[str | None], folder: Path, tick: Tick) -> None:
     """Writes the masks that have a name as PNGs; `folder` appears when it is complete."""
-    with replaced_when_complete(folder) as beside:
+    with replace_folder_when_complete(folder) as beside:
         for name, mask in zip(names, masks, strict=True):
             if name is not None:
                 write_mask(beside / f"{name}.png", mask)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from kinema.protocols.registry import PROTOCOLS, protocol_named
+from kinema.protocols.registry import PROTOCOLS, get_protocol
 from kinema.settings import InputSize
 
 DEFAULT_PROTOCOL = "dino_480p"
@@ -40,7 +40,7 @@ def protocol_settings(arguments: Sequence[str], benchmark: str = "davis") -> dic
     A typed rule for the size of frames replaces the protocol's own; a decoder's affinity, where that is typed, is a
     product at temperature 1. Raises ProtocolError for an unknown name.
     """
-    protocol = protocol_named(typed(arguments, "protocol") or DEFAULT_PROTOCOL, benchmark)
+    protocol = get_protocol(typed(arguments, "protocol") or DEFAULT_PROTOCOL, benchmark)
     features = protocol.features
     for rule, size in _SIZES.items():
         if typed(arguments, f"features.size.{rule}") not in (None, "None", "False"):
