@@ -15,7 +15,7 @@ from kinema.methods.siammae import SiamMAE
 from kinema.models.decoders import CrossBlock, PatchDecoder
 from kinema.models.vit_config import DecoderConfig, ViTConfig
 from kinema.ops.masking import Mask
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.registry import get_protocol
 from kinema.runs.build import build_method
 from kinema.runs.hooks import save_export
 from kinema.settings import FeatureSettings, InputSize
@@ -57,7 +57,7 @@ def _attention(method: SiamMAE, past: torch.Tensor, future: torch.Tensor, block:
 def test_products_are_the_mean_of_the_heads_logits(run: Path, block: int) -> None:
     frames = moving_square(2)[:, :, :48]  # 48x48, enlarged to the training size, where positions are the trained ones
     read = load(run, settings=replace(SETTINGS, decoder_block=block))
-    past, future = read.compared(frames)
+    past, future = read.stream_queries_and_keys(frames)
     assert past.keys is not None
     one, other = (read._standardized(frame) for frame in frames)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_the_chosen_block_sees_what_the_decoder_feeds_it(run: Path) -> None:
         tokens = encoder(read._standardized(frame[0]))
         decoder(tokens, whole, tokens)
     hook.remove()
-    (compared,) = read.compared(frame)
+    (compared,) = read.stream_queries_and_keys(frame)
     with torch.no_grad():
         queries, keys = last.cross.queries_and_keys(*seen[0])  # pyright: ignore
     torch.testing.assert_close(compared.queries.flatten(0, 1), queries[0, 1:])
@@ -93,7 +93,7 @@ def test_the_chosen_block_sees_what_the_decoder_feeds_it(run: Path) -> None:
 
 
 def test_labels_are_carried_by_it(run: Path) -> None:
-    dino = protocol_named("dino_480p")
+    dino = get_protocol("dino_480p")
     features = replace(dino.features, size=InputSize(fixed=(48, 80)), affinity="decoder")
     propagation = replace(dino.propagation, similarity="dot", temperature=1.0)
     attending = replace(dino, features=features, propagation=propagation)
@@ -108,9 +108,9 @@ def test_labels_are_carried_by_it(run: Path) -> None:
 def test_untrained_decoders_are_those_that_a_run_begins_with(run: Path) -> None:
     fresh, trained = load(f"untrained:{run}@3", settings=SETTINGS), load(run, settings=SETTINGS)
     frame = moving_square(1)
-    (one,), (other,) = fresh.compared(frame), trained.compared(frame)
+    (one,), (other,) = fresh.stream_queries_and_keys(frame), trained.stream_queries_and_keys(frame)
     assert torch.equal(one.queries, other.queries)
-    (third,) = load(f"untrained:{run}@4", settings=SETTINGS).compared(frame)
+    (third,) = load(f"untrained:{run}@4", settings=SETTINGS).stream_queries_and_keys(frame)
     assert not torch.equal(one.queries, third.queries)
 
 
@@ -127,13 +127,16 @@ def test_settings_that_do_not_go_together(run: Path) -> None:
         with pytest.raises(ConfigError, match=r"set features\.layer to -1 and features\.centered to False"):
             replace(SETTINGS, **change)
     with pytest.raises(ConfigError, match="block 3 of a decoder of 2 blocks"):
-        list(load(run, settings=replace(SETTINGS, decoder_block=3)).compared(moving_square(1)))
+        list(load(run, settings=replace(SETTINGS, decoder_block=3)).stream_queries_and_keys(moving_square(1)))
 
 
 def test_positions_of_another_grid(run: Path) -> None:
     """At a grid of another size every kind of positions is found, and they differ."""
     wide = replace(SETTINGS, size=InputSize(fixed=(48, 96)))
     kinds = ("interpolated", "interpolated_offset", "recomputed")
-    found = [next(load(run, settings=replace(wide, positions=kind)).compared(moving_square(1))) for kind in kinds]
+    found = [
+        next(load(run, settings=replace(wide, positions=kind)).stream_queries_and_keys(moving_square(1)))
+        for kind in kinds
+    ]
     assert {tuple(each.queries.shape) for each in found} == {(3, 6, 32)}
     assert not torch.allclose(found[0].queries, found[2].queries)

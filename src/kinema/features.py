@@ -63,7 +63,7 @@ class WeightsSource:
     """What the network was trained to see pixels in [0, 1] standardized by, with `std`."""
     std: tuple[float, float, float] = IMAGENET_STD
 
-    def own(self, settings: FeatureSettings) -> FeatureSettings:
+    def adapt_settings(self, settings: FeatureSettings) -> FeatureSettings:
         """Settings for this network: where it has other pixel statistics than ImageNet's, they take the place of those
         (and of DINO's slip for them, 0.228), which protocols name; any other statistics stay as they are set."""
         is_usual = (self.mean, self.std) == (IMAGENET_MEAN, IMAGENET_STD)
@@ -72,7 +72,7 @@ class WeightsSource:
         return replace(settings, mean=self.mean, std=self.std)
 
 
-class Compared(NamedTuple):
+class QueriesAndKeys(NamedTuple):
     """What a frame's tokens look for in earlier frames, and what they are found by in later ones."""
 
     queries: Float[Tensor, "h w D"]
@@ -109,7 +109,7 @@ class FeatureExtractor:
         decoder: Callable[[], PatchDecoder] | None = None,
     ) -> None:
         self.backbone = backbone
-        self.settings = source.own(settings)
+        self.settings = source.adapt_settings(settings)
         self.source = source
         self.device = torch.device(device)
         self.decoder = decoder
@@ -151,22 +151,22 @@ class FeatureExtractor:
                 features = features - mean
             yield features
 
-    def compared(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Compared]:
+    def stream_queries_and_keys(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[QueriesAndKeys]:
         """What `settings.affinity` compares, frame by frame: features, or a decoder's queries and keys."""
         if self.settings.affinity == "features":
-            yield from (Compared(features, None) for features in self.stream(frames))
+            yield from (QueriesAndKeys(features, None) for features in self.stream(frames))
             return
         for frame in frames:
             yield self._asked(self._standardized(frame))
 
     @torch.inference_mode()
-    def _asked(self, pixels: Float[Tensor, "1 3 H W"]) -> Compared:
+    def _asked(self, pixels: Float[Tensor, "1 3 H W"]) -> QueriesAndKeys:
         settings, (encoder, decoder) = self.settings, self._find_decoder()
         grid = (pixels.shape[2] // encoder.patch_size, pixels.shape[3] // encoder.patch_size)
         with autocast(resolve_precision(settings.precision, self.device), self.device):
             tokens = encoder.tokens(pixels[:, None], positions=settings.positions)
             asked = decoder.queries_and_keys(tokens, grid, block=settings.decoder_block, positions=settings.positions)
-        return Compared(*(part[0].float() for part in asked))
+        return QueriesAndKeys(*(part[0].float() for part in asked))
 
     def _find_decoder(self) -> tuple[ViT, PatchDecoder]:
         if self.decoder is None or not isinstance(self.backbone, ViT):

@@ -10,7 +10,7 @@ from kinema.features import FeatureExtractor, WeightsSource
 from kinema.labeling.propagate_video import propagate
 from kinema.models.vit import ViT
 from kinema.models.vit_config import ViTConfig
-from kinema.protocols.registry import PROTOCOLS, Benchmark, protocol_named
+from kinema.protocols.registry import PROTOCOLS, Benchmark, get_protocol
 from kinema.settings import InputSize
 from tests.labeling.small import moving_square, square
 
@@ -30,7 +30,7 @@ def extractor() -> FeatureExtractor:
 @pytest.mark.parametrize("benchmark", get_args(Benchmark))
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_masks_come_out_and_stay(extractor: FeatureExtractor, name: str, benchmark: str) -> None:
-    protocol = protocol_named(name, benchmark)
+    protocol = get_protocol(name, benchmark)
     small = replace(protocol.features, size=InputSize(fixed=(40, 72)))
     frames = moving_square(4, step=1)
     labels = {0: square(value=3), LATE: square(value=9, left=50)}

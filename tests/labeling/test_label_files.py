@@ -10,7 +10,7 @@ import pytest
 
 from kinema.errors import ConfigError, DatasetError
 from kinema.labeling.label_files import read_labels
-from kinema.labeling.label_kinds import Joints, Maps, Masks
+from kinema.labeling.label_kinds import JointKind, MapKind, MaskKind
 from kinema.video.masks import write_mask
 from kinema.video.reader import open_video
 from tests.labeling.small import HEIGHT, WIDTH, moving_square, square
@@ -32,7 +32,7 @@ def test_points_keep_the_order_of_their_names(tmp_path: Path) -> None:
     assert sorted(labels.by_frame) == [0, 7]
     np.testing.assert_array_equal(labels.by_frame[0], [[12.5, 40], [np.nan, np.nan]])
     np.testing.assert_array_equal(labels.by_frame[7], [[3, 4], [1, 2]])
-    assert isinstance(labels.kind(PROTOCOL), Joints)
+    assert isinstance(labels.kind(PROTOCOL), JointKind)
 
 
 def test_masks_of_one_frame_and_of_several(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_masks_of_one_frame_and_of_several(tmp_path: Path) -> None:
     assert sorted(folder.by_frame) == [0, 12]  # gaps are frames without a label
     assert np.array_equal(folder.by_frame[12], square(value=15))
     kind = folder.kind(PROTOCOL)
-    assert isinstance(kind, Masks)
+    assert isinstance(kind, MaskKind)
     assert kind.names == [3, 15]
     single = read_labels(tmp_path / "00000.png", frame=4)
     assert np.array_equal(single.by_frame[4], square(value=3))
@@ -61,7 +61,7 @@ def test_maps_in_every_form(tmp_path: Path) -> None:
         assert np.array_equal(labels.by_frame[numbers[0]], values)
         assert labels.by_frame[numbers[0]].dtype == np.float32
         kind = labels.kind(PROTOCOL)
-        assert isinstance(kind, Maps)
+        assert isinstance(kind, MapKind)
         assert len(kind.names) == 2
     for name in ("folder", "many.npz"):
         with pytest.raises(ConfigError, match="--frame is for a single PNG or map"):

@@ -9,7 +9,7 @@ import torch
 
 from kinema.errors import ConfigError, DatasetError
 from kinema.features import FeatureExtractor
-from kinema.labeling.label_kinds import Joints, Masks, Sizes
+from kinema.labeling.label_kinds import JointKind, MaskKind, Sizes
 from kinema.labeling.propagate_video import propagate_keypoints, propagate_maps, propagate_video
 from kinema.propagation.labels import masks_to_soft
 from kinema.protocols.registry import JointSettings
@@ -94,17 +94,17 @@ def test_a_map_given_again_replaces_all_channels(pixels: FeatureExtractor) -> No
 def test_the_first_labels_may_come_through_the_size_of_the_input() -> None:
     protocol, mask = replace(PROTOCOL, first_labels="bilinear", first_labels_via="input"), square(value=3)
     sizes = Sizes(frame=(HEIGHT, WIDTH), input=(32, 56), grid=(8, 14))
-    encoded = Masks({0: mask}, protocol).encode(mask, sizes)
+    encoded = MaskKind({0: mask}, protocol).encode(mask, sizes)
     reduced = cv2.resize(mask, (56, 32), interpolation=cv2.INTER_NEAREST)
     expected = masks_to_soft(reduced, [3], (8, 14), mode="bilinear", keep_small=False)
     assert torch.equal(encoded, expected)
-    by_frame = Masks({0: mask}, replace(protocol, first_labels_via="frame")).encode(mask, sizes)
+    by_frame = MaskKind({0: mask}, replace(protocol, first_labels_via="frame")).encode(mask, sizes)
     assert not torch.equal(encoded, by_frame)
 
 
 def test_joints_of_a_later_frame_are_carried_both_ways(pixels: FeatureExtractor) -> None:
     video, label = open_video(moving_square()), np.array([[30.0, 20.0], NOWHERE])
-    kind = Joints(["a", "b"], PROTOCOL)
+    kind = JointKind(["a", "b"], PROTOCOL)
     carried = dict(propagate_video(video, {4: label}, pixels, PROTOCOL, kind=kind))
     assert sorted(carried) == list(range(6))
     for number, joints in carried.items():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kinema.features import FeatureExtractor
-from kinema.labeling.label_kinds import Joints, Masks
+from kinema.labeling.label_kinds import JointKind, MaskKind
 from kinema.labeling.propagate_video import propagate_video
 from kinema.labeling.quality import Quality, QualityRow
 from kinema.propagation.propagator import propagate as carry
@@ -28,7 +28,7 @@ def pixels() -> FeatureExtractor:
 def _measured(
     frames: np.ndarray, labels: dict[int, np.ndarray], pixels: FeatureExtractor, *, joints: tuple[str, ...] = ()
 ) -> Quality:
-    kind = Joints(joints, PROTOCOL) if joints else Masks(labels, PROTOCOL)
+    kind = JointKind(joints, PROTOCOL) if joints else MaskKind(labels, PROTOCOL)
     quality = Quality(kind, PROTOCOL)
     for _ in propagate_video(open_video(frames), labels, pixels, PROTOCOL, kind=kind, quality=quality):
         pass
@@ -105,10 +105,10 @@ def test_the_frame_that_most_needs_a_label(pixels: FeatureExtractor) -> None:
         onward = range(number, 6) if number > 1 else range(number, -1, -1)
         return sum((1 - confidence[other]) * math.exp(-abs(other - number) / 10) for other in onward)
 
-    assert quality.neediest() == max((0, 2, 3, 4, 5), key=need) == 3
+    assert quality.find_frame_to_label() == max((0, 2, 3, 4, 5), key=need) == 3
     only = _measured(moving_square()[:1], {0: square()}, pixels)
-    assert only.neediest() is None
+    assert only.find_frame_to_label() is None
     assert only.rows == [QualityRow(frame=0, name=1, confidence=1.0, drift=0.0)]
     nothing_told = _measured(moving_square(), {0: square(), 2: 0 * square()}, pixels)
     assert [row.frame for row in nothing_told.rows] == [0, 1, 3, 4, 5]
-    assert nothing_told.neediest() in (1, 3, 4, 5)
+    assert nothing_told.find_frame_to_label() in (1, 3, 4, 5)

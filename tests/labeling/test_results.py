@@ -9,7 +9,12 @@ from kinema.errors import ConfigError, DatasetError
 from kinema.labeling import results
 from kinema.labeling.label_files import GivenLabels
 from kinema.labeling.quality import Quality
-from kinema.labeling.results import Written, output_folder, replaced_when_complete, write_propagated
+from kinema.labeling.results import (
+    PropagationOutput,
+    open_output_folder,
+    replace_folder_when_complete,
+    write_propagated,
+)
 from kinema.video.masks import read_mask
 from kinema.video.reader import open_video
 from kinema.weights.load import load
@@ -17,7 +22,7 @@ from tests.labeling.small import moving_square, square
 from tests.labeling.test_propagate_video import PROTOCOL
 
 
-def _write(out: Path, *, overlay_video: bool = True) -> Written:
+def _write(out: Path, *, overlay_video: bool = True) -> PropagationOutput:
     video = open_video(moving_square())
     return write_propagated(video, {2: square()}, load("pixels:4"), PROTOCOL, out, overlay_video=overlay_video)
 
@@ -77,24 +82,24 @@ def test_nothing_is_left_where_a_mask_cannot_be_written(tmp_path: Path, monkeypa
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
-    with replaced_when_complete(tmp_path / "a") as beside:
+    with replace_folder_when_complete(tmp_path / "a") as beside:
         (beside / "file").write_text("whole")
         assert not (tmp_path / "a").exists()
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["a", "a/file"]
-    with pytest.raises(FileNotFoundError), replaced_when_complete(tmp_path / "b") as beside:
+    with pytest.raises(FileNotFoundError), replace_folder_when_complete(tmp_path / "b") as beside:
         (beside / "file").rename(beside / "absent" / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_output_folders(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError), output_folder(tmp_path / "empty"):
+    with pytest.raises(DatasetError), open_output_folder(tmp_path / "empty"):
         raise DatasetError("nothing came")
     assert not (tmp_path / "empty").exists()
-    with output_folder(tmp_path / "deep" / "full"):
+    with open_output_folder(tmp_path / "deep" / "full"):
         (tmp_path / "deep" / "full" / "file").write_text("made")
-    with pytest.raises(ConfigError, match="not empty"), output_folder(tmp_path / "deep" / "full"):
+    with pytest.raises(ConfigError, match="not empty"), open_output_folder(tmp_path / "deep" / "full"):
         pass
-    with pytest.raises(ConfigError, match="a file is in the way"), output_folder(tmp_path / "deep/full/file/out"):
+    with pytest.raises(ConfigError, match="a file is in the way"), open_output_folder(tmp_path / "deep/full/file/out"):
         pass
 
 
@@ -122,7 +127,7 @@ def test_joints_are_a_table(tmp_path: Path) -> None:
     header, *rows = _table(tmp_path / "out" / "quality.csv")
     assert header == ["frame", "object", "confidence", "drift"]
     assert [row[:2] for row in rows[:4]] == [["0", "hand"], ["1", "hand"], ["2", "hand"], ["3", "wall"]]
-    assert written.neediest in (1, 2, 4, 5)
+    assert written.frame_to_label in (1, 2, 4, 5)
     changed = np.abs(_pixels_of(tmp_path / "out", 3) - moving_square()[3]).mean(axis=2)
     assert changed[6:11, 58:63].mean() > 60  # the dot of the joint on the wall
 
@@ -131,7 +136,7 @@ def test_maps_are_arrays(tmp_path: Path) -> None:
     heat = square().astype(np.float32)[..., None]
     labels = GivenLabels(by_frame={1: heat}, source="heat.npy")
     written = write_propagated(open_video(moving_square()), labels, load("pixels:4"), PROTOCOL, tmp_path / "out")
-    assert written == Written(frames=6, files=("maps", "overlay.mp4"), neediest=None)
+    assert written == PropagationOutput(frames=6, files=("maps", "overlay.mp4"), frame_to_label=None)
     maps = [np.load(path) for path in sorted((tmp_path / "out" / "maps").iterdir())]
     assert len(maps) == 6
     assert np.array_equal(maps[1], heat)
@@ -144,7 +149,7 @@ def test_without_quality_nothing_is_measured(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(Quality, "measure", lambda *_: pytest.fail("measured"))
     given = (open_video(moving_square()), {0: square()}, load("pixels:4"), PROTOCOL, tmp_path / "out")
     written = write_propagated(*given, overlay_video=False, measure_quality=False)
-    assert written == Written(frames=6, files=("masks",), neediest=None)
+    assert written == PropagationOutput(frames=6, files=("masks",), frame_to_label=None)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["masks"]
 
 

@@ -1,7 +1,7 @@
 import torch
 
-from kinema.propagation.candidates import Candidates, joined, may_miss_ties, renewed, weights
 from kinema.propagation.propagation_config import Normalization, PropagationConfig
+from kinema.propagation.propagator import Candidates, compute_weights, may_miss_ties, merge_candidates, replace_rows
 
 
 def config(normalization: Normalization, top_k: int) -> PropagationConfig:
@@ -22,17 +22,17 @@ def candidates(similarity: list[float], copies: list[int]) -> Candidates:
 
 def test_a_candidate_takes_as_many_places_as_it_has_copies() -> None:
     equal = candidates([0.0, 0.0, 0.0], [2, 2, 2])
-    torch.testing.assert_close(weights(equal, config("softmax", 3)), torch.tensor([[2 / 3, 1 / 3, 0]]))
-    torch.testing.assert_close(weights(equal, config("exp_divide", 3)), torch.full((1, 3), 1 / 3))
+    torch.testing.assert_close(compute_weights(equal, config("softmax", 3)), torch.tensor([[2 / 3, 1 / 3, 0]]))
+    torch.testing.assert_close(compute_weights(equal, config("exp_divide", 3)), torch.full((1, 3), 1 / 3))
     falling = candidates([0.0, -1.0, -2.0], [2, 2, 2])
     expected = torch.tensor([[2.0, 2 * torch.e**-1, 0.0]])
-    torch.testing.assert_close(weights(falling, config("exp_divide", 3)), expected / expected.sum())
+    torch.testing.assert_close(compute_weights(falling, config("exp_divide", 3)), expected / expected.sum())
 
 
 def test_missing_candidates_weigh_nothing() -> None:
     few = candidates([0.5, -torch.inf, -torch.inf], [1, 1, 1])
     for normalization in ("softmax", "exp_divide"):
-        assert weights(few, config(normalization, 2)).tolist() == [[1, 0, 0]]
+        assert compute_weights(few, config(normalization, 2)).tolist() == [[1, 0, 0]]
 
 
 def test_ties_may_be_missing_where_the_last_equals_the_kth() -> None:
@@ -44,7 +44,7 @@ def test_ties_may_be_missing_where_the_last_equals_the_kth() -> None:
 
 def test_the_best_of_several_banks_are_joined() -> None:
     near, far = candidates([0.9, 0.1], [1, 2]), candidates([0.5, 0.3], [3, 4])
-    best = joined([near, far], 3)
+    best = merge_candidates([near, far], 3)
     torch.testing.assert_close(best.similarity, torch.tensor([[0.9, 0.5, 0.3]]))
     assert best.copies.tolist() == [[1, 3, 4]]
 
@@ -52,7 +52,7 @@ def test_the_best_of_several_banks_are_joined() -> None:
 def test_some_tokens_get_more_candidates() -> None:
     former = Candidates(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.int64), torch.ones(2, 1, dtype=torch.int64))
     more = Candidates(torch.full((2, 2), 5.0), torch.full((2, 2), 7), torch.full((2, 2), 3))
-    merged = renewed(former, more, torch.tensor([False, True]))
+    merged = replace_rows(former, more, torch.tensor([False, True]))
     assert merged.similarity.tolist() == [[0, -torch.inf], [5, 5]]
     assert merged.cells[1].tolist() == [7, 7]
     assert merged.copies[0, 0] == 1

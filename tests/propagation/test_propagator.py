@@ -10,7 +10,7 @@ from torch import Tensor
 from kinema.errors import KinemaError
 from kinema.propagation.propagation_config import Precision, PropagationConfig
 from kinema.propagation.propagator import Propagator, propagate
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.registry import get_protocol
 from tests.realdata import real_data
 from tests.reference.propagation import dense_propagation, inside_window, own_context_propagation, vote
 
@@ -92,7 +92,7 @@ def test_the_shipped_protocol_equals_the_published_code(name: str, protocol: str
     given = np.load(root / "input.npz")
     with np.load(root / f"{name}.npz") as archive:
         (expected,) = (archive[key] for key in archive.files)
-    config = protocol_named(protocol).propagation
+    config = get_protocol(protocol).propagation
     ours = carried(torch.from_numpy(given["features"]), torch.from_numpy(given["first_labels"]), config)
     torch.testing.assert_close(ours, torch.from_numpy(expected), rtol=0, atol=1e-5)
 
@@ -100,7 +100,7 @@ def test_the_shipped_protocol_equals_the_published_code(name: str, protocol: str
 @pytest.mark.parametrize("name", ["dino_480p", "rsp", "ino_davis", "dinov3_s", "kinema_1"])
 @pytest.mark.parametrize("repeats", [2, 3, 6])
 def test_repeated_frames_keep_all_ties_as_dino_s_code_does(name: str, repeats: int) -> None:
-    config = protocol_named(name).propagation
+    config = get_protocol(name).propagation
     features, labels = clip(3, frames=2, h=5, w=6)
     still = features.repeat_interleave(repeats, dim=0)
     expected = by_reference(still, labels, config)

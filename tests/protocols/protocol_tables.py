@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from kinema.protocols.registry import PROTOCOLS, Benchmark, Protocol, protocol_named
+from kinema.protocols.registry import PROTOCOLS, Benchmark, Protocol, get_protocol
 from kinema.settings import InputSize, flat
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
@@ -91,7 +91,7 @@ def _data_sets() -> str:
     rows = []
     for name, davis in PROTOCOLS.items():
         for benchmark in get_args(Benchmark):
-            protocol = protocol_named(name, benchmark)
+            protocol = get_protocol(name, benchmark)
             if protocol is not davis or protocol.extension:
                 rows.append((f"`{name}`", benchmark, protocol.extension or "**published**", _changes(davis, protocol)))
     return _table(("protocol", "data set", "published, or what stands in", "differs from DAVIS in"), rows)

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from kinema.errors import ProtocolError
-from kinema.protocols.registry import PROTOCOLS, Benchmark, Protocol, protocol_from, protocol_named
+from kinema.protocols.registry import PROTOCOLS, Benchmark, Protocol, get_protocol, parse_protocol
 from tests.protocols import protocol_tables
 
 BENCHMARKS = get_args(Benchmark)
@@ -21,22 +21,22 @@ def _settings(protocol: Protocol) -> tuple[float, ...]:
 
 @pytest.mark.parametrize(("name", "benchmark"), EVERY)
 def test_every_protocol_is_found_for_every_data_set_and_comes_back_from_json(name: str, benchmark: str) -> None:
-    found = protocol_named(name, benchmark)
+    found = get_protocol(name, benchmark)
     assert (found.name, found.benchmark) == (name, benchmark)
-    assert protocol_from(json.loads(json.dumps(asdict(found), allow_nan=False))) == found
+    assert parse_protocol(json.loads(json.dumps(asdict(found), allow_nan=False))) == found
     assert found.source.endswith(".")
     assert not found.extension.endswith(".")
 
 
 def test_those_that_were_published() -> None:
-    published = {(name, benchmark) for name, benchmark in EVERY if not protocol_named(name, benchmark).extension}
+    published = {(name, benchmark) for name, benchmark in EVERY if not get_protocol(name, benchmark).extension}
     davis = {(name, "davis") for name in PROTOCOLS if name != "ino_ytvos"}
     tracked = {(name, benchmark) for name in ("siammae", "cropmae_480x880") for benchmark in ("vip", "jhmdb")}
     assert published == davis | tracked | {("ino_ytvos", "ytvos"), ("dul", "ytvos")}
 
 
 def test_dino_480p_is_as_published() -> None:
-    dino = protocol_named("dino_480p")
+    dino = get_protocol("dino_480p")
     assert dino.features.size.of(480, 854) == (480, 832)
     assert dino.features.size.of(480, 1152) == (480, 1152)
     assert dino.features.std == (0.228, 0.224, 0.225)
@@ -47,7 +47,7 @@ def test_dino_480p_is_as_published() -> None:
 
 
 def test_crw_is_as_its_readme() -> None:
-    crw = protocol_named("crw")
+    crw = get_protocol("crw")
     assert crw.features.std == (0.229, 0.224, 0.225)
     settings = crw.propagation
     assert (settings.context, settings.radius, settings.top_k, settings.temperature) == (20, 12, 10, 0.05)
@@ -56,9 +56,9 @@ def test_crw_is_as_its_readme() -> None:
 
 
 def test_siammae_is_as_table_4b() -> None:
-    assert _settings(protocol_named("siammae", "davis")) == (20, 20, 7, 0.7)
-    assert _settings(protocol_named("siammae", "vip")) == (20, 8, 10, 0.7)
-    assert _settings(protocol_named("siammae", "jhmdb")) == (20, 20, 7, 0.7)
+    assert _settings(get_protocol("siammae", "davis")) == (20, 20, 7, 0.7)
+    assert _settings(get_protocol("siammae", "vip")) == (20, 8, 10, 0.7)
+    assert _settings(get_protocol("siammae", "jhmdb")) == (20, 20, 7, 0.7)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_siammae_is_as_table_4b() -> None:
     ],
 )
 def test_numbers_as_published(name: str, values: tuple[float, ...], scored: tuple[int, int] | None) -> None:
-    assert _settings(protocol_named(name)) == values
-    assert protocol_named(name).scoring_size == scored
+    assert _settings(get_protocol(name)) == values
+    assert get_protocol(name).scoring_size == scored
 
 
 @pytest.mark.parametrize(
@@ -107,47 +107,47 @@ def test_numbers_as_published(name: str, values: tuple[float, ...], scored: tupl
     ],
 )
 def test_input_sizes(name: str, benchmark: str, frame: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert protocol_named(name, benchmark).features.size.of(*frame) == expected
+    assert get_protocol(name, benchmark).features.size.of(*frame) == expected
 
 
 def test_grids() -> None:
     for name, grid in (("dino_480p", (30, 52)), ("cropmae_480x880", (30, 55)), ("siammae", (30, 55))):
-        height, width = protocol_named(name).features.size.of(480, 854)
+        height, width = get_protocol(name).features.size.of(480, 854)
         assert (height / 16, width / 16) == grid
 
 
 def test_lineages_differ_as_described() -> None:
     for name in ("dino_480p", "rsp", "ino_davis", "dinov3_m"):
-        protocol = protocol_named(name)
+        protocol = get_protocol(name)
         assert (protocol.propagation.padding, protocol.min_max) == ("none", True)
         assert protocol.propagation.window_covers_first
     for name in ("crw", "siammae", "cropmae_480x880", "catmae_s8", "dul"):
-        protocol = protocol_named(name)
+        protocol = get_protocol(name)
         assert (protocol.propagation.padding, protocol.min_max) == ("first_frame", False)
         assert (protocol.propagation.window, protocol.propagation.window_covers_first) == ("disc", False)
-    assert (protocol_named("vfs").propagation.padding, protocol_named("vfs").min_max) == ("counted", True)
-    assert protocol_named("dinov3_s").propagation.window == "disc_inclusive"
-    assert {name for name in PROTOCOLS if protocol_named(name).propagation.late_objects == "own_context"} == {
+    assert (get_protocol("vfs").propagation.padding, get_protocol("vfs").min_max) == ("counted", True)
+    assert get_protocol("dinov3_s").propagation.window == "disc_inclusive"
+    assert {name for name in PROTOCOLS if get_protocol(name).propagation.late_objects == "own_context"} == {
         *("ino_davis", "ino_ytvos", "dul")
     }
 
 
 def test_joints() -> None:
-    cropmae, crw = (protocol_named(name, "jhmdb").joints for name in ("cropmae_480x880", "crw"))
+    cropmae, crw = (get_protocol(name, "jhmdb").joints for name in ("cropmae_480x880", "crw"))
     assert (cropmae.top_cells, crw.top_cells) == (5, 3)
     assert all((one.truncate_borders, one.offset_cells, one.sigma_cells) == (True, 0, 0.5) for one in (cropmae, crw))
-    assert not protocol_named("cropmae_480x880").joints.truncate_borders  # nothing published is at stake
+    assert not get_protocol("cropmae_480x880").joints.truncate_borders  # nothing published is at stake
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(ProtocolError, match="did you mean 'dino_480p'"):
-        protocol_named("dino480p")
+        get_protocol("dino480p")
     with pytest.raises(ProtocolError, match="did you mean 'dinov3_m'"):
-        protocol_named("dinov3m")
+        get_protocol("dinov3m")
     with pytest.raises(ProtocolError, match="known are dino_480p, crw"):
-        protocol_named("zzz")
+        get_protocol("zzz")
     with pytest.raises(ProtocolError, match="did you mean 'jhmdb'"):
-        protocol_named("crw", "jhmbd")
+        get_protocol("crw", "jhmbd")
 
 
 def test_the_document_s_tables_are_the_values() -> None:

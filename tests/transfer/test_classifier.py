@@ -37,7 +37,7 @@ def test_what_is_saved_is_read_again(saved: Path) -> None:
     expected = Classifier(ViT(ENCODER), 3).eval()
     clips = torch.randn(2, 4, 3, 32, 32)
     assert torch.equal(read.classifier(clips), expected(clips))
-    assert read.at(READING) is read.classifier
+    assert read.adapt_to(READING) is read.classifier
 
 
 def test_its_encoder_is_read_with_the_pixels_that_it_was_tuned_on(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_its_encoder_is_read_with_the_pixels_that_it_was_tuned_on(tmp_path: Path
 
 def test_it_reads_clips_of_another_length_and_size(saved: Path) -> None:
     read = load_classifier(saved)
-    other = read.at(ClipReading(sampling=Clips(num_frames=8, stride=2), size=48))
+    other = read.adapt_to(ClipReading(sampling=Clips(num_frames=8, stride=2), size=48))
     clips = torch.randn(1, 8, 3, 48, 48)
     encoder = read.classifier.encoder
     tokens = encoder.patch_embed(clips) + encoder.positions_at((4, 3, 3), "interpolated")

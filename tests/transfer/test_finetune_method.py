@@ -14,7 +14,7 @@ from kinema.train.loop import Stepper
 from kinema.train.optim import check_initialized
 from kinema.train.parallel import Ranks
 from kinema.train.train_config import Schedule, TrainConfig
-from kinema.transfer.classifier import fitted
+from kinema.transfer.classifier import adapt_config
 from kinema.transfer.finetune_config import FineTuneConfig, MixConfig
 from kinema.transfer.finetune_method import FineTune, smooth_targets, soft_cross_entropy
 from kinema.types import ClipBatch
@@ -117,7 +117,7 @@ def test_a_gradient_reaches_every_parameter(encoder: ViTConfig) -> None:
 @pytest.mark.parametrize("num_frames", [4, 8, 16, 32])
 def test_one_checkpoint_serves_any_number_of_frames(num_frames: int) -> None:
     pretrained = ViT(replace(ENCODER, num_frames=16))
-    config = fitted(pretrained.config, num_frames=num_frames, image_size=48)
+    config = adapt_config(pretrained.config, num_frames=num_frames, image_size=48)
     method = build_initialized(lambda: FineTune(PLAIN, config, num_frames=num_frames, num_classes=2), seed=0)
     method.start_from(pretrained)
     clips = torch.randn(1, num_frames, 3, 48, 48)

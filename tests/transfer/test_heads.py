@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kinema.transfer.heads import AttentiveHead
+from kinema.transfer.probe import AttentiveHead
 
 
 def _by_the_formula(head: AttentiveHead, tokens: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import torch
 
-from kinema.transfer.lars import LARS
+from kinema.transfer.probe import LARS
 
 
 def test_two_steps_are_those_of_the_formula():

@@ -7,7 +7,7 @@ from scipy.stats import kstest
 
 from kinema.errors import ConfigError
 from kinema.transfer.finetune_config import MixConfig
-from kinema.transfer.mixing import Mixing
+from kinema.transfer.finetune_method import Mixing
 
 HEIGHT, WIDTH = 12, 16
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kinema.errors import ConfigError, DatasetError
-from kinema.labeling.label_kinds import Joints, Kind, Maps, Masks
+from kinema.labeling.label_kinds import JointKind, LabelKind, MapKind, MaskKind
 from kinema.protocols.registry import Protocol
 from kinema.video.base import MAX_PIXELS, VideoReader
 from kinema.video.masks import read_mask
@@ -35,12 +35,12 @@ class GivenLabels:
     skeleton: tuple[tuple[int, int], ...] = ()
     """Pairs of joints that a picture joins by a line."""
 
-    def kind(self, protocol: Protocol) -> Kind:
+    def kind(self, protocol: Protocol) -> LabelKind:
         """How the labels are carried."""
         first = next(iter(self.by_frame.values()))
         if self.joints:
-            return Joints(self.joints, protocol)
-        return Maps(first.shape[-1]) if first.ndim == 3 else Masks(self.by_frame, protocol)
+            return JointKind(self.joints, protocol)
+        return MapKind(first.shape[-1]) if first.ndim == 3 else MaskKind(self.by_frame, protocol)
 
     def check_inside(self, video: VideoReader) -> None:
         """DatasetError for a joint outside the image; the other kinds are checked as they are carried."""

@@ -36,7 +36,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Carried:
+class PropagatedFrame:
     """One frame with its soft labels, before they become masks, points or maps again."""
 
     features: Float[Tensor, "h w D"]
@@ -52,7 +52,7 @@ class Carried:
     """The frame's own label, where it has one."""
 
 
-class Kind(ABC):
+class LabelKind(ABC):
     """One kind of label, for all the labels of one video."""
 
     names: Sequence[int | str]
@@ -70,11 +70,11 @@ class Kind(ABC):
         """Soft labels on the token grid."""
 
     @abstractmethod
-    def decode(self, carried: Carried) -> np.ndarray:
+    def decode(self, carried: PropagatedFrame) -> np.ndarray:
         """The label of a frame; what was given for it comes back as it was."""
 
 
-class Masks(Kind):
+class MaskKind(LabelKind):
     """Masks of objects or parts. Ids are 1 to 255, need not be contiguous, and may appear on any labeled frame."""
 
     def __init__(self, labels: Mapping[int, np.ndarray], protocol: Protocol) -> None:
@@ -107,7 +107,7 @@ class Masks(Kind):
             label = resize_mask(label, sizes.input, "corner")
         return masks_to_soft(label, self._ids, sizes.grid, mode=protocol.first_labels, keep_small=protocol.keep_small)
 
-    def decode(self, carried: Carried) -> np.ndarray:
+    def decode(self, carried: PropagatedFrame) -> np.ndarray:
         """A frame's given objects as they are given; around them those that its label does not show, as carried."""
         protocol, sizes, given = self._protocol, carried.sizes, carried.given
         mask = soft_to_mask(
@@ -123,20 +123,20 @@ class Masks(Kind):
             return mask
         return np.where((given != 0) | np.isin(mask, np.unique(given)), given, mask)
 
-    def confidences(self, carried: Carried) -> Float64[np.ndarray, " names"]:
+    def confidences(self, carried: PropagatedFrame) -> Float64[np.ndarray, " names"]:
         """The mean of soft label times similarity inside each object, in [0, 1]; 0 for one that has no token."""
         soft = carried.labels[..., 1:].double()
         similar = (soft.square() * carried.similarity[..., None].clamp(0, 1)).sum(dim=(0, 1))
         return (similar / soft.sum(dim=(0, 1)).clamp(min=_TINY)).cpu().numpy()
 
-    def distances(self, returned: Carried, given: Carried) -> Float64[np.ndarray, " names"]:
+    def distances(self, returned: PropagatedFrame, given: PropagatedFrame) -> Float64[np.ndarray, " names"]:
         """1 - IoU of each object's soft labels, in [0, 1]."""
         one, other = returned.labels[..., 1:].double(), given.labels[..., 1:].double()
         union = torch.maximum(one, other).sum(dim=(0, 1)).clamp(min=_TINY)
         return (1 - torch.minimum(one, other).sum(dim=(0, 1)) / union).cpu().numpy()
 
 
-class Joints(Kind):
+class JointKind(LabelKind):
     """Points. Labels are x and y (J, 2), NaN for a joint that the label says nothing of; decoded they are x, y and
     confidence (J, 3), NaN and 0 for a joint that is nowhere."""
 
@@ -168,7 +168,7 @@ class Joints(Kind):
             offset=settings.offset_cells,
         )
 
-    def decode(self, carried: Carried) -> Float64[np.ndarray, "J 3"]:
+    def decode(self, carried: PropagatedFrame) -> Float64[np.ndarray, "J 3"]:
         settings = self._settings
         options = {"sigma": settings.sigma_cells, "top_cells": settings.top_cells, "offset": settings.offset_cells}
         points, heat = soft_to_keypoints(carried.labels, carried.sizes.frame, **options)
@@ -178,15 +178,15 @@ class Joints(Kind):
             found[told] = np.column_stack([carried.given[told], np.ones(len(told))])
         return found
 
-    def confidences(self, carried: Carried) -> Float64[np.ndarray, " names"]:
+    def confidences(self, carried: PropagatedFrame) -> Float64[np.ndarray, " names"]:
         """The third column of the decoded joints."""
         return self.decode(carried)[:, 2]
 
-    def distances(self, returned: Carried, given: Carried) -> Float64[np.ndarray, " names"]:
+    def distances(self, returned: PropagatedFrame, given: PropagatedFrame) -> Float64[np.ndarray, " names"]:
         """In pixels; NaN for a joint that is nowhere in one of the two."""
         return np.linalg.norm(self.decode(returned)[:, :2] - self.decode(given)[:, :2], axis=-1)
 
-    def _similarity_at(self, points: np.ndarray, carried: Carried) -> Float64[np.ndarray, " J"]:
+    def _similarity_at(self, points: np.ndarray, carried: PropagatedFrame) -> Float64[np.ndarray, " J"]:
         """The similarity of the token that each joint lies in; 0 for one that is nowhere."""
         (height, width), (h, w) = carried.sizes.frame, carried.sizes.grid
         x, y = np.nan_to_num(points).T
@@ -196,7 +196,7 @@ class Joints(Kind):
         return np.where(np.isnan(points[:, 0]), 0, similarity)
 
 
-class Maps(Kind):
+class MapKind(LabelKind):
     """Float maps of any values, one value a channel and pixel; carried as token means, and smooth where decoded."""
 
     def __init__(self, num_channels: int) -> None:
@@ -219,7 +219,7 @@ class Maps(Kind):
         means = F.interpolate(torch.from_numpy(label).permute(2, 0, 1)[None], size=sizes.grid, mode="area")[0]
         return F.pad(means.permute(1, 2, 0), (1, 0))  # an empty background
 
-    def decode(self, carried: Carried) -> np.ndarray:
+    def decode(self, carried: PropagatedFrame) -> np.ndarray:
         if carried.given is not None:
             return carried.given
         channels = carried.labels[..., 1:].permute(2, 0, 1)[None]

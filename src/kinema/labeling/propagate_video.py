@@ -9,10 +9,10 @@ from jaxtyping import Float, Float32, Float64, UInt8
 
 from kinema.errors import ConfigError, DatasetError
 from kinema.features import FeatureExtractor
-from kinema.labeling.label_kinds import Carried, Joints, Kind, Maps, Masks, Sizes
+from kinema.labeling.label_kinds import JointKind, LabelKind, MapKind, MaskKind, PropagatedFrame, Sizes
 from kinema.labeling.quality import Quality
 from kinema.propagation.propagator import Propagator
-from kinema.protocols.registry import Protocol, protocol_named
+from kinema.protocols.registry import Protocol, get_protocol
 from kinema.video.base import VideoReader
 from kinema.video.reader import open_video
 
@@ -36,7 +36,7 @@ def propagate(
     end for a label of a frame that did not come.
     """
     chosen, given = _protocol(protocol), _by_frame(labels)
-    kind = Masks(given, chosen)
+    kind = MaskKind(given, chosen)
     return (kind.decode(carried) for carried in _carry(frames, given, kind, extractor, chosen))
 
 
@@ -56,7 +56,7 @@ def propagate_keypoints(
     in. `frames`, `extractor` and errors as in `propagate`.
     """
     chosen, given = _protocol(protocol), _by_frame(points)
-    kind = Joints([str(number) for number in range(len(given[0]))], chosen)
+    kind = JointKind([str(number) for number in range(len(given[0]))], chosen)
     decoded = (kind.decode(carried) for carried in _carry(frames, given, kind, extractor, chosen))
     return ((joints[:, :2], joints[:, 2]) for joints in decoded)
 
@@ -73,7 +73,7 @@ def propagate_maps(
     fine as the token grid. `frames`, `extractor` and errors as in `propagate`.
     """
     chosen, given = _protocol(protocol), _by_frame(maps)
-    kind = Maps(given[0].shape[-1])
+    kind = MapKind(given[0].shape[-1])
     return (kind.decode(carried) for carried in _carry(frames, given, kind, extractor, chosen))
 
 
@@ -83,14 +83,14 @@ def propagate_video(
     extractor: FeatureExtractor,
     protocol: Protocol,
     *,
-    kind: Kind | None = None,
+    kind: LabelKind | None = None,
     quality: Quality | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(frame number, label) for every frame: forward from the first labeled frame to the end, then backward to 0.
 
     kind: of the labels, masks by default. quality: is told of every frame.
     """
-    kind = Masks(labels, protocol) if kind is None else kind
+    kind = MaskKind(labels, protocol) if kind is None else kind
     first = min(labels, default=0)
     if not labels or not 0 <= first <= max(labels) < video.num_frames:
         raise DatasetError(
@@ -109,7 +109,7 @@ def propagate_video(
 
 
 def _decoded(
-    numbers: range, carrying: Iterator[Carried], kind: Kind, quality: Quality | None
+    numbers: range, carrying: Iterator[PropagatedFrame], kind: LabelKind, quality: Quality | None
 ) -> Iterator[tuple[int, np.ndarray]]:
     if quality is not None:
         quality.start()
@@ -120,7 +120,7 @@ def _decoded(
 
 
 def _protocol(protocol: Protocol | str) -> Protocol:
-    return protocol_named(protocol) if isinstance(protocol, str) else protocol
+    return get_protocol(protocol) if isinstance(protocol, str) else protocol
 
 
 def _by_frame(labels: np.ndarray | Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -138,10 +138,10 @@ def _backward(video: VideoReader, first: int) -> Iterator[UInt8[np.ndarray, "H W
 def _carry(
     frames: Frames,
     labels: Mapping[int, np.ndarray],
-    kind: Kind,
+    kind: LabelKind,
     extractor: FeatureExtractor,
     protocol: Protocol,
-) -> Iterator[Carried]:
+) -> Iterator[PropagatedFrame]:
     """Every frame with its soft labels: forward, from the first frame, which is labeled."""
     opened = iter(open_video(frames)) if isinstance(frames, str | Path | np.ndarray) else frames
     return _carried(opened, labels, kind, extractor.with_settings(protocol.features), protocol)
@@ -150,10 +150,10 @@ def _carry(
 def _carried(
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
     labels: Mapping[int, np.ndarray],
-    kind: Kind,
+    kind: LabelKind,
     extractor: FeatureExtractor,
     protocol: Protocol,
-) -> Iterator[Carried]:
+) -> Iterator[PropagatedFrame]:
     propagator = Propagator(protocol.propagation, device=extractor.device)
     size, count = (0, 0), 0
 
@@ -163,7 +163,7 @@ def _carried(
             size = frame.shape[:2]
             yield frame
 
-    for number, (features, keys) in enumerate(extractor.compared(sized(frames))):
+    for number, (features, keys) in enumerate(extractor.stream_queries_and_keys(sized(frames))):
         count, given = number + 1, labels.get(number)
         grid = (features.shape[0], features.shape[1])
         sizes = Sizes(frame=size, input=extractor.input_size(*size), grid=grid)
@@ -178,7 +178,9 @@ def _carried(
                 soft = propagator.add_reference(features, soft, channels=kind.told(given), keys=keys)
         has_scale = number > 0 and protocol.propagation.similarity == "cosine"
         similarity = propagator.last_similarity if has_scale else torch.ones(grid, device=soft.device)
-        yield Carried(features=features, keys=keys, labels=soft, similarity=similarity, sizes=sizes, given=given)
+        yield PropagatedFrame(
+            features=features, keys=keys, labels=soft, similarity=similarity, sizes=sizes, given=given
+        )
     _check_all_came(labels, count)
 
 

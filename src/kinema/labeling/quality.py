@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kinema.labeling.label_kinds import Carried, Joints, Masks
+from kinema.labeling.label_kinds import JointKind, MaskKind, PropagatedFrame
 from kinema.propagation.propagator import Propagator
 from kinema.protocols.registry import Protocol
 
@@ -27,7 +27,7 @@ class QualityRow:
     confidence: float
     """In [0, 1]; 1 where labeled by hand, 0 where the object is nowhere."""
     drift: float
-    """Masks: 1 - IoU, in [0, 1]. Joints: pixels, NaN where the joint does not come back. 0 where labeled by hand."""
+    """Masks: 1 - IoU, in [0, 1]. JointKind: pixels, NaN where the joint does not come back. 0 where labeled by hand."""
 
 
 class Quality:
@@ -37,12 +37,12 @@ class Quality:
     to [0, 1], the mean similarity of the candidates that it came from; that is the mean of s · c inside the object.
     That of a joint: as it comes with the point (`pipeline.propagate.propagate_keypoints`).
     Drift: the frame's soft labels, as the only context, are carried in one step to the frame on which the object was
-    last labeled by hand, by the same settings but without a window, since it may have moved far. Masks:
+    last labeled by hand, by the same settings but without a window, since it may have moved far. MaskKind:
     1 - sum(min(a, b)) / sum(max(a, b)) over the tokens, with the object's soft label as it comes back (a) and as it was
-    given (b). Joints: distance to the given point.
+    given (b). JointKind: distance to the given point.
     """
 
-    def __init__(self, kind: Masks | Joints, protocol: Protocol) -> None:
+    def __init__(self, kind: MaskKind | JointKind, protocol: Protocol) -> None:
         self._kind = kind
         self._alone = replace(
             protocol.propagation,
@@ -51,7 +51,7 @@ class Quality:
             window_covers_first=False,
             late_objects="reference",
         )
-        self._labeled: dict[int, Carried] = {}  # the latest by channel
+        self._labeled: dict[int, PropagatedFrame] = {}  # the latest by channel
         self._passes: list[list[int]] = []
         self._by_hand: set[int] = set()
         self._rows: dict[tuple[int, int], QualityRow] = {}  # by frame and channel
@@ -66,7 +66,7 @@ class Quality:
         self._labeled.clear()
         self._passes.append([])
 
-    def measure(self, number: int, carried: Carried) -> None:
+    def measure(self, number: int, carried: PropagatedFrame) -> None:
         """Adds the rows of frame `number`; frames come in the order of propagation.
 
         A frame labeled by hand has rows only of what was labeled there.
@@ -86,7 +86,7 @@ class Quality:
         name = self._kind.names[channel - 1]
         self._rows[number, channel] = QualityRow(frame=number, name=name, confidence=confidence, drift=drift)
 
-    def neediest(self) -> int | None:
+    def find_frame_to_label(self) -> int | None:
         """The frame where a second label helps most, as far as confidence tells; None where all are labeled by hand.
 
         A label helps the frame and those to which it is carried from there, less and less: the frame with the largest
@@ -96,16 +96,16 @@ class Quality:
         confidences: dict[int, list[float]] = {}
         for row in self._rows.values():
             confidences.setdefault(row.frame, []).append(row.confidence)
-        neediest, most = None, 0.0
+        frame_to_label, most = None, 0.0
         for numbers in self._passes:
             need = 0.0
             for number in reversed(numbers):
                 need = 1 - float(np.mean(confidences.get(number, [1.0]))) + _HELPED_NEXT * need
                 if number not in self._by_hand and need > most:
-                    neediest, most = number, need
-        return neediest
+                    frame_to_label, most = number, need
+        return frame_to_label
 
-    def _drifts(self, carried: Carried) -> dict[int, float]:
+    def _drifts(self, carried: PropagatedFrame) -> dict[int, float]:
         """By channel, of all that were labeled so far."""
         drifts: dict[int, float] = {}
         for reference in dict.fromkeys(self._labeled.values()):

@@ -16,7 +16,7 @@ from kinema.errors import ConfigError
 from kinema.features import FeatureExtractor
 from kinema.files import lock, replacing
 from kinema.labeling.label_files import GivenLabels
-from kinema.labeling.label_kinds import Joints, Kind, Maps, Masks
+from kinema.labeling.label_kinds import JointKind, LabelKind, MapKind, MaskKind
 from kinema.labeling.propagate_video import propagate_video
 from kinema.labeling.quality import Quality
 from kinema.protocols.registry import Protocol
@@ -34,18 +34,18 @@ _DIGITS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class PropagationOutput:
     """What came into being in the output folder."""
 
     frames: int
     files: tuple[str, ...]
     """Names of files and folders."""
-    neediest: int | None
+    frame_to_label: int | None
     """The frame that most needs a second label; None where quality was not measured, or every frame is labeled."""
 
 
 @contextmanager
-def output_folder(out: Path) -> Iterator[None]:
+def open_output_folder(out: Path) -> Iterator[None]:
     """A context with the folder that results go to, removed at the end where nothing came into being in it.
 
     ConfigError where it cannot be made, or where it holds anything.
@@ -54,12 +54,12 @@ def output_folder(out: Path) -> Iterator[None]:
         raise ConfigError(
             "the output folder is not empty", where=f"--out {out}", fix="name another, or remove it first"
         )
-    with made_folder(out):
+    with create_folder(out):
         yield
 
 
 @contextmanager
-def made_folder(out: Path) -> Iterator[None]:
+def create_folder(out: Path) -> Iterator[None]:
     """A context with a folder, made where it is not there and then removed at the end where nothing is in it.
 
     ConfigError where it cannot be made.
@@ -79,7 +79,7 @@ def made_folder(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replaced_when_complete(folder: Path) -> Iterator[Path]:
+def replace_folder_when_complete(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` to write to; it becomes `folder` at the end, or is removed where something fails."""
     beside = folder.with_name(f".{folder.name}.partial")
     beside.mkdir()
@@ -100,7 +100,7 @@ def write_propagated(
     overlay_video: bool = True,
     measure_quality: bool = True,
     report: Callable[[str, int, int], None] = lambda *_: None,
-) -> Written:
+) -> PropagationOutput:
     """Carries labels through a video and writes what comes to `out`.
 
     `masks/00000.png ...`, `keypoints.csv` (frame,name,x,y,confidence) or `maps/00000.npy ...` (float32 (H, W, C)),
@@ -111,7 +111,7 @@ def write_propagated(
     given = labels if isinstance(labels, GivenLabels) else GivenLabels(by_frame=labels, source="labels")
     given.check_inside(video)
     kind = given.kind(protocol)
-    quality = Quality(kind, protocol) if measure_quality and isinstance(kind, Masks | Joints) else None
+    quality = Quality(kind, protocol) if measure_quality and isinstance(kind, MaskKind | JointKind) else None
     with _results_folder(out):
         carried = propagate_video(video, given.by_frame, extractor, protocol, kind=kind, quality=quality)
         name, read = _write_labels(out, kind, _reported(carried, video.num_frames, report))
@@ -124,7 +124,9 @@ def write_propagated(
             pictures = (_drawn(frame, read(number), given) for number, frame in enumerate(video))
             write_video(out / "overlay.mp4", pictures, video.fps)
             files.append("overlay.mp4")
-    return Written(frames=video.num_frames, files=tuple(files), neediest=quality and quality.neediest())
+    return PropagationOutput(
+        frames=video.num_frames, files=tuple(files), frame_to_label=quality and quality.find_frame_to_label()
+    )
 
 
 def _reported(
@@ -136,10 +138,10 @@ def _reported(
 
 
 def _write_labels(
-    out: Path, kind: Kind, carried: Iterator[tuple[int, np.ndarray]]
+    out: Path, kind: LabelKind, carried: Iterator[tuple[int, np.ndarray]]
 ) -> tuple[str, Callable[[int], np.ndarray]]:
     """The name of what was written, and a function that gives a frame's label again."""
-    if isinstance(kind, Joints):
+    if isinstance(kind, JointKind):
         joints = dict(carried)
         rows = [
             (number, name, *_rounded(*values))
@@ -150,10 +152,10 @@ def _write_labels(
         return "keypoints.csv", joints.__getitem__
     name, pattern, write, read = (
         ("maps", "{:05d}.npy", _write_map, np.load)
-        if isinstance(kind, Maps)
+        if isinstance(kind, MapKind)
         else ("masks", "{:05d}.png", write_mask, read_mask)
     )
-    with replaced_when_complete(out / name) as beside:
+    with replace_folder_when_complete(out / name) as beside:
         for number, label in carried:
             write(beside / pattern.format(number), label)
     return name, lambda number: read(out / name / pattern.format(number))
@@ -192,7 +194,7 @@ def _drawn(frame: UInt8[np.ndarray, "H W 3"], label: np.ndarray, given: GivenLab
 
 @contextmanager
 def _results_folder(out: Path) -> Iterator[None]:
-    """As `output_folder`, but what a run left that was killed or interrupted is removed before.
+    """As `open_output_folder`, but what a run left that was killed or interrupted is removed before.
 
     What one left that failed stays: masks are of use without an overlay.
     """
@@ -203,7 +205,7 @@ def _results_folder(out: Path) -> Iterator[None]:
                 for path in (out / name, *out.glob(f".{name}.*")):
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             marker.unlink()
-    with output_folder(out), _held(marker):
+    with open_output_folder(out), _held(marker):
         interrupted = False
         try:
             yield

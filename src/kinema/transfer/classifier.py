@@ -59,7 +59,7 @@ class Classifier(nn.Module):
         return self.head(self.dropout(self.fc_norm(pooled))).float()
 
 
-def fitted(config: ViTConfig, *, num_frames: int, image_size: int, tubelet_size: int = 1) -> ViTConfig:
+def adapt_config(config: ViTConfig, *, num_frames: int, image_size: int, tubelet_size: int = 1) -> ViTConfig:
     """The same encoder for clips of `num_frames`; one of single frames stays so, unless tubelets are asked for.
     ConfigError where tubelets or patches do not divide them."""
     if tubelet_size > 1 and config.tubelet_size != tubelet_size:
@@ -86,10 +86,10 @@ class SavedClassifier:
     facts: ClassifierFacts
     source: WeightsSource
 
-    def at(self, reading: ClipReading) -> Classifier:
+    def adapt_to(self, reading: ClipReading) -> Classifier:
         """The classifier for clips of another length or size; itself where they are its own."""
         encoder = self.classifier.encoder
-        config = fitted(encoder.config, num_frames=reading.sampling.num_frames, image_size=reading.size)
+        config = adapt_config(encoder.config, num_frames=reading.sampling.num_frames, image_size=reading.size)
         if config == encoder.config:
             return self.classifier
         other = Classifier(ViT(config), len(self.facts.class_names))

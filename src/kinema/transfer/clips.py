@@ -78,12 +78,12 @@ def extract(
     keep_tokens: all tokens, for attentive probes; else one, as `reading.pooling` says. Unreadable videos are named in
     the result, never replaced. DatasetError where none can be read, and for images and videos in one set.
     """
-    network = network_for(extractor, reading)
+    network = configure_network(extractor, reading)
     table: np.ndarray | None = None
     kept: list[int] = []
     unreadable: list[tuple[str, str]] = []
     file.parent.mkdir(parents=True, exist_ok=True)
-    for number, views in enumerate(each_views(labeled_items(labeled), reading, num_workers=num_workers)):
+    for number, views in enumerate(load_views(labeled_items(labeled), reading, num_workers=num_workers)):
         path = str(labeled.files[number].path)
         if isinstance(views, str):
             unreadable.append((path, views))
@@ -98,7 +98,7 @@ def extract(
             kept.append(number)
         report(Path(path).name, number + 1, len(labeled))
     if table is None:
-        raise none_readable(unreadable)
+        raise make_unreadable_error(unreadable)
     table.flush()
     return ClipFeatures(
         tokens=torch.from_numpy(table[: len(kept)]),
@@ -108,7 +108,7 @@ def extract(
     )
 
 
-def network_for(extractor: FeatureExtractor, reading: ClipReading) -> FeatureExtractor:
+def configure_network(extractor: FeatureExtractor, reading: ClipReading) -> FeatureExtractor:
     """The network as clips are read for it. ConfigError where their size does not divide into its patches."""
     patch = extractor.backbone.patch_size
     if reading.size % patch:
@@ -117,7 +117,7 @@ def network_for(extractor: FeatureExtractor, reading: ClipReading) -> FeatureExt
     return extractor.with_settings(reading.features())
 
 
-def each_views(
+def load_views(
     items: Sequence[MediaItem], reading: ClipReading, *, num_workers: int
 ) -> Iterator[UInt8[Tensor, "V T S S 3"] | str]:
     """The views of each item in turn, or why it cannot be read."""
@@ -125,7 +125,7 @@ def each_views(
     yield from DataLoader(views, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker)
 
 
-def none_readable(unreadable: Sequence[tuple[str, str]]) -> DatasetError:
+def make_unreadable_error(unreadable: Sequence[tuple[str, str]]) -> DatasetError:
     """The error of a set of which no file can be read, given (name, reason) of each: a reason says where and what to
     do."""
     reason = unreadable[0][1]

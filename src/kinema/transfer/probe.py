@@ -5,8 +5,9 @@ classifier is trained again on the whole training set.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from kinema.draws import seed_of
 from kinema.errors import ConfigError
-from kinema.transfer.heads import AttentiveHead, LinearHead
-from kinema.transfer.lars import LARS
+from kinema.models.layers import MLP, CrossAttention, layer_norm
 from kinema.transfer.probe_config import Head, ProbeConfig
 
 _HEAD_DIM = 64
@@ -142,3 +142,136 @@ def _schedule(optimizer: torch.optim.Optimizer, config: ProbeConfig, steps_per_e
         return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (steps - warmup)))
 
     return LambdaLR(optimizer, scale)
+
+
+class LinearHead(nn.Module):
+    """Batch normalization without parameters, then one linear layer, on the mean token (MAE's linear probe).
+
+    He et al. 2022, arXiv:2111.06377, appendix A.1: the normalization makes one learning rate fit features of any scale.
+    normalized: False for the linear layer alone (DINO).
+    """
+
+    def __init__(self, dim: int, num_classes: int, *, normalized: bool = True) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(dim, affine=False, eps=1e-6) if normalized else nn.Identity()
+        self.linear = nn.Linear(dim, num_classes)
+        nn.init.trunc_normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, tokens: Float[Tensor, "B S D"]) -> Float[Tensor, "B K"]:
+        """Logits of each sample from its tokens."""
+        return self.linear(self.norm(tokens.mean(dim=1)))
+
+
+class AttentiveHead(nn.Module):
+    """One learned query attends to all tokens; a residual MLP and a linear layer read what it gathered.
+
+    The attentive probe of V-JEPA (Bardes et al. 2024, arXiv:2404.08471). The incoming tokens are normalized first, so
+    that one learning rate fits features of any scale.
+    """
+
+    def __init__(self, dim: int, num_classes: int, *, num_heads: int) -> None:
+        super().__init__()
+        self.norm_tokens = layer_norm(dim)
+        self.query = nn.Parameter(torch.empty(1, 1, dim))
+        self.cross = CrossAttention(dim, num_heads)
+        self.norm_mlp = layer_norm(dim)
+        self.mlp = MLP(dim, 4 * dim)
+        self.norm = layer_norm(dim)
+        self.linear = nn.Linear(dim, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.query, std=0.02)
+
+    def forward(self, tokens: Float[Tensor, "B S D"]) -> Float[Tensor, "B K"]:
+        """Logits of each sample from its frozen tokens."""
+        gathered = self.query + self._attended(tokens)
+        gathered = gathered + self.mlp(self.norm_mlp(gathered))
+        return self.linear(self.norm(gathered)[:, 0])
+
+    def _attended(self, tokens: Float[Tensor, "B S D"]) -> Float[Tensor, "B 1 D"]:
+        """`cross(query, norm_tokens(tokens))` without a key or a value for every token.
+
+        Of a head with query q, a token's affinity q . (W_k x) is (W_k^T q) . x, one vector for all tokens, and the mean
+        of its values is W_v of the mean token: 2 D products a head and token where the formula has 2 D^2 a token. The
+        bias of the keys changes no softmax. Gradients stop at the tokens.
+        """
+        num_heads, norm = self.cross.num_heads, self.norm_tokens
+        plain = F.layer_norm(tokens, norm.normalized_shape, eps=norm.eps)  # scale and shift follow, on vectors
+        query = self.cross.q(self.query[0, 0]).unflatten(0, (num_heads, -1))  # (H, d)
+        of_keys, of_values = (part.unflatten(0, (num_heads, -1)) for part in self.cross.kv.weight.chunk(2))
+        directions = torch.einsum("hd,hdc->hc", query * query.shape[1] ** -0.5, of_keys) * norm.weight  # (H, D)
+        weights = (plain @ directions.T).softmax(dim=1)  # (B, S, H)
+        means = (weights.transpose(1, 2) @ plain) * norm.weight + norm.bias  # (B, H, D)
+        values = torch.einsum("bhc,hdc->bhd", means, of_values).flatten(1) + self.cross.kv.bias.chunk(2)[1]
+        return self.cross.proj(values)[:, None]
+
+
+class LARS(torch.optim.Optimizer):
+    """Momentum SGD with gradients scaled to `trust` times the norm of their parameter, as MAE's linear probe has it.
+
+    Vectors are neither scaled nor decayed.
+    """
+
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], *, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3
+    ) -> None:
+        super().__init__(groups, {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step along the gradients; a closure is not called."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, group)
+
+    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        gradient = parameter.grad
+        assert gradient is not None
+        if parameter.ndim > 1:
+            gradient = gradient + group["weight_decay"] * parameter
+            norm, step = parameter.norm(), gradient.norm()
+            ratio = group["trust"] * norm / step
+            gradient = gradient * torch.where((norm > 0) & (step > 0), ratio, torch.ones_like(ratio))
+        moving = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        moving.mul_(group["momentum"]).add_(gradient)
+        parameter.sub_(group["lr"] * moving)
+
+
+_SIMILARITIES_AT_ONCE = 1 << 24
+
+
+@torch.no_grad()
+def compute_knn_scores(
+    queries: Float[Tensor, "N D"],
+    train: Float[Tensor, "M D"],
+    labels: Int64[Tensor, " M"],
+    *,
+    num_classes: int,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> Float[Tensor, "N K"]:
+    """The share of the vote that each class gets from the k training samples of largest cosine similarity.
+
+    A neighbor's vote weighs exp(cosine / temperature) (Wu et al. 2018, arXiv:1805.01978, section 3.4; DINO's defaults,
+    k 20 and temperature 0.07). Rows sum to 1. ConfigError where k exceeds the number of training samples.
+    """
+    check_neighbors(k, len(train))
+    keys = F.normalize(train.float(), dim=1)
+    scores = []
+    for chunk in queries.split(max(_SIMILARITIES_AT_ONCE // len(train), 1)):
+        cosines, nearest = (F.normalize(chunk.float(), dim=1) @ keys.T).topk(k, dim=1)  # (n, k)
+        weights = (cosines / temperature).softmax(dim=1)
+        votes = weights.new_zeros(len(chunk), num_classes)
+        scores.append(votes.scatter_add_(1, labels[nearest], weights))
+    return torch.cat(scores)
+
+
+def check_neighbors(k: int, num_samples: int) -> None:
+    """ConfigError where there are not k training samples."""
+    if not 1 <= k <= num_samples:
+        what = f"{k} neighbors of {num_samples} training samples"
+        raise ConfigError(what, where="--knn.k", fix="choose another k")
