@@ -59,7 +59,7 @@ def test_products_are_the_mean_of_the_heads_logits(run: Path, block: int) -> Non
     read = load(run, settings=replace(SETTINGS, decoder_block=block))
     past, future = read.stream_queries_and_keys(frames)
     assert past.keys is not None
-    one, other = (read._standardized(frame) for frame in frames)
+    one, other = (read._standardize_frame(frame) for frame in frames)
     with torch.no_grad():
         logits = _attention(build_method(CONFIG, seed=3), one, other, block)
     expected = logits.mean(dim=0)
@@ -71,7 +71,7 @@ def test_products_are_the_mean_of_the_heads_logits(run: Path, block: int) -> Non
 def test_the_chosen_block_sees_what_the_decoder_feeds_it(run: Path) -> None:
     """In the decoder's own pass from a frame to itself, the last cross-attention gets exactly what is read here."""
     read = load(run, settings=replace(SETTINGS, decoder_block=-1))
-    encoder, decoder = read._find_decoder()
+    encoder, decoder = read._load_decoder()
     assert isinstance(decoder, PatchDecoder)
     frame = moving_square(1)[:, :, :48]
     nothing = torch.empty(1, 0, dtype=torch.long)
@@ -81,7 +81,7 @@ def test_the_chosen_block_sees_what_the_decoder_feeds_it(run: Path) -> None:
     assert isinstance(last, CrossBlock)
     hook = last.cross.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs))
     with torch.no_grad():
-        tokens = encoder(read._standardized(frame[0]))
+        tokens = encoder(read._standardize_frame(frame[0]))
         decoder(tokens, whole, tokens)
     hook.remove()
     (compared,) = read.stream_queries_and_keys(frame)

@@ -32,7 +32,7 @@ def test_points_keep_the_order_of_their_names(tmp_path: Path) -> None:
     assert sorted(labels.by_frame) == [0, 7]
     np.testing.assert_array_equal(labels.by_frame[0], [[12.5, 40], [np.nan, np.nan]])
     np.testing.assert_array_equal(labels.by_frame[7], [[3, 4], [1, 2]])
-    assert isinstance(labels.kind(PROTOCOL), JointKind)
+    assert isinstance(labels.make_kind(PROTOCOL), JointKind)
 
 
 def test_masks_of_one_frame_and_of_several(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_masks_of_one_frame_and_of_several(tmp_path: Path) -> None:
     folder = read_labels(tmp_path)
     assert sorted(folder.by_frame) == [0, 12]  # gaps are frames without a label
     assert np.array_equal(folder.by_frame[12], square(value=15))
-    kind = folder.kind(PROTOCOL)
+    kind = folder.make_kind(PROTOCOL)
     assert isinstance(kind, MaskKind)
     assert kind.names == [3, 15]
     single = read_labels(tmp_path / "00000.png", frame=4)
@@ -60,7 +60,7 @@ def test_maps_in_every_form(tmp_path: Path) -> None:
         assert sorted(labels.by_frame) == numbers
         assert np.array_equal(labels.by_frame[numbers[0]], values)
         assert labels.by_frame[numbers[0]].dtype == np.float32
-        kind = labels.kind(PROTOCOL)
+        kind = labels.make_kind(PROTOCOL)
         assert isinstance(kind, MapKind)
         assert len(kind.names) == 2
     for name in ("folder", "many.npz"):
@@ -84,7 +84,7 @@ def test_maps_in_every_form(tmp_path: Path) -> None:
         ({"points": [NOSE | {"frame": -1}]}, "a frame of -1"),
         ({"points": [NOSE | {"frame": 1.5}]}, "a frame of 1.5"),
         ({"points": [NOSE | {"frame": True}]}, "a frame of True"),
-        ({"points": [NOSE | {"x": float("nan")}]}, "x of nan, which is no finite number"),
+        ({"points": [NOSE | {"x": float("nan")}]}, "x of nan, which is not a finite number"),
         ({"points": [NOSE | {"y": float("inf")}]}, "y of inf"),
         ({"points": [NOSE | {"y": "4"}]}, "y of '4'"),
         ({"points": [NOSE | {"x": 10**400}]}, "x of 1000"),

@@ -11,7 +11,7 @@ from kinema.errors import ConfigError, DatasetError
 from kinema.features import FeatureExtractor
 from kinema.labeling.label_kinds import JointKind, MaskKind, Sizes
 from kinema.labeling.propagate_video import propagate_keypoints, propagate_maps, propagate_video
-from kinema.propagation.labels import masks_to_soft
+from kinema.propagation.labels import encode_mask
 from kinema.protocols.registry import JointSettings
 from kinema.video.reader import open_video
 from kinema.weights.load import load
@@ -96,7 +96,7 @@ def test_the_first_labels_may_come_through_the_size_of_the_input() -> None:
     sizes = Sizes(frame=(HEIGHT, WIDTH), input=(32, 56), grid=(8, 14))
     encoded = MaskKind({0: mask}, protocol).encode(mask, sizes)
     reduced = cv2.resize(mask, (56, 32), interpolation=cv2.INTER_NEAREST)
-    expected = masks_to_soft(reduced, [3], (8, 14), mode="bilinear", keep_small=False)
+    expected = encode_mask(reduced, [3], (8, 14), mode="bilinear", keep_small=False)
     assert torch.equal(encoded, expected)
     by_frame = MaskKind({0: mask}, replace(protocol, first_labels_via="frame")).encode(mask, sizes)
     assert not torch.equal(encoded, by_frame)

@@ -15,7 +15,7 @@ _REACH_SIGMAS = 3
 """A Gaussian is 0 beyond this many standard deviations along either axis."""
 
 
-def keypoints_to_soft(
+def encode_keypoints(
     points: Float[np.ndarray, "J 2"],
     size: tuple[int, int],
     grid: tuple[int, int],
@@ -41,7 +41,7 @@ def keypoints_to_soft(
     return torch.from_numpy(np.concatenate([background, heat], axis=-1).astype(np.float32))
 
 
-def soft_to_keypoints(
+def decode_keypoints(
     soft: Float[Tensor, "h w C"], size: tuple[int, int], *, sigma: float, top_cells: int, offset: float
 ) -> tuple[Float64[np.ndarray, "C-1 2"], Float64[np.ndarray, " C-1"]]:
     """Returns the joints, x and y in pixels of a frame of `size` (H, W), and the share of heat that each one keeps.

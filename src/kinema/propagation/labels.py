@@ -16,7 +16,7 @@ from torch import Tensor
 from kinema.errors import KinemaError
 
 
-def masks_to_soft(
+def encode_mask(
     mask: UInt8[np.ndarray, "H W"],
     ids: Sequence[int],
     grid: tuple[int, int],
@@ -46,7 +46,7 @@ def masks_to_soft(
     return soft
 
 
-def soft_to_mask(
+def decode_mask(
     soft: Float[Tensor, "h w C"],
     ids: Sequence[int],
     size: tuple[int, int],

@@ -51,7 +51,7 @@ class Protocol:
     features: FeatureSettings
     propagation: PropagationConfig
     first_labels: Literal["nearest", "bilinear"]
-    """How given masks reach the token grid (`labels.masks_to_soft`)."""
+    """How given masks reach the token grid (`propagation.labels.encode_mask`)."""
     first_labels_via: Literal["frame", "input"] = "frame"
     """The size at which given masks are reduced to the grid: the frame's own, or the network's input size, to which
     they are first resized by nearest neighbor (the pixel under each upper left corner)."""
