@@ -51,7 +51,7 @@ def test_features_on_disk_are_the_extractors_and_unreadable_files_are_named(fram
     assert found.labels.tolist() == [1, 0]
     assert [path for path, _ in found.unreadable] == [str(broken)]
     assert found.tokens.shape == (2, 9, 2 * 2 * 2, 192)  # two frames of 2 x 2 patches
-    network = extractor.with_settings(READING.features())
+    network = extractor.with_settings(READING.to_feature_settings())
     expected = network.dense(read_views(MediaItem(path=frames, kind="frames"), READING)[4]).flatten(0, 2)
     torch.testing.assert_close(found.tokens[1, 4].float(), expected, atol=2e-3, rtol=2e-3)
     mean = extract(labeled, extractor, READING, tmp_path / "mean.npy", keep_tokens=False, num_workers=0)

@@ -11,7 +11,7 @@ from kinema.transfer.probe import compute_knn_scores
 
 
 def test_votes_are_what_a_loop_counts(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(probe, "_SIMILARITIES_AT_ONCE", 100)  # several chunks
+    monkeypatch.setattr(probe, "_MAX_SIMILARITIES", 100)  # several chunks
     generator = torch.Generator().manual_seed(0)
     train, queries = torch.randn(40, 8, generator=generator), torch.randn(11, 8, generator=generator)
     labels = torch.randint(0, 4, (40,), generator=generator)

@@ -23,7 +23,7 @@ def test_mixing_equals_a_loop(size: int, seed: int) -> None:
     mixing = Mixing(MixConfig())
     frames, targets = _batch(size)
     seeds = torch.arange(seed, seed + size)
-    own = mixing.own_shares(seeds[:1], HEIGHT, WIDTH)
+    own = mixing.compute_kept_shares(seeds[:1], HEIGHT, WIDTH)
     expected = torch.empty_like(frames)
     for clip in range(size):
         for row in range(HEIGHT):
@@ -41,7 +41,7 @@ def test_mixing_equals_a_loop(size: int, seed: int) -> None:
 
 def _shares(config: MixConfig, count: int = 800, size: int = 64) -> list[torch.Tensor]:
     mixing = Mixing(config)
-    return [mixing.own_shares(torch.tensor([seed]), size, size) for seed in range(count)]
+    return [mixing.compute_kept_shares(torch.tensor([seed]), size, size) for seed in range(count)]
 
 
 def test_mixup_keeps_one_share_that_is_beta_distributed() -> None:

@@ -23,7 +23,7 @@ def test_a_probe_learns_what_is_there(kind):
     config = ProbeConfig(learning_rates=(1e-3, 1e-2), epochs=30, batch_size=16)
     probe = train_probe(*_blobs(0), kind, num_classes=3, config=config)
     tokens, labels = _blobs(1)
-    assert (probe.scores(tokens).argmax(dim=1) == labels).float().mean() > 0.9
+    assert (probe.score(tokens).argmax(dim=1) == labels).float().mean() > 0.9
 
 
 def test_only_attention_sees_which_token_differs():
@@ -39,7 +39,7 @@ def test_only_attention_sees_which_token_differs():
     for kind, (low, high) in bounds.items():
         config = ProbeConfig(learning_rates=(0.3,), epochs=20, batch_size=16)
         probe = train_probe(tokens[:300], labels[:300], kind, num_classes=2, config=config)
-        top1 = (probe.scores(tokens[300:]).argmax(dim=1) == labels[300:]).float().mean()
+        top1 = (probe.score(tokens[300:]).argmax(dim=1) == labels[300:]).float().mean()
         assert low <= top1 <= high, kind
 
 
@@ -52,8 +52,8 @@ def test_the_same_seed_gives_the_same_probe_and_another_does_not():
         for seed in (0, 0, 1)
     )
     torch.rand(3)
-    assert torch.equal(first.scores(tokens), again.scores(tokens))
-    assert not torch.equal(first.scores(tokens), other.scores(tokens))
+    assert torch.equal(first.score(tokens), again.score(tokens))
+    assert not torch.equal(first.score(tokens), other.score(tokens))
 
 
 def test_a_learning_rate_that_destroys_is_not_chosen():
@@ -73,7 +73,7 @@ def test_each_convention_learns_and_only_dino_s_reads_features_as_they_are(conve
     config = ProbeConfig(learning_rates=(rate,), epochs=30, batch_size=16, convention=convention)
     probe = train_probe(*_blobs(0), "linear", num_classes=3, config=config)
     tokens, labels = _blobs(1)
-    assert (probe.scores(tokens).argmax(dim=1) == labels).float().mean() > 0.9
+    assert (probe.score(tokens).argmax(dim=1) == labels).float().mean() > 0.9
     assert isinstance(probe.head.norm, torch.nn.Identity) == (convention == "dino")
 
 
@@ -90,4 +90,4 @@ def test_rates_tried_side_by_side_choose_what_they_would_alone():
     assert together.held_out_top1 == max(probe.held_out_top1 for probe in alone.values())
     chosen = alone[together.learning_rate]
     assert chosen.held_out_top1 == together.held_out_top1
-    torch.testing.assert_close(together.scores(tokens), chosen.scores(tokens))
+    torch.testing.assert_close(together.score(tokens), chosen.score(tokens))

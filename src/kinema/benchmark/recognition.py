@@ -178,7 +178,7 @@ def compute_probe_rows(
         from_seed = replace(training, seed=training.seed + seed)
         trained = train_probe(samples, labels, kind, num_classes=num_classes, config=from_seed)
         chosen = {"seed": from_seed.seed, "learning_rate": trained.learning_rate}
-        merged = merge_views(trained.scores(queries).numpy(), video_ids)
+        merged = merge_views(trained.score(queries).numpy(), video_ids)
         rows.append({**chosen, **compute_scores(merged, test.labels.numpy())})
     return rows
 
