@@ -80,7 +80,7 @@ def test_missing_candidates_are_padded() -> None:
     assert (cells < bank.keys.flatten(0, 3).shape[0]).all()
 
 
-def test_bf16_is_given_up_for_features_that_it_cannot_distinguish() -> None:
+def test_bf16_is_turned_off_for_features_that_it_cannot_distinguish() -> None:
     alike = make_frames(2, h=1, w=1).expand(-1, 8, 9, -1)
     bank = fill_bank(alike[:1], coarse=True)
     find_most_similar(alike[1], bank, [[0]], make_config(), keep=5, windowed=True)
