@@ -1,4 +1,4 @@
-"""Every protocol, from frames and masks to masks, on a grid that is small: its sizes alone are replaced."""
+"""Every protocol propagates masks through a clip; only its input size is replaced by a smaller one."""
 
 from dataclasses import replace
 from typing import get_args
@@ -29,7 +29,7 @@ def extractor() -> FeatureExtractor:
 
 @pytest.mark.parametrize("benchmark", get_args(Benchmark))
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_masks_come_out_and_stay(extractor: FeatureExtractor, name: str, benchmark: str) -> None:
+def test_masks_follow_their_objects(extractor: FeatureExtractor, name: str, benchmark: str) -> None:
     protocol = get_protocol(name, benchmark)
     small = replace(protocol.features, size=InputSize(fixed=(40, 72)))
     frames = moving_square(4, step=1)
