@@ -125,7 +125,7 @@ def test_mask_marks_keys_outside_the_window_or_the_grid(window: Window, radius: 
     h, w = 10, 9
     config = make_config(window=window, radius=radius, tile=4)
     for tile in iterate_tiles(h, w, 1, config, windowed=True):
-        far = mask_outside_window(window, radius, *tile.offsets(h), torch.device("cpu"))
+        far = mask_outside_window(window, radius, *tile.compute_offsets(h), torch.device("cpu"))
         assert far is not None
         queries = [(y, x) for y in range(h)[tile.rows] for x in range(w)[tile.columns]]
         for (y, x), mask in zip(queries, far.unbind(dim=3), strict=True):

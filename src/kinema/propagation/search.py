@@ -153,7 +153,7 @@ def _search(
     results = [_make_empty_result(queries, keep) for _ in groups]
     for tile in iterate_tiles(h, w, keys.shape[2], config, windowed=windowed):
         tile_ids = query_ids[tile.rows, tile.columns].flatten()
-        far = mask_outside_window(config.window if windowed else None, config.radius, *tile.offsets(h), device)
+        far = mask_outside_window(config.window if windowed else None, config.radius, *tile.compute_offsets(h), device)
         if only is not None:
             selected = only[tile.rows, tile.columns].flatten().nonzero().squeeze(1)
             if len(selected) == 0:
@@ -220,8 +220,8 @@ class QueryTile:
     bands: slice
     key_columns: slice
 
-    def offsets(self, h: int) -> tuple[int, ...]:
-        """Arguments of `mask_outside_window` that depend on the tile, relative to the first key it reaches."""
+    def compute_offsets(self, h: int) -> tuple[int, ...]:
+        """Returns the arguments of `mask_outside_window` that depend on the tile, relative to its first key."""
         first = self.bands.start * BAND
         num_key_rows = (self.bands.stop - self.bands.start) * BAND
         rows = (self.rows.start - first, self.rows.stop - self.rows.start, num_key_rows)
@@ -271,12 +271,12 @@ def mask_outside_window(
     if window is None and num_grid_rows == num_key_rows:
         return None
 
-    def count(length: int) -> Tensor:
+    def make_range(length: int) -> Tensor:
         return torch.arange(length, dtype=torch.int32, device=device)
 
-    dy = (count(num_key_rows)[:, None] - top - count(num_rows)).abs().view(-1, 1, BAND, num_rows, 1)
-    dx = (count(num_key_columns)[:, None] - left - count(num_columns)).abs().view(1, -1, 1, 1, num_columns)
-    outside_grid = (count(num_key_rows) >= num_grid_rows).view(-1, 1, BAND, 1, 1)
+    dy = (make_range(num_key_rows)[:, None] - top - make_range(num_rows)).abs().view(-1, 1, BAND, num_rows, 1)
+    dx = (make_range(num_key_columns)[:, None] - left - make_range(num_columns)).abs().view(1, -1, 1, 1, num_columns)
+    outside_grid = (make_range(num_key_rows) >= num_grid_rows).view(-1, 1, BAND, 1, 1)
     if window is None:
         far = torch.zeros_like(dy + dx, dtype=torch.bool)
     elif window == "square":

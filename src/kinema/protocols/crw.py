@@ -8,13 +8,7 @@ data set without a variant gets a derived one (`registry.get_protocol`).
 from dataclasses import replace
 
 from kinema.propagation.propagation_config import PropagationConfig
-from kinema.protocols.protocol import (
-    PUBLISHED_JOINTS,
-    UNSTATED,
-    Protocol,
-    derive_variant,
-    set_input_size,
-)
+from kinema.protocols.protocol import PUBLISHED_JOINTS, UNSTATED, Protocol, derive_variant, set_input_size
 from kinema.settings import FeatureSettings, InputSize
 
 _CRW = Protocol(
@@ -95,7 +89,7 @@ _CROPMAE = replace(
 _VIP_880 = InputSize(long_side=880, multiple=64)
 
 
-def _cropmae_vip(davis: Protocol, top_k: int, radius: int, extension: str = "") -> Protocol:
+def _build_cropmae_vip(davis: Protocol, top_k: int, radius: int, extension: str = "") -> Protocol:
     """Variant for VIP with a long side of 880 pixels; masks are first resized to the input size."""
     resized = set_input_size(replace(davis, scoring_size=None, scoring_resize="bilinear"), _VIP_880)
     propagation = replace(davis.propagation, top_k=top_k, radius=radius)
@@ -109,7 +103,7 @@ def _cropmae_vip(davis: Protocol, top_k: int, radius: int, extension: str = "") 
     )
 
 
-def _cropmae_ytvos(davis: Protocol) -> Protocol:
+def _build_cropmae_ytvos(davis: Protocol) -> Protocol:
     """Variant for YouTube-VOS with CRW's input size, because one fixed size would squeeze portrait videos."""
     extension = "not published; short side 480 pixels, scored at its own size, a later label joins the one context"
     return derive_variant(set_input_size(davis, _CRW.features.size), "ytvos", extension)
@@ -117,8 +111,8 @@ def _cropmae_ytvos(davis: Protocol) -> Protocol:
 
 CROPMAE_480X880 = (
     _CROPMAE,
-    _cropmae_ytvos(_CROPMAE),
-    _cropmae_vip(_CROPMAE, top_k=10, radius=20),
+    _build_cropmae_ytvos(_CROPMAE),
+    _build_cropmae_vip(_CROPMAE, top_k=10, radius=20),
     derive_variant(_CROPMAE, "jhmdb", "", joints=PUBLISHED_JOINTS),
 )
 
@@ -132,13 +126,13 @@ _SIAMMAE = replace(
 )
 SIAMMAE = (
     _SIAMMAE,
-    _cropmae_ytvos(_SIAMMAE),
-    _cropmae_vip(_SIAMMAE, top_k=10, radius=8),
+    _build_cropmae_ytvos(_SIAMMAE),
+    _build_cropmae_vip(_SIAMMAE, top_k=10, radius=8),
     derive_variant(_SIAMMAE, "jhmdb", "", joints=PUBLISHED_JOINTS),
 )
 
 
-def _catmae(patch: int, *, radius: int, top_k: int, temperature: float) -> tuple[Protocol, ...]:
+def _build_catmae(patch: int, *, radius: int, top_k: int, temperature: float) -> tuple[Protocol, ...]:
     davis = replace(
         _CROPMAE,
         name=f"catmae_s{patch}",
@@ -150,11 +144,11 @@ def _catmae(patch: int, *, radius: int, top_k: int, temperature: float) -> tuple
     extension = "not published; at CropMAE's size, everything else as for DAVIS"
     return (
         davis,
-        _cropmae_ytvos(davis),
-        _cropmae_vip(davis, top_k=top_k, radius=radius, extension=extension),
+        _build_cropmae_ytvos(davis),
+        _build_cropmae_vip(davis, top_k=top_k, radius=radius, extension=extension),
         derive_variant(davis, "jhmdb", extension, joints=PUBLISHED_JOINTS),
     )
 
 
-CATMAE_S16 = _catmae(16, radius=18, top_k=8, temperature=0.7)
-CATMAE_S8 = _catmae(8, radius=32, top_k=12, temperature=0.5)
+CATMAE_S16 = _build_catmae(16, radius=18, top_k=8, temperature=0.7)
+CATMAE_S8 = _build_catmae(8, radius=32, top_k=12, temperature=0.5)

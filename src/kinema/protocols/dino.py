@@ -86,7 +86,7 @@ INO_YTVOS = (
 )
 
 
-def _dinov3(letter: str, short_side: int) -> tuple[Protocol, ...]:
+def _build_dinov3(letter: str, short_side: int) -> tuple[Protocol, ...]:
     davis = replace(
         _DINO,
         name=f"dinov3_{letter}",
@@ -113,4 +113,4 @@ def _dinov3(letter: str, short_side: int) -> tuple[Protocol, ...]:
     )
 
 
-DINOV3_S, DINOV3_M, DINOV3_L = _dinov3("s", 480), _dinov3("m", 960), _dinov3("l", 1440)
+DINOV3_S, DINOV3_M, DINOV3_L = _build_dinov3("s", 480), _build_dinov3("m", 960), _build_dinov3("l", 1440)

@@ -83,8 +83,7 @@ def extract(
     keep_tokens: keeps all tokens, for attentive probes; otherwise one vector as `reading.pooling` says. Unreadable
     videos are listed in the result. Raises DatasetError if no video can be read, or if the set has images and videos.
     """
-    network = configure_network(extractor, reading)
-    table: np.ndarray | None = None
+    network, table = configure_network(extractor, reading), None
     read_ids: list[int] = []
     unreadable: list[tuple[str, str]] = []
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +92,7 @@ def extract(
         if isinstance(views, str):
             unreadable.append((path, views))
         else:
-            rows = [_compute_tokens(network, view, reading, keep_all=keep_tokens) for view in views.numpy()]
-            tokens = torch.stack(rows)  # (V, S, D)
+            tokens = _compute_tokens(network, views.numpy(), reading, keep_all=keep_tokens)  # (V, S, D)
             if table is None:
                 shape = (len(labeled), *tokens.shape)
                 table = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
@@ -142,8 +140,10 @@ def make_unreadable_error(unreadable: Sequence[tuple[str, str]]) -> DatasetError
     return DatasetError(reason if len(unreadable) == 1 else f"none of {len(unreadable)} files can be read: {reason}")
 
 
-def _compute_tokens(network: FeatureExtractor, view: np.ndarray, reading: ClipReading, *, keep_all: bool) -> Tensor:
-    return network.clip(view).flatten(0, 2) if keep_all else network.pooled(view, reading.pooling)[None]
+def _compute_tokens(network: FeatureExtractor, views: np.ndarray, reading: ClipReading, *, keep_all: bool) -> Tensor:
+    if keep_all:
+        return torch.stack([network.clip(view).flatten(0, 2) for view in views])
+    return torch.stack([network.pooled(view, reading.pooling)[None] for view in views])
 
 
 def _check_shape(table: np.ndarray, tokens: Tensor, path: str) -> None:

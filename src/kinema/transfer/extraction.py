@@ -66,13 +66,13 @@ def extract_features(
 ) -> ExtractionSummary:
     """Writes the features of all readable items to `out`, a new `.npz` or `.safetensors` file.
 
-    An entry is named by the item's path relative to the common folder of all items. Unreadable items are listed in the
-    result. Raises DatasetError if no item can be read, and ConfigError if `out` exists or has another suffix.
+    Entries are named by paths relative to the items' common folder. Unreadable items are listed in the result. Raises
+    DatasetError if no item can be read, and ConfigError if `out` exists or has another suffix.
     """
     network = configure_network(extractor, reading)
     root, names = _name_items(items)
     unreadable: list[tuple[str, str]] = []
-    shape: tuple[int, ...] | None = None
+    shapes: list[tuple[int, ...]] = []
     with _open_feature_file(out) as file:
         for index, views in enumerate(load_views(items, reading, num_workers=num_workers)):
             if isinstance(views, str):
@@ -80,16 +80,16 @@ def extract_features(
             else:
                 features = _compute_features(network, views.numpy(), kind).astype(dtype)
                 file.add(names[index], features)
-                shape = shape or features.shape
+                shapes.append(features.shape)
             report(names[index], index + 1, len(items))
-        if shape is None:
+        if not shapes:
             raise make_unreadable_error(unreadable)
         summary = ExtractionSummary(
             kind=kind,
             root=root,
-            videos=len(items) - len(unreadable),
+            videos=len(shapes),
             unreadable=unreadable,
-            shape=shape,
+            shape=shapes[0],
             dtype=dtype,
             reading=reading,
             weights=extractor.source,
