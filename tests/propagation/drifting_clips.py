@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kinema.propagation.propagation_config import PropagationConfig
 from kinema.propagation.propagator import propagate
-from tests.reference.propagation import dense_propagation
+from tests.reference.propagation import run_dense_propagation
 
 
 def make_clip(seed: int, *, frames: int, h: int, w: int, width: int = 6, channels: int = 3) -> tuple[Tensor, Tensor]:
@@ -30,7 +30,7 @@ def propagate_clip(features: Tensor, labels: Tensor, config: PropagationConfig) 
 def propagate_densely(
     features: Tensor, labels: Tensor, config: PropagationConfig, keys: np.ndarray | None = None
 ) -> Tensor:
-    expected = dense_propagation(
+    expected = run_dense_propagation(
         features.numpy(),
         labels.numpy(),
         context=config.context,

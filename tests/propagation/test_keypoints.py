@@ -6,7 +6,7 @@ import torch
 
 from kinema.draws import generator
 from kinema.propagation.keypoints import decode_keypoints, encode_keypoints
-from tests.reference.keypoints import drawn, found
+from tests.reference.keypoints import draw_joint, find_joint
 
 SIZE, GRID = (240, 320), (15, 20)
 
@@ -22,7 +22,7 @@ def test_draws_joints_as_the_published_code_does(sigma: float) -> None:
     points = _draw_points(0, 200, margin=-40)
     soft = encode_keypoints(points, SIZE, GRID, sigma=sigma, truncate_borders=True, offset=0.0).numpy()
     for joint, (x, y) in enumerate(points):
-        expected = drawn(x * GRID[1] / SIZE[1], y * GRID[0] / SIZE[0], *GRID, sigma)
+        expected = draw_joint(x * GRID[1] / SIZE[1], y * GRID[0] / SIZE[0], *GRID, sigma)
         np.testing.assert_allclose(soft[..., joint + 1], expected, atol=1e-6)
     assert np.array_equal(soft[..., 0], (soft[..., 1:] == 0).all(axis=-1))
 
@@ -54,7 +54,7 @@ def test_a_joint_is_the_mean_of_its_top_cells(top_cells: int) -> None:
     soft = torch.rand(7, 9, 4, generator=torch.Generator().manual_seed(2))
     points, _ = decode_keypoints(soft, (70, 180), sigma=0.5, top_cells=top_cells, offset=0.0)
     for joint in range(3):
-        x, y = found(soft[..., joint + 1].numpy(), top_cells)
+        x, y = find_joint(soft[..., joint + 1].numpy(), top_cells)
         np.testing.assert_allclose(points[joint], (20 * x, 10 * y), rtol=1e-5)
 
 

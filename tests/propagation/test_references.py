@@ -8,7 +8,7 @@ from torch import Tensor
 from kinema.errors import KinemaError
 from kinema.propagation.propagator import Propagator
 from tests.propagation.drifting_clips import make_clip, make_config, propagate_clip
-from tests.reference.propagation import inside_window, own_context_propagation, vote
+from tests.reference.propagation import inside_window, run_own_context_propagation, vote
 
 
 def test_start_clears_the_previous_clip() -> None:
@@ -81,7 +81,7 @@ def test_late_objects_open_their_own_contexts(precision: str) -> None:
         propagator.add_reference(frame, given[number]) if number in given else propagator.step(frame)
         for number, frame in enumerate(features[1:], start=1)
     ]
-    expected = own_context_propagation(
+    expected = run_own_context_propagation(
         features.numpy(),
         {number: labels.numpy() for number, labels in given.items()},
         context=config.context,
