@@ -2,8 +2,8 @@
 
 import torch
 
+from kinema.propagation.candidates import Candidates, compute_weights, may_miss_ties, merge_candidates, replace_rows
 from kinema.propagation.propagation_config import Normalization, PropagationConfig
-from kinema.propagation.propagator import Candidates, compute_weights, may_miss_ties, merge_candidates, replace_rows
 
 
 def make_config(normalization: Normalization, top_k: int) -> PropagationConfig:

@@ -121,7 +121,7 @@ class MaskKind(LabelKind):
         )
         if given is None:
             return mask
-        # A given object is nowhere but where it was drawn, so its propagated pixels outside the drawing are cleared.
+        # The drawing shows all of a given object, so its propagated pixels outside the drawing are cleared.
         return np.where((given != 0) | np.isin(mask, np.unique(given)), given, mask)
 
     def compute_confidences(self, frame: PropagatedFrame) -> Float64[np.ndarray, " names"]:

@@ -24,8 +24,8 @@ def encode_keypoints(
     truncate_borders: bool,
     offset: float,
 ) -> Float[Tensor, "h w J+1"]:
-    """Returns heat maps in [0, 1] on a grid of (h, w) tokens: the background, which is 1 where no joint has heat, and
-    one map per joint.
+    """Returns heat maps in [0, 1] on a grid of (h, w) tokens: the background, which is 1 in cells without heat, and one
+    map per joint.
 
     points: x and y in pixels of a frame of `size` (H, W); a joint that is NaN has no heat. sigma: in cells.
     truncate_borders: centers the Gaussian on a whole cell and truncates its window toward 0, as the published code

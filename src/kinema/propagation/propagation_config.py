@@ -57,7 +57,7 @@ class PropagationConfig:
     INO)."""
     precision: Precision = "auto"
     """Arithmetic of the similarities; all but `half` give the same labels. `bf16` selects candidates in bf16 and scores
-    them again in fp32 where a bound on the rounding error allows it; it takes half as much memory again. `auto` is bf16
+    them again in fp32 if a bound on the rounding error allows it; it takes 1.5 times the memory. `auto` is bf16
     on a processor that has matrix instructions for it (AMX) and fp32 elsewhere. `half` keeps keys and similarities in
     fp16: it takes half the memory, is fast only on a GPU, and changes labels in the third decimal."""
     tile: int = 12

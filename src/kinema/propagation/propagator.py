@@ -8,32 +8,22 @@ the settings and where they come from.
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from kinema.errors import KinemaError
 from kinema.propagation.bank import BAND, FrameBank
+from kinema.propagation.candidates import Candidates, compute_weights, may_miss_ties, merge_candidates, replace_rows
 from kinema.propagation.propagation_config import PropagationConfig
 from kinema.propagation.search import find_most_similar
 
 
-class Candidates(NamedTuple):
-    """Candidates of every token, best first; a similarity of -inf marks a missing one."""
-
-    similarity: Float[Tensor, "N k"]
-    cells: Int64[Tensor, "N k"]
-    """Indices into the labels of all banks."""
-    copies: Int64[Tensor, "N k"]
-    """How many identical candidates each one stands for."""
-
-
 @dataclass(frozen=True, eq=False)
 class _Context:
-    """Numbers of the frames that vote together, and the label channels that they vote for (None: all)."""
+    """Numbers of the frames that vote together, and the label channels that they vote for (None means all)."""
 
     references: list[int]
     recent: deque[int]
@@ -118,8 +108,8 @@ class Propagator:
 
         A new channel opens a new object; a known channel is corrected on this frame. channels: the objects that
         `labels` describes, by default those that it shows; an object that is listed here but empty in `labels` is
-        absent from the frame. The other objects keep their predicted share where the given ones leave room, and the
-        background takes what a corrected object loses.
+        absent from the frame. The other objects keep their predicted share as far as the given ones leave room, and the
+        background gets what a corrected object loses.
         """
         given = labels.to(self.device, torch.float32)
         described = _list_objects(given) if channels is None else list(channels)
@@ -140,7 +130,7 @@ class Propagator:
             is_reference = context.channels is None or not set(described).isdisjoint(context.channels)
             if is_reference:
                 context.references.append(self._next_number)
-            # Where padding counts the first frame among the recent ones, it counts later references there as well.
+            # If padding counts the first frame as a recent one, it also counts later references.
             if not is_reference or self.config.padding != "none":
                 context.recent.append(self._next_number)
         new = sorted(set(described) & set(shown) - known)
@@ -154,7 +144,7 @@ class Propagator:
         self._contexts.append(_Context([number], deque([number] * num_copies, maxlen=length), channels))
 
     def _count_copies(self, context: _Context) -> list[Counter[int]]:
-        """For each bank, the frames of a context and how many copies of each frame the context holds."""
+        """Returns, for each bank, the frames of a context and how many copies of each frame the context has."""
         if self.config.window_covers_first:
             return [Counter([*context.references, *context.recent])]
         return [Counter(context.recent), Counter(context.references)]
@@ -216,10 +206,10 @@ class Propagator:
         return found
 
     def _search_banks(self, query: Tensor, keep: int, only: Tensor | None = None) -> list[Candidates]:
-        """The best `keep` candidates of every context over all banks; `only` limits the search to some tokens."""
+        """Returns the best `keep` candidates of every context over all banks. only: restricts the search to some tokens."""
         counts_by_context = [self._count_copies(context) for context in self._contexts]
         parts: list[list[Candidates]] = [[] for _ in counts_by_context]
-        first_cell = 0  # of this bank in the table of all banks' labels
+        first_cell = 0  # where this bank begins in the table of all banks' labels
         for bank_id, bank in enumerate(self._banks):
             if not bank.slots:
                 continue
@@ -244,7 +234,7 @@ def propagate(
     *,
     device: torch.device | str = "cpu",
 ) -> Iterator[Float[Tensor, "h w C"]]:
-    """Yields the soft labels of every frame as its features arrive, beginning with the given ones of the first."""
+    """Yields the soft labels of every frame as its features arrive, beginning with the given labels of the first."""
     propagator = Propagator(config, device=device)
     for index, frame in enumerate(features):
         if index == 0:
@@ -252,55 +242,6 @@ def propagate(
             yield first_labels.to(propagator.device, torch.float32)
         else:
             yield propagator.step(frame)
-
-
-def merge_candidates(parts: list[Candidates], keep: int) -> Candidates:
-    """Returns the best `keep` candidates of several banks."""
-    if len(parts) == 1:
-        return parts[0]
-    similarity, cells, copies = (torch.cat(values, dim=1) for values in zip(*parts, strict=True))
-    best, order = similarity.topk(keep, dim=1)
-    return Candidates(best, cells.gather(1, order), copies.gather(1, order))
-
-
-def may_miss_ties(found: list[Candidates], top_k: int) -> Bool[Tensor, "N"]:
-    """Returns the tokens for which some context may have more candidates that equal the k-th than were found."""
-    last = torch.stack([candidates.similarity[:, -1] for candidates in found])
-    kth = torch.stack([_find_kth(candidates, top_k) for candidates in found])
-    return ((last == kth) & last.isfinite()).any(dim=0)
-
-
-def replace_rows(former: Candidates, more: Candidates, rows: Bool[Tensor, "N"]) -> Candidates:
-    """Returns the former candidates with the rows of some tokens replaced by more candidates."""
-    num_added = more.cells.shape[1] - former.cells.shape[1]
-    similarity = F.pad(former.similarity, (0, num_added), value=-torch.inf)
-    merged = Candidates(similarity, F.pad(former.cells, (0, num_added)), F.pad(former.copies, (0, num_added)))
-    for values, new in zip(merged, more, strict=True):
-        values[rows] = new[rows]
-    return merged
-
-
-def _find_kth(candidates: Candidates, top_k: int) -> Float[Tensor, "N"]:
-    """The k-th largest similarity, where a candidate that stands for several copies takes as many places."""
-    place = (candidates.copies.cumsum(dim=1) < top_k).sum(dim=1, keepdim=True)
-    return candidates.similarity.gather(1, place.clamp(max=candidates.copies.shape[1] - 1)).squeeze(1)
-
-
-def compute_weights(candidates: Candidates, config: PropagationConfig) -> Float[Tensor, "N k"]:
-    """Returns the weight of each candidate's label.
-
-    A candidate that stands for several copies takes several of the k places: as many as are left, or all of its copies
-    if ties are kept.
-    """
-    similarity, copies = candidates.similarity, candidates.copies
-    if config.normalization == "exp_divide":
-        places = copies * (similarity >= _find_kth(candidates, config.top_k)[:, None])
-    else:
-        places_before = copies.cumsum(dim=1) - copies
-        places = torch.minimum(copies, (config.top_k - places_before).clamp(min=0))
-    # Subtracting the largest similarity, as in any softmax, keeps the exponentials finite at low temperatures.
-    exponentials = places * ((similarity - similarity[:, :1]) / config.temperature).exp()
-    return exponentials / exponentials.sum(dim=1, keepdim=True)
 
 
 def _selects_in_bf16(config: PropagationConfig, device: torch.device) -> bool:
@@ -311,7 +252,7 @@ def _selects_in_bf16(config: PropagationConfig, device: torch.device) -> bool:
 
 
 def _list_objects(labels: Float[Tensor, "h w C"]) -> list[int]:
-    """The object channels that are not empty."""
+    """Returns the object channels that are not empty."""
     return [c for c in range(1, labels.shape[-1]) if labels[..., c].any()]
 
 
