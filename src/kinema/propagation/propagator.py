@@ -206,7 +206,7 @@ class Propagator:
         return found
 
     def _search_banks(self, query: Tensor, keep: int, only: Tensor | None = None) -> list[Candidates]:
-        """Returns the best `keep` candidates of every context over all banks. only: restricts the search to some tokens."""
+        """Returns the best `keep` candidates of every context over all banks, for the tokens of `only` if given."""
         counts_by_context = [self._count_copies(context) for context in self._contexts]
         parts: list[list[Candidates]] = [[] for _ in counts_by_context]
         first_cell = 0  # where this bank begins in the table of all banks' labels
