@@ -22,8 +22,8 @@ from pathlib import Path
 from kinema.benchmark.davis import compute_davis_scores
 from kinema.datasets.davis import read_sequences
 from kinema.ops.precision import resolve_precision
-from kinema.protocols.protocol import changed
-from kinema.protocols.registry import Protocol, protocol_named
+from kinema.protocols.protocol import apply_overrides
+from kinema.protocols.registry import Protocol, get_protocol
 from kinema.video.reader import extract_frames
 from kinema.weights.load import load
 
@@ -68,12 +68,12 @@ def _extract(arguments: argparse.Namespace) -> None:
 
 def build_protocol(name: str, *, fp32: bool = False) -> Protocol:
     """Builds the protocol of the reading `published` or `chosen`."""
-    protocol = protocol_named("dino_480p")
+    protocol = get_protocol("dino_480p")
     features = replace(protocol.features, precision="fp32" if fp32 else "auto")
     if name == "published":
-        return changed(protocol, features, protocol.propagation)
+        return apply_overrides(protocol, features, protocol.propagation)
     centered = replace(features, centered=True, layer=9)
-    return changed(protocol, centered, replace(protocol.propagation, temperature=0.03))
+    return apply_overrides(protocol, centered, replace(protocol.propagation, temperature=0.03))
 
 
 def _score(arguments: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ from kinema.datasets.scan import scan
 from kinema.errors import ConfigError, DatasetError, DecodeError
 from kinema.labeling.results import write_propagated
 from kinema.layouts import DavisLayout
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.registry import get_protocol
 from kinema.settings import FeatureSettings, InputSize
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask, write_mask
@@ -163,7 +163,7 @@ def _run_on_own_videos(data: Path, out: Path, seed: int) -> None:
     mask = _segment_features(extractor.dense(clip.frames([0]))[0].numpy(), clip.height, clip.width)
     write_mask(out / "first.png", mask)
     print(f"\n{shown}: {SEGMENTS} regions of the first frame, found in its features, carried through the video")
-    protocol = replace(protocol_named("dino_480p"), name="dino_480p at 240 pixels", features=features)
+    protocol = replace(get_protocol("dino_480p"), name="dino_480p at 240 pixels", features=features)
     write_propagated(clip, {0: mask}, extractor, protocol, out / "carried")
     print(f"overlay video: {out}/carried/overlay.mp4   pictures: {out}/reconstructions.png   weights: {run}")
 

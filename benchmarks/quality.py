@@ -19,11 +19,11 @@ from scipy.stats import spearmanr
 
 from kinema.datasets.davis import DavisSequence, read_sequences
 from kinema.features import FeatureExtractor
-from kinema.labeling.label_kinds import Masks
+from kinema.labeling.label_kinds import MaskKind
 from kinema.labeling.propagate_video import propagate_video
 from kinema.labeling.quality import Quality
 from kinema.metrics.segmentation import region_similarity
-from kinema.protocols.registry import Protocol, protocol_named
+from kinema.protocols.registry import Protocol, get_protocol
 from kinema.settings import FeatureSettings
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask
@@ -64,7 +64,7 @@ class Measured:
 def main() -> int:
     """Measures every sequence and prints a table."""
     arguments = _parse_arguments()
-    protocol = protocol_named(arguments.protocol)
+    protocol = get_protocol(arguments.protocol)
     extractor = load(arguments.weights).with_settings(protocol.features)
     rows, gains, slower = [], [], 0.0
     print(
@@ -123,7 +123,7 @@ def _score_regions(
 
 
 def _measure(frames: np.ndarray, truth: list[np.ndarray], extractor: FeatureExtractor, protocol: Protocol) -> Measured:
-    quality = Quality(Masks({0: truth[0]}, protocol), protocol)
+    quality = Quality(MaskKind({0: truth[0]}, protocol), protocol)
     regions = _score_regions(frames, {0: truth[0]}, truth, extractor, protocol, quality)
     rows = [row for row in quality.rows if row.frame > 0]
     return Measured(
@@ -131,7 +131,7 @@ def _measure(frames: np.ndarray, truth: list[np.ndarray], extractor: FeatureExtr
         drift=np.array([row.drift for row in rows]),
         region=np.array([regions[row.frame, int(row.name)] for row in rows]),
         frames=np.array([row.frame for row in rows]),
-        neediest=quality.neediest(),
+        neediest=quality.find_frame_to_label(),
     )
 
 
@@ -161,7 +161,7 @@ def _compare_times(frames: np.ndarray, mask: np.ndarray, extractor: FeatureExtra
     best = {True: float("inf"), False: float("inf")}
     for turn in range(6):
         measures = turn % 2 == 0
-        quality = Quality(Masks({0: mask}, protocol), protocol) if measures else None
+        quality = Quality(MaskKind({0: mask}, protocol), protocol) if measures else None
         start = time.perf_counter()
         for _ in propagate_video(ArrayReader(frames), {0: mask}, extractor, protocol, quality=quality):
             pass

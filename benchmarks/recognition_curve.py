@@ -26,7 +26,7 @@ from kinema.benchmark.recognition import LabeledData, ProbeKind, compute_probe_r
 from kinema.datasets.davis import read_sequences
 from kinema.features import FeatureExtractor
 from kinema.models.vit import ViT
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.registry import get_protocol
 from kinema.recipes.registry import get_finetune_recipe
 from kinema.runs.finetune_run import FineTuneRequest, finetune
 from kinema.transfer.clips import ClipFeatures, extract
@@ -115,7 +115,7 @@ def _measure(
         yield "finetune", _run_finetuning(given, point, extractor.backbone)
     if "davis" in measures:
         started_s = time.process_time()
-        protocol = protocol_named("dino_480p")
+        protocol = get_protocol("dino_480p")
         protocol = replace(protocol, features=replace(protocol.features, precision="auto"))
         yield (
             "davis",

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import kinema
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.registry import get_protocol
 from kinema.settings import InputSize
 from kinema.tools.synthetic.textures import draw_style, paint_background
 
@@ -59,7 +59,7 @@ def main() -> None:
     if options.frames < WARM_UP + 2 * REPORT_EVERY:
         parser.error(f"--frames {options.frames} is too few for a slope: use {WARM_UP + 2 * REPORT_EVERY} or more")
 
-    named = protocol_named(options.protocol)
+    named = get_protocol(options.protocol)
     protocol = replace(named, features=replace(named.features, size=InputSize(short_side=SIZE[0], multiple=16)))
     masks = kinema.propagate(
         render_frames(options.frames), draw_disc(0).astype(np.uint8), kinema.load(options.weights), protocol

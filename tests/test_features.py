@@ -1,4 +1,4 @@
-"""Each setting of the extractor changes what it says it changes, and nothing else."""
+"""Each feature setting has the effect that its documentation describes."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from kinema.features import Backbone, FeatureExtractor, PixelPatches, WeightsSou
 from kinema.models.vit import ViT
 from kinema.models.vit_config import ViTConfig
 from kinema.ops.pixels import standardize
-from kinema.settings import FeatureSettings, InputSize
+from kinema.settings import FeatureSettings, InputSize, Pooling
 from tests.labeling.small import moving_square
 
 SOURCE = WeightsSource(source="test", sha256=None)
@@ -32,22 +32,22 @@ def _dense(backbone: Backbone, frames: np.ndarray | None = None, **changes: Any)
     return FeatureExtractor(backbone, settings, source=SOURCE).dense(moving_square(2) if frames is None else frames)
 
 
-def _standardized(frames: np.ndarray, settings: FeatureSettings = SETTINGS) -> torch.Tensor:
+def _standardize(frames: np.ndarray, settings: FeatureSettings = SETTINGS) -> torch.Tensor:
     pixels = (frames / 255.0 - np.array(settings.mean)) / np.array(settings.std)
     return torch.from_numpy(pixels).float().permute(0, 3, 1, 2)
 
 
-def test_features_are_the_network_s_of_each_frame_by_itself(vit: ViT) -> None:
+def test_features_are_the_network_s_for_each_frame_alone(vit: ViT) -> None:
     frames = moving_square(3)
     with torch.no_grad():
-        expected = vit.dense(_standardized(frames), layer=-1, positions="interpolated_offset")
-    found = _dense(vit, frames)
-    assert found.shape == (3, 3, 5, 48)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert not found.requires_grad
+        expected = vit.dense(_standardize(frames), layer=-1, positions="interpolated_offset")
+    features = _dense(vit, frames)
+    assert features.shape == (3, 3, 5, 48)
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
+    assert not features.requires_grad
 
 
-def test_layer(vit: ViT) -> None:
+def test_layer_selects_a_block(vit: ViT) -> None:
     outputs = [_dense(vit, layer=layer) for layer in (1, 2, 3)]
     assert torch.equal(_dense(vit, layer=-1), outputs[2])
     assert torch.equal(_dense(vit, layer=-3), outputs[0])
@@ -65,19 +65,19 @@ def test_layer(vit: ViT) -> None:
             _dense(vit, layer=layer)
 
 
-def test_centered_takes_off_the_first_frame_s_mean(vit: ViT) -> None:
+def test_centered_subtracts_the_first_frame_s_mean(vit: ViT) -> None:
     plain, centered = _dense(vit), _dense(vit, centered=True)
     torch.testing.assert_close(plain - centered, plain[0].mean(dim=(0, 1)).expand_as(plain))
     assert centered[0].mean(dim=(0, 1)).abs().max() < 1e-5
-    assert centered[1].mean(dim=(0, 1)).abs().max() > 1e-4  # a stream cannot know the mean of what comes
+    assert centered[1].mean(dim=(0, 1)).abs().max() > 1e-4  # a stream cannot know the mean of later frames
 
 
-def test_mean_and_deviation() -> None:
+def test_mean_and_std_standardize_pixels() -> None:
     settings = replace(SETTINGS, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
     frames = moving_square(1)
-    found = _dense(PixelPatches(16), frames, mean=settings.mean, std=settings.std)
-    expected = _standardized(frames, settings)[0, :, 16:32, 32:48]
-    torch.testing.assert_close(found[0, 1, 2].sort().values, expected.flatten().sort().values, atol=1e-5, rtol=1e-5)
+    features = _dense(PixelPatches(16), frames, mean=settings.mean, std=settings.std)
+    expected = _standardize(frames, settings)[0, :, 16:32, 32:48]
+    torch.testing.assert_close(features[0, 1, 2].sort().values, expected.flatten().sort().values, atol=1e-5, rtol=1e-5)
     for std in ((0.0, 1.0, 1.0), (-1.0, 1.0, 1.0), (float("nan"), 1.0, 1.0)):
         with pytest.raises(ConfigError, match="give more than 0"):
             FeatureSettings(std=std)
@@ -92,15 +92,15 @@ def test_mean_and_deviation() -> None:
         ("area", cv2.INTER_AREA),
     ],
 )
-def test_resize(resize: str, flag: int) -> None:
+def test_resize_uses_opencv_s_interpolation(resize: str, flag: int) -> None:
     frame = moving_square(1)[0]
-    found = _dense(PixelPatches(16), frame[None], size=InputSize(fixed=(32, 64)), resize=resize)
+    features = _dense(PixelPatches(16), frame[None], size=InputSize(fixed=(32, 64)), resize=resize)
     small = cv2.resize(frame, (64, 32), interpolation=flag)
-    expected = _standardized(small[None])[0, :, :16, :16]
-    torch.testing.assert_close(found[0, 0, 0].sort().values, expected.flatten().sort().values, atol=1e-5, rtol=1e-5)
+    expected = _standardize(small[None])[0, :, :16, :16]
+    torch.testing.assert_close(features[0, 0, 0].sort().values, expected.flatten().sort().values, atol=1e-5, rtol=1e-5)
 
 
-def test_pillow_s_ways_to_resize() -> None:
+def test_resize_matches_pillow() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     for height, width in ((16, 32), (64, 80)):
         nearest = Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST)
@@ -112,15 +112,17 @@ def test_pillow_s_ways_to_resize() -> None:
     assert np.array_equal(resize_frame(mask, (37, 53), "pillow_bicubic"), mask)
 
 
-def test_tubelets(vit: ViT) -> None:
+def test_tubelets_repeat_a_frame_or_slide(vit: ViT) -> None:
     torch.manual_seed(1)
     config = ViTConfig(
         width=48, depth=1, num_heads=3, image_size=64, num_frames=4, tubelet_size=2, positions="sincos_3d"
     )
     video = ViT(config).eval()
     frames = moving_square(3)
-    pixels = _standardized(frames)
-    clips = torch.stack([pixels[[0, 0]], pixels[[0, 1]], pixels[[1, 2]]])  # before the first frame, the first
+    pixels = _standardize(frames)
+    clips = torch.stack(
+        [pixels[[0, 0]], pixels[[0, 1]], pixels[[1, 2]]]
+    )  # before the first frame, the first one is repeated
     with torch.no_grad():
         expected = video.dense_clips(clips, positions="interpolated_offset").squeeze(1)
     slides = _dense(video, frames, tubelet="slide")
@@ -134,22 +136,22 @@ def test_tubelets(vit: ViT) -> None:
     assert [tuple(features.shape) for features in read.stream(iter(changing))] == [(3, 5, 48), (3, 4, 48), (3, 4, 48)]
 
 
-def test_positions(vit: ViT) -> None:
-    ways = [_dense(vit, positions=way) for way in ("interpolated", "interpolated_offset", "recomputed")]
-    assert not torch.allclose(ways[0], ways[1], atol=1e-3)
-    assert not torch.allclose(ways[0], ways[2], atol=1e-3)
-    at_home = [
-        _dense(vit, positions=way, size=InputSize(fixed=(64, 64)))
-        for way in ("interpolated", "interpolated_offset", "recomputed")
+def test_positions_differ_only_away_from_the_training_grid(vit: ViT) -> None:
+    outputs = [_dense(vit, positions=kind) for kind in ("interpolated", "interpolated_offset", "recomputed")]
+    assert not torch.allclose(outputs[0], outputs[1], atol=1e-3)
+    assert not torch.allclose(outputs[0], outputs[2], atol=1e-3)
+    at_training_size = [
+        _dense(vit, positions=kind, size=InputSize(fixed=(64, 64)))
+        for kind in ("interpolated", "interpolated_offset", "recomputed")
     ]
-    torch.testing.assert_close(at_home[0], at_home[1])
-    torch.testing.assert_close(at_home[0], at_home[2], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(at_training_size[0], at_training_size[1])
+    torch.testing.assert_close(at_training_size[0], at_training_size[2], atol=1e-5, rtol=1e-5)
     learned = ViT(ViTConfig(width=48, depth=1, num_heads=3, image_size=64, positions="learned"))
     with pytest.raises(ConfigError, match="learned positions cannot be recomputed"):
         _dense(learned, positions="recomputed")
 
 
-def test_precision(vit: ViT) -> None:
+def test_bf16_features_are_close_to_fp32(vit: ViT) -> None:
     full, half = _dense(vit), _dense(vit, precision="bf16")
     assert (full.dtype, half.dtype) == (torch.float32, torch.float32)
     assert not torch.equal(full, half)
@@ -165,7 +167,7 @@ def test_precision(vit: ViT) -> None:
         (InputSize(long_side=480, multiple=16), (480, 854), (256, 480)),
         (InputSize(long_side=480, multiple=16), (854, 480), (480, 256)),
         (InputSize(fixed=(224, 320)), (480, 854), (224, 320)),
-        (InputSize(short_side=32, multiple=64), (100, 110), (32, 64)),  # never nothing
+        (InputSize(short_side=32, multiple=64), (100, 110), (32, 64)),  # never below one multiple
         (InputSize(native=True, multiple=16), (480, 854), (480, 848)),
         (InputSize(native=True, multiple=16, round_up=True), (470, 854), (480, 864)),
         (InputSize(native=True, multiple=16), (9, 9), (16, 16)),
@@ -195,12 +197,12 @@ def test_input_size(size: InputSize, frame: tuple[int, int], expected: tuple[int
         {"short_side": 10**7},
     ],
 )
-def test_sizes_that_cannot_be(given: dict[str, Any]) -> None:
+def test_rejects_sizes_that_cannot_work(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         InputSize(**given)
 
 
-def test_a_size_that_patches_do_not_divide() -> None:
+def test_rejects_a_size_that_patches_do_not_divide() -> None:
     with pytest.raises(ConfigError, match="48x80 does not divide into patches of 7"):
         _dense(PixelPatches(7))
 
@@ -230,7 +232,7 @@ def test_other_settings_share_the_network(vit: ViT) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "class", "class_mean", "last4_class"])
-def test_one_vector_of_a_clip_is_what_its_name_says(pooling):
+def test_pooled_vector_is_what_its_name_says(pooling: Pooling) -> None:
     torch.manual_seed(0)
     encoder = ViT(ViTConfig(width=16, depth=5, num_heads=2, patch_size=8, image_size=32)).eval()
     settings = FeatureSettings(size=InputSize(fixed=(32, 32)), precision="fp32")
@@ -249,7 +251,7 @@ def test_one_vector_of_a_clip_is_what_its_name_says(pooling):
     torch.testing.assert_close(extractor.pooled(frames, pooling), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_what_has_no_class_token_is_not_pooled_by_it():
+def test_rejects_class_pooling_without_a_class_token() -> None:
     extractor = FeatureExtractor(PixelPatches(8), source=WeightsSource(source="pixels", sha256=None))
     with pytest.raises(ConfigError, match="no class token"):
         extractor.pooled(np.zeros((1, 32, 32, 3), np.uint8), "class")

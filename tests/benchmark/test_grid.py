@@ -6,9 +6,9 @@ import pytest
 
 from kinema.benchmark.grid import SweepGrid, compute_spreads, format_options, rate_dial_values, require_tuning_split
 from kinema.errors import ConfigError
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.registry import get_protocol
 
-PROTOCOL = protocol_named("dino_480p")
+PROTOCOL = get_protocol("dino_480p")
 
 
 def test_every_combination_once_and_the_protocols_own_where_none_is_given() -> None:

@@ -54,7 +54,7 @@ def test_an_entry_a_video_and_the_unreadable_named(
     arrays, about = _read(out)
     assert about == {name: value for name, value in answer.items() if name != "out"}
     assert list(arrays) == ["a", "deeper/b"]
-    network = load("untrained:tiny/16@0").with_settings(READING.features())
+    network = load("untrained:tiny/16@0").with_settings(READING.to_feature_settings())
     for name, array in arrays.items():
         views = read_views(MediaItem(path=videos / name, kind="frames"), READING)
         dense = torch.stack([network.clip(view) for view in views])  # (V, t, h, w, D)

@@ -1,4 +1,4 @@
-"""The smallest things that are whole: a DAVIS set, a video, masks and an encoder of random weights."""
+"""Small complete inputs for tests: a DAVIS set, videos, masks and an encoder with random weights."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,19 +16,19 @@ from kinema.video.writer import write_video
 from kinema.weights.files import save_encoder
 
 ENCODER = ViTConfig(width=48, depth=2, num_heads=3, image_size=64)
-"""That of the recipe `siammae_smoke`."""
+"""The encoder of the recipe `siammae_smoke`."""
 HEIGHT, WIDTH = 48, 80
 
 
 def write_davis(folder: Path, *, clips: int = 4, frames: int = 5) -> DavisLayout:
-    """A synthetic DAVIS root of `clips` sequences, the last quarter of them `val`."""
+    """Writes a synthetic DAVIS root with `clips` sequences, of which the last quarter is `val`."""
     scene = SceneConfig(height=HEIGHT, width=WIDTH, num_frames=frames, difficulty=Difficulty(num_objects=2))
     write_set(folder, clips=clips, seed=0, config=scene, layouts=("davis",))
     return DavisLayout(folder / "davis")
 
 
 def write_encoder(folder: Path, config: ViTConfig = ENCODER, *, seed: int = 0) -> Path:
-    """A folder as a run leaves it, of an untrained network."""
+    """Writes an untrained network to a folder in the format of a run and returns the folder."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
     save_encoder(folder, ViT(config).state_dict(), {"encoder": asdict(config)})
@@ -43,7 +43,7 @@ def square(*, value: int = 1, left: int = 10, size: tuple[int, int] = (HEIGHT, W
 
 
 def moving_square(frames: int = 6, *, step: int = 4) -> np.ndarray:
-    """(T, H, W, 3): a patterned square that moves to the right over a patterned background."""
+    """A clip (T, H, W, 3) of a patterned square that moves to the right over a patterned background."""
     draw = np.random.default_rng(0)
     clip = np.repeat(draw.integers(0, 120, (1, HEIGHT, WIDTH, 3), dtype=np.uint8), frames, axis=0)
     pattern = draw.integers(130, 256, (16, 16, 3), dtype=np.uint8)
@@ -53,7 +53,7 @@ def moving_square(frames: int = 6, *, step: int = 4) -> np.ndarray:
 
 
 def write_inputs(folder: Path) -> None:
-    """`video.mp4` of six frames, `one.mp4` of one, and masks, good and bad, for their first frame."""
+    """Writes `video.mp4` with six frames, `one.mp4` with one, and valid and invalid masks for their first frame."""
     from PIL import Image
 
     frames = moving_square()

@@ -1,4 +1,4 @@
-"""Every protocol, from frames and masks to masks, on a grid that is small: its sizes alone are replaced."""
+"""Every protocol propagates masks through a clip; only its input size is replaced by a smaller one."""
 
 from dataclasses import replace
 from typing import get_args
@@ -10,7 +10,7 @@ from kinema.features import FeatureExtractor, WeightsSource
 from kinema.labeling.propagate_video import propagate
 from kinema.models.vit import ViT
 from kinema.models.vit_config import ViTConfig
-from kinema.protocols.registry import PROTOCOLS, Benchmark, protocol_named
+from kinema.protocols.registry import PROTOCOLS, Benchmark, get_protocol
 from kinema.settings import InputSize
 from tests.labeling.small import moving_square, square
 
@@ -29,8 +29,8 @@ def extractor() -> FeatureExtractor:
 
 @pytest.mark.parametrize("benchmark", get_args(Benchmark))
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_masks_come_out_and_stay(extractor: FeatureExtractor, name: str, benchmark: str) -> None:
-    protocol = protocol_named(name, benchmark)
+def test_masks_follow_their_objects(extractor: FeatureExtractor, name: str, benchmark: str) -> None:
+    protocol = get_protocol(name, benchmark)
     small = replace(protocol.features, size=InputSize(fixed=(40, 72)))
     frames = moving_square(4, step=1)
     labels = {0: square(value=3), LATE: square(value=9, left=50)}

@@ -1,4 +1,4 @@
-"""A network and one labeled frame in, masks out: forward, backward, and with objects that appear late."""
+"""Propagation of masks through arrays, files and streams, in both directions and with several labeled frames."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,50 +37,50 @@ def pixels() -> FeatureExtractor:
     return load("pixels:4")
 
 
-def _overlap(mask: np.ndarray, other: np.ndarray) -> float:
+def _compute_iou(mask: np.ndarray, other: np.ndarray) -> float:
     return float((mask & other).sum() / (mask | other).sum())
 
 
-def _truth(number: int, value: int = 1) -> np.ndarray:
+def _draw_truth(number: int, value: int = 1) -> np.ndarray:
     return square(left=10 + 4 * number, value=value)
 
 
-def test_a_square_is_followed(pixels: FeatureExtractor) -> None:
-    masks = list(propagate(moving_square(), _truth(0, 7), pixels, PROTOCOL))
+def test_a_mask_follows_its_object(pixels: FeatureExtractor) -> None:
+    masks = list(propagate(moving_square(), _draw_truth(0, 7), pixels, PROTOCOL))
     assert len(masks) == 6
-    assert np.array_equal(masks[0], _truth(0, 7))
+    assert np.array_equal(masks[0], _draw_truth(0, 7))
     for number, mask in enumerate(masks):
         assert set(np.unique(mask)) == {0, 7}
-        assert _overlap(mask == 7, _truth(number) == 1) > 0.6, number
-    assert _overlap(masks[-1] == 7, _truth(0) == 1) < 0.3  # it has moved
+        assert _compute_iou(mask == 7, _draw_truth(number) == 1) > 0.6, number
+    assert _compute_iou(masks[-1] == 7, _draw_truth(0) == 1) < 0.3  # the object has moved
 
 
-def test_arrays_paths_and_streams_are_the_same(pixels: FeatureExtractor, tmp_path: Path) -> None:
+def test_arrays_paths_and_streams_give_the_same_masks(pixels: FeatureExtractor, tmp_path: Path) -> None:
     from PIL import Image
 
     frames = moving_square()
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(tmp_path / f"{number}.png")
-    asked = 0
+    num_read = 0
 
     def stream() -> Iterator[np.ndarray]:
-        nonlocal asked
+        nonlocal num_read
         for frame in frames:
-            asked += 1
+            num_read += 1
             yield frame
 
     given = kinema.propagate(stream(), square(), pixels, protocol=PROTOCOL)
     next(given)
     next(given)
-    assert asked == 2  # a stream may be longer than memory
+    assert num_read == 2  # a stream may be longer than memory
     streamed = list(kinema.propagate(stream(), square(), pixels, protocol=PROTOCOL))
     for source in (frames, list(frames), tmp_path, str(tmp_path)):
         assert np.array_equal(list(kinema.propagate(source, square(), pixels, protocol=PROTOCOL)), streamed)
 
 
-def test_the_protocol_decides_how_features_are_read(pixels: FeatureExtractor) -> None:
+def test_the_protocol_s_feature_settings_are_used(pixels: FeatureExtractor) -> None:
     other = pixels.with_settings(FeatureSettings(size=InputSize(short_side=480, multiple=16)))
-    one, two = (list(propagate(moving_square(3), square(), each, PROTOCOL)) for each in (pixels, other))
+    one, two = (list(propagate(moving_square(3), square(), extractor, PROTOCOL)) for extractor in (pixels, other))
     assert np.array_equal(one, two)
     by_name = list(propagate(moving_square(2), square(), load("pixels:16"), "dino_480p"))
     assert [mask.shape for mask in by_name] == [(48, 80)] * 2
@@ -88,48 +88,48 @@ def test_the_protocol_decides_how_features_are_read(pixels: FeatureExtractor) ->
         propagate(moving_square(), square(), pixels, "dino_480")
 
 
-def test_a_late_object_opens_and_a_known_one_is_corrected(pixels: FeatureExtractor) -> None:
+def test_a_later_mask_adds_one_object_and_corrects_another(pixels: FeatureExtractor) -> None:
     late = square(value=5, left=62)
-    late[_truth(3) == 1] = 2
+    late[_draw_truth(3) == 1] = 2
     frames = moving_square()
     frames[3:, 16:32, 62:78] = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    masks = list(propagate(frames, {0: _truth(0, 2), 3: late}, pixels, PROTOCOL))
+    masks = list(propagate(frames, {0: _draw_truth(0, 2), 3: late}, pixels, PROTOCOL))
     assert all(set(np.unique(mask)) == {0, 2} for mask in masks[:3])
     assert np.array_equal(masks[3], late)
     assert set(np.unique(masks[5])) == {0, 2, 5}
 
 
-def test_a_label_of_one_object_leaves_the_others_where_they_are(pixels: FeatureExtractor) -> None:
+def test_a_later_mask_of_one_object_does_not_move_the_others(pixels: FeatureExtractor) -> None:
     frames = moving_square()
     frames[3:, 16:32, 62:78] = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    alone = list(propagate(frames, _truth(0, 2), pixels, PROTOCOL))[3]
+    alone = list(propagate(frames, _draw_truth(0, 2), pixels, PROTOCOL))[3]
     late = square(value=5, left=62)
-    joined = list(propagate(frames, {0: _truth(0, 2), 3: late}, pixels, PROTOCOL))[3]
+    joined = list(propagate(frames, {0: _draw_truth(0, 2), 3: late}, pixels, PROTOCOL))[3]
     assert np.array_equal(joined == 5, late == 5)
     np.testing.assert_array_equal(joined == 2, (alone == 2) & (late == 0))
     assert (joined == 2).sum() > 30
 
 
-def test_backward_is_forward_through_the_video_turned_round(pixels: FeatureExtractor) -> None:
+def test_backward_equals_forward_through_the_reversed_video(pixels: FeatureExtractor) -> None:
     frames = moving_square(20, step=2)
     video, label = open_video(frames), square(left=10 + 2 * 18)
     numbers, masks = zip(*propagate_video(video, {18: label}, pixels, PROTOCOL), strict=True)
     assert list(numbers) == [18, 19, *range(17, -1, -1)]
-    turned = list(propagate(frames[18::-1], label, pixels, PROTOCOL))
-    assert np.array_equal(masks[2:], turned[1:])
+    reversed_masks = list(propagate(frames[18::-1], label, pixels, PROTOCOL))
+    assert np.array_equal(masks[2:], reversed_masks[1:])
     assert np.array_equal(masks[:2], list(propagate(frames[18:], label, pixels, PROTOCOL)))
 
 
-def test_a_video_with_labels_on_several_frames(pixels: FeatureExtractor) -> None:
-    labels = {1: _truth(1), 4: _truth(4, 9)}
+def test_labels_on_several_frames_are_kept(pixels: FeatureExtractor) -> None:
+    labels = {1: _draw_truth(1), 4: _draw_truth(4, 9)}
     masks = dict(propagate_video(open_video(moving_square()), labels, pixels, PROTOCOL))
     assert sorted(masks) == list(range(6))
-    assert set(np.unique(masks[0])) == {0, 1}  # carried backward from the first labeled frame alone
+    assert set(np.unique(masks[0])) == {0, 1}  # propagated backward only from the first labeled frame
     assert all(np.array_equal(masks[number], mask) for number, mask in labels.items())
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         ({6: square()}, r"frames \[6\].*0 to 5"),
         ({-1: square()}, r"frames \[-1\]"),
@@ -138,15 +138,15 @@ def test_a_video_with_labels_on_several_frames(pixels: FeatureExtractor) -> None
         ({0: square(), 5: square(size=(24, 40))}, r"40x24 pixels, the frame 80x48 \(frame 5\)"),
     ],
 )
-def test_labels_that_do_not_fit_a_video(
-    pixels: FeatureExtractor, labels: dict[int, np.ndarray], said: str, monkeypatch: pytest.MonkeyPatch
+def test_rejects_labels_that_do_not_fit_a_video(
+    pixels: FeatureExtractor, labels: dict[int, np.ndarray], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FeatureExtractor, "stream", lambda *_: pytest.fail("began to work"))
-    with pytest.raises(DatasetError, match=said):
+    monkeypatch.setattr(FeatureExtractor, "stream", lambda *_: pytest.fail("features were computed"))
+    with pytest.raises(DatasetError, match=message):
         next(propagate_video(open_video(moving_square()), labels, pixels, PROTOCOL))
 
 
-def test_labels_that_do_not_fit_a_stream(pixels: FeatureExtractor) -> None:
+def test_rejects_labels_that_do_not_fit_a_stream(pixels: FeatureExtractor) -> None:
     frames = moving_square()
     with pytest.raises(ConfigError, match="the first frame has no label"):
         propagate(frames, {1: square()}, pixels, PROTOCOL)
@@ -158,14 +158,14 @@ def test_labels_that_do_not_fit_a_stream(pixels: FeatureExtractor) -> None:
         list(propagate(frames, {0: square(), 6: square(), -2: square()}, pixels, PROTOCOL))
 
 
-def test_frames_that_cannot_be_read(pixels: FeatureExtractor, tmp_path: Path) -> None:
+def test_rejects_frames_that_cannot_be_read(pixels: FeatureExtractor, tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="no such video"):
         propagate(tmp_path / "absent.mp4", square(), pixels, PROTOCOL)
     with pytest.raises(DecodeError, match=r"float64 and shape \(6, 48, 80, 3\)"):
         propagate(moving_square() / 255, square(), pixels, PROTOCOL)
 
 
-def test_one_frame_comes_back_as_it_was_labeled(pixels: FeatureExtractor, tmp_path: Path) -> None:
+def test_a_video_of_one_frame_returns_its_label(pixels: FeatureExtractor, tmp_path: Path) -> None:
     write_inputs(tmp_path)
     (mask,) = propagate(tmp_path / "one.mp4", square(value=3), pixels, PROTOCOL)
     assert np.array_equal(mask, square(value=3))

@@ -1,27 +1,27 @@
-"""The tables of docs/protocols.md, from the values; `python -m tests.protocols.protocol_tables` writes them there."""
+"""Builds the tables of docs/protocols.md; `python -m tests.protocols.protocol_tables` writes them to the document."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from kinema.protocols.registry import PROTOCOLS, Benchmark, Protocol, protocol_named
+from kinema.protocols.registry import PROTOCOLS, Benchmark, Protocol, get_protocol
 from kinema.settings import InputSize, flat
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
 _MARK = "<!-- {}: written by python -m tests.protocols.protocol_tables -->"
-_UNTOLD = ("name", "version", "source", "benchmark", "extension")
+_HIDDEN = ("name", "version", "source", "benchmark", "extension")
 
 
-def tables() -> dict[str, str]:
-    """Markdown of each table by its name."""
-    return {"values": _values(), "data sets": _data_sets(), "sources": _sources()}
+def build_tables() -> dict[str, str]:
+    """Returns the Markdown of each table by its name."""
+    return {"values": _build_values(), "data sets": _build_data_sets(), "sources": _list_sources()}
 
 
-def document() -> str:
-    """docs/protocols.md with its tables as they should be."""
+def build_document() -> str:
+    """Returns the text of docs/protocols.md with current tables."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name, table in tables().items():
+    for name, table in build_tables().items():
         begin, end = _MARK.format(name), f"<!-- end of {name} -->"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
@@ -29,7 +29,7 @@ def document() -> str:
     return text
 
 
-def _values() -> str:
+def _build_values() -> str:
     header = (
         *(
             "protocol",
@@ -46,17 +46,17 @@ def _values() -> str:
         ),
         *("T", "ties", "given masks", "comparison", "min-max", "to frame", "scored at", "later objects"),
     )
-    return _table(header, [_row(protocol) for protocol in PROTOCOLS.values()])
+    return _format_table(header, [_build_row(protocol) for protocol in PROTOCOLS.values()])
 
 
-def _row(protocol: Protocol) -> tuple[str, ...]:
+def _build_row(protocol: Protocol) -> tuple[str, ...]:
     features, settings = protocol.features, protocol.propagation
     before = {"none": "", "counted": ", twice while recent", "first_frame": ", padded left"}[settings.padding]
     window = {"square": "square ≤", "disc": "disc <", "disc_inclusive": "disc ≤"}[settings.window]
     scored = protocol.scoring_size
     return (
         f"`{protocol.name}`",
-        _input(features.size),
+        _format_size(features.size),
         features.resize,
         f"{features.std[0]}",
         {-1: "last", 0: "middle"}.get(features.layer, f"{features.layer}"),
@@ -77,7 +77,7 @@ def _row(protocol: Protocol) -> tuple[str, ...]:
     )
 
 
-def _input(size: InputSize) -> str:
+def _format_size(size: InputSize) -> str:
     rounding = f"{'ceiled' if size.round_up else 'floored'} to {size.multiple}"
     exception = ", 1080x1920 and 816x1920 as 720x1280" if size.large_as_720p else ""
     if size.fixed:
@@ -87,34 +87,36 @@ def _input(size: InputSize) -> str:
     return f"{f'short {size.short_side}' if size.short_side else f'long {size.long_side}'}, {rounding}"
 
 
-def _data_sets() -> str:
+def _build_data_sets() -> str:
     rows = []
     for name, davis in PROTOCOLS.items():
         for benchmark in get_args(Benchmark):
-            protocol = protocol_named(name, benchmark)
+            protocol = get_protocol(name, benchmark)
             if protocol is not davis or protocol.extension:
-                rows.append((f"`{name}`", benchmark, protocol.extension or "**published**", _changes(davis, protocol)))
-    return _table(("protocol", "data set", "published, or what stands in", "differs from DAVIS in"), rows)
+                rows.append(
+                    (f"`{name}`", benchmark, protocol.extension or "**published**", _list_changes(davis, protocol))
+                )
+    return _format_table(("protocol", "data set", "published, or what stands in", "differs from DAVIS in"), rows)
 
 
-def _changes(davis: Protocol, other: Protocol) -> str:
+def _list_changes(davis: Protocol, other: Protocol) -> str:
     before, after = flat(asdict(davis)), flat(asdict(other))
     sizes = (davis.features.size, other.features.size)
-    changes = [f"input {_input(sizes[1])}"] if sizes[0] != sizes[1] else []
-    told = (name for name in after if name not in _UNTOLD and not name.startswith("features.size."))
-    changes += [f"{name} {after[name]}" for name in told if before[name] != after[name]]
+    changes = [f"input {_format_size(sizes[1])}"] if sizes[0] != sizes[1] else []
+    shown = (name for name in after if name not in _HIDDEN and not name.startswith("features.size."))
+    changes += [f"{name} {after[name]}" for name in shown if before[name] != after[name]]
     return ", ".join(changes) or "nothing"
 
 
-def _sources() -> str:
+def _list_sources() -> str:
     return "\n".join(
         f"- `{name}`, version {protocol.version}: {protocol.source}" for name, protocol in PROTOCOLS.items()
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(document(), encoding="utf-8")
+    DOCUMENT.write_text(build_document(), encoding="utf-8")

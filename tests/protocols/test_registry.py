@@ -1,3 +1,5 @@
+"""The registered protocols have the published values, and the document shows them."""
+
 import json
 import subprocess
 import sys
@@ -7,11 +9,11 @@ from typing import get_args
 import pytest
 
 from kinema.errors import ProtocolError
-from kinema.protocols.registry import PROTOCOLS, Benchmark, Protocol, protocol_from, protocol_named
+from kinema.protocols.registry import PROTOCOLS, Benchmark, Protocol, get_protocol, parse_protocol
 from tests.protocols import protocol_tables
 
 BENCHMARKS = get_args(Benchmark)
-EVERY = [(name, benchmark) for name in PROTOCOLS for benchmark in BENCHMARKS]
+PAIRS = [(name, benchmark) for name in PROTOCOLS for benchmark in BENCHMARKS]
 
 
 def _settings(protocol: Protocol) -> tuple[float, ...]:
@@ -19,24 +21,24 @@ def _settings(protocol: Protocol) -> tuple[float, ...]:
     return settings.context, settings.radius, settings.top_k, settings.temperature
 
 
-@pytest.mark.parametrize(("name", "benchmark"), EVERY)
-def test_every_protocol_is_found_for_every_data_set_and_comes_back_from_json(name: str, benchmark: str) -> None:
-    found = protocol_named(name, benchmark)
-    assert (found.name, found.benchmark) == (name, benchmark)
-    assert protocol_from(json.loads(json.dumps(asdict(found), allow_nan=False))) == found
-    assert found.source.endswith(".")
-    assert not found.extension.endswith(".")
+@pytest.mark.parametrize(("name", "benchmark"), PAIRS)
+def test_every_protocol_exists_for_every_data_set_and_survives_json(name: str, benchmark: str) -> None:
+    protocol = get_protocol(name, benchmark)
+    assert (protocol.name, protocol.benchmark) == (name, benchmark)
+    assert parse_protocol(json.loads(json.dumps(asdict(protocol), allow_nan=False))) == protocol
+    assert protocol.source.endswith(".")
+    assert not protocol.extension.endswith(".")
 
 
-def test_those_that_were_published() -> None:
-    published = {(name, benchmark) for name, benchmark in EVERY if not protocol_named(name, benchmark).extension}
+def test_published_protocols_have_no_extension() -> None:
+    published = {(name, benchmark) for name, benchmark in PAIRS if not get_protocol(name, benchmark).extension}
     davis = {(name, "davis") for name in PROTOCOLS if name != "ino_ytvos"}
     tracked = {(name, benchmark) for name in ("siammae", "cropmae_480x880") for benchmark in ("vip", "jhmdb")}
     assert published == davis | tracked | {("ino_ytvos", "ytvos"), ("dul", "ytvos")}
 
 
-def test_dino_480p_is_as_published() -> None:
-    dino = protocol_named("dino_480p")
+def test_dino_480p_has_the_published_values() -> None:
+    dino = get_protocol("dino_480p")
     assert dino.features.size.of(480, 854) == (480, 832)
     assert dino.features.size.of(480, 1152) == (480, 1152)
     assert dino.features.std == (0.228, 0.224, 0.225)
@@ -46,8 +48,8 @@ def test_dino_480p_is_as_published() -> None:
     assert (dino.first_labels, dino.keep_small, dino.min_max) == ("nearest", False, True)
 
 
-def test_crw_is_as_its_readme() -> None:
-    crw = protocol_named("crw")
+def test_crw_has_the_values_of_its_readme() -> None:
+    crw = get_protocol("crw")
     assert crw.features.std == (0.229, 0.224, 0.225)
     settings = crw.propagation
     assert (settings.context, settings.radius, settings.top_k, settings.temperature) == (20, 12, 10, 0.05)
@@ -55,10 +57,10 @@ def test_crw_is_as_its_readme() -> None:
     assert (crw.first_labels, crw.min_max) == ("bilinear", False)
 
 
-def test_siammae_is_as_table_4b() -> None:
-    assert _settings(protocol_named("siammae", "davis")) == (20, 20, 7, 0.7)
-    assert _settings(protocol_named("siammae", "vip")) == (20, 8, 10, 0.7)
-    assert _settings(protocol_named("siammae", "jhmdb")) == (20, 20, 7, 0.7)
+def test_siammae_has_the_values_of_table_4b() -> None:
+    assert _settings(get_protocol("siammae", "davis")) == (20, 20, 7, 0.7)
+    assert _settings(get_protocol("siammae", "vip")) == (20, 8, 10, 0.7)
+    assert _settings(get_protocol("siammae", "jhmdb")) == (20, 20, 7, 0.7)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +79,11 @@ def test_siammae_is_as_table_4b() -> None:
         ("dul", (20, 12, 10, 0.05), None),
     ],
 )
-def test_numbers_as_published(name: str, values: tuple[float, ...], scored: tuple[int, int] | None) -> None:
-    assert _settings(protocol_named(name)) == values
-    assert protocol_named(name).scoring_size == scored
+def test_other_protocols_have_the_published_values(
+    name: str, values: tuple[float, ...], scored: tuple[int, int] | None
+) -> None:
+    assert _settings(get_protocol(name)) == values
+    assert get_protocol(name).scoring_size == scored
 
 
 @pytest.mark.parametrize(
@@ -100,62 +104,64 @@ def test_numbers_as_published(name: str, values: tuple[float, ...], scored: tupl
         ("ino_ytvos", "ytvos", (1920, 1080), (1920, 1080)),
         ("dinov3_s", "davis", (480, 854), (480, 864)),
         ("dinov3_m", "davis", (480, 854), (960, 1712)),
-        ("dinov3_m", "davis", (480, 848), (960, 1696)),  # no rounding where none is needed
+        ("dinov3_m", "davis", (480, 848), (960, 1696)),  # no rounding is needed
         ("dinov3_l", "davis", (480, 854), (1440, 2576)),
         ("vfs", "davis", (480, 854), (480, 848)),
         ("dul", "ytvos", (720, 1280), (720, 1280)),
     ],
 )
-def test_input_sizes(name: str, benchmark: str, frame: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert protocol_named(name, benchmark).features.size.of(*frame) == expected
+def test_input_sizes_are_as_published(
+    name: str, benchmark: str, frame: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert get_protocol(name, benchmark).features.size.of(*frame) == expected
 
 
-def test_grids() -> None:
+def test_grids_have_the_published_size() -> None:
     for name, grid in (("dino_480p", (30, 52)), ("cropmae_480x880", (30, 55)), ("siammae", (30, 55))):
-        height, width = protocol_named(name).features.size.of(480, 854)
+        height, width = get_protocol(name).features.size.of(480, 854)
         assert (height / 16, width / 16) == grid
 
 
 def test_lineages_differ_as_described() -> None:
     for name in ("dino_480p", "rsp", "ino_davis", "dinov3_m"):
-        protocol = protocol_named(name)
+        protocol = get_protocol(name)
         assert (protocol.propagation.padding, protocol.min_max) == ("none", True)
         assert protocol.propagation.window_covers_first
     for name in ("crw", "siammae", "cropmae_480x880", "catmae_s8", "dul"):
-        protocol = protocol_named(name)
+        protocol = get_protocol(name)
         assert (protocol.propagation.padding, protocol.min_max) == ("first_frame", False)
         assert (protocol.propagation.window, protocol.propagation.window_covers_first) == ("disc", False)
-    assert (protocol_named("vfs").propagation.padding, protocol_named("vfs").min_max) == ("counted", True)
-    assert protocol_named("dinov3_s").propagation.window == "disc_inclusive"
-    assert {name for name in PROTOCOLS if protocol_named(name).propagation.late_objects == "own_context"} == {
+    assert (get_protocol("vfs").propagation.padding, get_protocol("vfs").min_max) == ("counted", True)
+    assert get_protocol("dinov3_s").propagation.window == "disc_inclusive"
+    assert {name for name in PROTOCOLS if get_protocol(name).propagation.late_objects == "own_context"} == {
         *("ino_davis", "ino_ytvos", "dul")
     }
 
 
-def test_joints() -> None:
-    cropmae, crw = (protocol_named(name, "jhmdb").joints for name in ("cropmae_480x880", "crw"))
+def test_joint_settings_are_as_published() -> None:
+    cropmae, crw = (get_protocol(name, "jhmdb").joints for name in ("cropmae_480x880", "crw"))
     assert (cropmae.top_cells, crw.top_cells) == (5, 3)
     assert all((one.truncate_borders, one.offset_cells, one.sigma_cells) == (True, 0, 0.5) for one in (cropmae, crw))
-    assert not protocol_named("cropmae_480x880").joints.truncate_borders  # nothing published is at stake
+    assert not get_protocol("cropmae_480x880").joints.truncate_borders  # no published result on DAVIS has joints
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(ProtocolError, match="did you mean 'dino_480p'"):
-        protocol_named("dino480p")
+        get_protocol("dino480p")
     with pytest.raises(ProtocolError, match="did you mean 'dinov3_m'"):
-        protocol_named("dinov3m")
+        get_protocol("dinov3m")
     with pytest.raises(ProtocolError, match="known are dino_480p, crw"):
-        protocol_named("zzz")
+        get_protocol("zzz")
     with pytest.raises(ProtocolError, match="did you mean 'jhmdb'"):
-        protocol_named("crw", "jhmbd")
+        get_protocol("crw", "jhmbd")
 
 
-def test_the_document_s_tables_are_the_values() -> None:
-    said = protocol_tables.DOCUMENT.read_text(encoding="utf-8")
-    assert protocol_tables.document() == said, "run python -m tests.protocols.protocol_tables"
-    assert all(said.count(f"`{name}`") > 4 for name in PROTOCOLS)  # both marks are there
+def test_the_document_shows_the_current_values() -> None:
+    text = protocol_tables.DOCUMENT.read_text(encoding="utf-8")
+    assert protocol_tables.build_document() == text, "run python -m tests.protocols.protocol_tables"
+    assert all(text.count(f"`{name}`") > 4 for name in PROTOCOLS)  # the tables are not empty
 
 
-def test_needs_no_torch() -> None:
+def test_does_not_import_torch() -> None:
     program = "import sys, kinema.protocols.registry, kinema.benchmark.published; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,12 +1,12 @@
-"""Heat maps of joints as the published code is described to draw them, and joints read from them, cell by cell."""
+"""Heat maps of joints drawn as in the published code, and joints read from heat maps, cell by cell."""
 
 import math
 
 import numpy as np
 
 
-def drawn(x: float, y: float, h: int, w: int, sigma: float) -> np.ndarray:
-    """The map of one joint at cell (x, y): a window of 6 sigma + 1 cells whose corners are cut off toward zero."""
+def draw_joint(x: float, y: float, h: int, w: int, sigma: float) -> np.ndarray:
+    """Returns the map of one joint at cell (x, y): a window of 6 sigma + 1 cells with corners truncated toward zero."""
     heat = np.zeros((h, w))
     left, top = int(x - 3 * sigma), int(y - 3 * sigma)
     right, bottom = int(x + 3 * sigma + 1), int(y + 3 * sigma + 1)
@@ -20,8 +20,8 @@ def drawn(x: float, y: float, h: int, w: int, sigma: float) -> np.ndarray:
     return heat
 
 
-def found(heat: np.ndarray, top_cells: int) -> tuple[float, float]:
-    """The weighted mean (x, y), in cells, of the largest cells of a map."""
+def find_joint(heat: np.ndarray, top_cells: int) -> tuple[float, float]:
+    """Returns the weighted mean (x, y), in cells, of the largest cells of a map."""
     cells = sorted(((value, row, column) for (row, column), value in np.ndenumerate(heat)), reverse=True)[:top_cells]
     total = sum(value for value, _, _ in cells)
     return (

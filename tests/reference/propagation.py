@@ -1,9 +1,9 @@
-"""Label propagation as it is described: all tokens against all tokens, copies written out, one query after another."""
+"""Label propagation written out: one query at a time against all tokens, with every copy of a frame listed."""
 
 import numpy as np
 
 
-def dense_propagation(
+def run_dense_propagation(
     features: np.ndarray,
     first_labels: np.ndarray,
     *,
@@ -18,16 +18,16 @@ def dense_propagation(
     keys: np.ndarray | None = None,
     counted: bool = False,
 ) -> np.ndarray:
-    """Soft labels of frames 1, 2, ... as float64 (T - 1, h, w, C), from features (T, h, w, D).
+    """Returns the soft labels of frames 1, 2, ... as float64 (T - 1, h, w, C), given features (T, h, w, D).
 
-    keys: what the features are compared with, both as they are; by default the features, both of unit length.
-    counted: without padding, frame 0 is one of the recent frames too, as in VFS's tracker (`key_start:frame_idx`).
+    keys: compared with the features by dot product; by default both are the features, normalized to unit length.
+    counted: frame 0 is also one of the recent frames, without padding, as in VFS's tracker (`key_start:frame_idx`).
     """
     _, h, w, _ = features.shape
     queries = features.astype(np.float64)
     if keys is None:
         queries = queries / np.linalg.norm(queries, axis=-1, keepdims=True)
-    found_by = queries if keys is None else keys
+    all_keys = queries if keys is None else keys
     labels = [first_labels.astype(np.float64)]
     for target in range(1, len(features)):
         if padded:
@@ -43,20 +43,20 @@ def dense_propagation(
                 values, votes = [], []
                 for frame, limit in zip(frames, limited, strict=True):
                     chosen = inside if limit else np.ones((h, w), dtype=bool)
-                    values.append(found_by[frame][chosen] @ queries[target, y, x])
+                    values.append(all_keys[frame][chosen] @ queries[target, y, x])
                     votes.append(labels[frame][chosen])
                 out[y, x] = vote(np.concatenate(values), np.concatenate(votes), top_k, temperature, keep_ties)
         labels.append(out)
     return np.stack(labels[1:])
 
 
-def own_context_propagation(
+def run_own_context_propagation(
     features: np.ndarray, given: dict[int, np.ndarray], *, context: int, radius: float, top_k: int, temperature: float
 ) -> np.ndarray:
-    """Soft labels (T - 1, h, w, C) where objects appear late, DUL's and INO's way: each labeled frame and the recent
-    frames after it vote for the objects that it shows first, frame 0 for the background too; the votes are summed.
+    """Returns soft labels (T - 1, h, w, C) with objects that appear late, as in DUL and INO.
 
-    given: labels (h, w, C) by frame number, all with the channels of all objects.
+    Each labeled frame and the recent frames after it vote for the objects that are new on it, and frame 0 also for the
+    background. The votes are summed. given: labels (h, w, C) by frame number, with the channels of all objects.
     """
     _, h, w, _ = features.shape
     unit = features.astype(np.float64)
@@ -76,9 +76,9 @@ def own_context_propagation(
                     out[y, x, channels] += vote(values, votes, top_k, temperature)[channels]
         if target in given:
             new = [c for c in range(1, out.shape[-1]) if given[target][..., c].any() and c not in shown]
-            told = given[target][..., new]
-            out *= 1 - told.sum(axis=-1, keepdims=True)
-            out[..., new] += told
+            new_labels = given[target][..., new]
+            out *= 1 - new_labels.sum(axis=-1, keepdims=True)
+            out[..., new] += new_labels
             contexts[target] = new
             shown += new
         labels.append(out)
@@ -86,7 +86,7 @@ def own_context_propagation(
 
 
 def inside_window(h: int, w: int, y: int, x: int, window: str, radius: float) -> np.ndarray:
-    """Which tokens of an (h, w) grid the window around (y, x) covers."""
+    """Returns True for the tokens of an (h, w) grid inside the window around (y, x)."""
     rows, columns = np.mgrid[:h, :w]
     if window == "square":
         return np.maximum(abs(rows - y), abs(columns - x)) <= radius
@@ -97,9 +97,9 @@ def inside_window(h: int, w: int, y: int, x: int, window: str, radius: float) ->
 def vote(
     affinity: np.ndarray, labels: np.ndarray, top_k: int, temperature: float, keep_ties: bool = False
 ) -> np.ndarray:
-    """The mean label (C) of the top-k candidates, weighted by the softmax of their affinities.
+    """Returns the mean label (C) of the top-k candidates, weighted by the softmax of their affinities.
 
-    keep_ties: with all that equal the k-th.
+    keep_ties: also includes all candidates that equal the k-th.
     """
     best = np.argsort(-affinity, kind="stable")[:top_k]
     if keep_ties:

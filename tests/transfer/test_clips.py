@@ -30,19 +30,19 @@ def frames(tmp_path: Path) -> Path:
     return folder
 
 
-def test_views_are_clips_over_the_video_by_crops_along_its_longer_side(frames: Path):
+def test_views_are_all_crops_of_all_clips(frames: Path) -> None:
     views = read_views(MediaItem(path=frames, kind="frames"), READING)  # every third frame of 10: 0, 3, 6, 9
     assert views.shape == (9, 2, 32, 32, 3)
     assert [view[:, 0, 0, 0].tolist() for view in views[::3]] == [[0, 3], [3, 6], [6, 9]]
     assert [int(view[0, 0, 0, 1]) for view in views[:3]] == [0, 16, 32]
 
 
-def test_an_image_is_a_clip_of_one_frame(frames: Path):
+def test_an_image_is_a_clip_of_one_frame(frames: Path) -> None:
     views = read_views(MediaItem(path=frames / "7.png", kind="image"), READING)
     assert views.shape == (3, 1, 32, 32, 3)
 
 
-def test_features_on_disk_are_the_extractors_and_unreadable_files_are_named(frames: Path, tmp_path: Path):
+def test_writes_the_extractor_s_features_and_lists_unreadable_files(frames: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     labeled = LabeledSet(("a", "b"), (LabeledFile(frames, 1), LabeledFile(broken, 0), LabeledFile(frames, 0)))
@@ -51,7 +51,7 @@ def test_features_on_disk_are_the_extractors_and_unreadable_files_are_named(fram
     assert found.labels.tolist() == [1, 0]
     assert [path for path, _ in found.unreadable] == [str(broken)]
     assert found.tokens.shape == (2, 9, 2 * 2 * 2, 192)  # two frames of 2 x 2 patches
-    network = extractor.with_settings(READING.features())
+    network = extractor.with_settings(READING.to_feature_settings())
     expected = network.dense(read_views(MediaItem(path=frames, kind="frames"), READING)[4]).flatten(0, 2)
     torch.testing.assert_close(found.tokens[1, 4].float(), expected, atol=2e-3, rtol=2e-3)
     mean = extract(labeled, extractor, READING, tmp_path / "mean.npy", keep_tokens=False, num_workers=0)
@@ -59,7 +59,7 @@ def test_features_on_disk_are_the_extractors_and_unreadable_files_are_named(fram
     assert np.load(tmp_path / "mean.npy", mmap_mode="r").dtype == np.float16
 
 
-def test_a_set_without_a_readable_file_is_refused(tmp_path: Path):
+def test_rejects_a_set_without_a_readable_file(tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     labeled = LabeledSet(("a",), (LabeledFile(broken, 0),))

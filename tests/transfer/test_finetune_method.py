@@ -1,4 +1,4 @@
-"""The fine-tuned classifier: its loss, its learning rates, its encoder at other sizes, and on two ranks."""
+"""Fine-tuning: the loss, the learning rates, encoders at other sizes, and training on two ranks."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from kinema.train.loop import Stepper
 from kinema.train.optim import check_initialized
 from kinema.train.parallel import Ranks
 from kinema.train.train_config import Schedule, TrainConfig
-from kinema.transfer.classifier import fitted
+from kinema.transfer.classifier import adapt_config
 from kinema.transfer.finetune_config import FineTuneConfig, MixConfig
 from kinema.transfer.finetune_method import FineTune, smooth_targets, soft_cross_entropy
 from kinema.types import ClipBatch
@@ -25,11 +25,11 @@ PLAIN = FineTuneConfig(drop_path=0.0, mix=MixConfig(mixup=0.0, cutmix=0.0))
 both = pytest.mark.parametrize("encoder", [ENCODER, FRAME_ENCODER], ids=["clips", "frames"])
 
 
-def _method(encoder: ViTConfig, config: FineTuneConfig = PLAIN) -> FineTune:
+def _build_method(encoder: ViTConfig, config: FineTuneConfig = PLAIN) -> FineTune:
     return build_initialized(lambda: FineTune(config, encoder, num_frames=4, num_classes=5), seed=0)
 
 
-def _batch(rows: slice = slice(None)) -> ClipBatch:
+def _make_batch(rows: slice = slice(None)) -> ClipBatch:
     generator = torch.Generator().manual_seed(0)
     frames = torch.randint(0, 256, (8, 4, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
@@ -39,9 +39,9 @@ def _batch(rows: slice = slice(None)) -> ClipBatch:
 
 
 @both
-def test_the_loss_equals_a_slow_one(encoder: ViTConfig) -> None:
-    """Tokens of each clip, without the class token and the encoder's last norm, averaged one by one."""
-    method, batch = _method(encoder, replace(PLAIN, head_scale=1.0)), _batch()
+def test_the_loss_equals_a_slow_version(encoder: ViTConfig) -> None:
+    """The slow version averages the tokens of each clip, without the class token and the encoder's last norm."""
+    method, batch = _build_method(encoder, replace(PLAIN, head_scale=1.0)), _make_batch()
     check_initialized(method)
     network, head = method.classifier.encoder, method.classifier
     losses = []
@@ -63,29 +63,29 @@ def test_the_loss_equals_a_slow_one(encoder: ViTConfig) -> None:
     torch.testing.assert_close(method(batch, 0.0).loss, sum(losses) / 8, atol=1e-5, rtol=1e-5)
 
 
-def test_smoothing_and_soft_cross_entropy_are_pytorch_s() -> None:
+def test_smoothing_and_soft_cross_entropy_equal_pytorch() -> None:
     logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
     found = soft_cross_entropy(logits, smooth_targets(labels, 4, 0.1))
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1))
 
 
-def test_clips_are_mixed_in_training_only() -> None:
-    method, batch = _method(ENCODER, replace(PLAIN, mix=MixConfig(), head_scale=100.0)), _batch()
+def test_clips_are_mixed_only_in_training() -> None:
+    method, batch = _build_method(ENCODER, replace(PLAIN, mix=MixConfig(), head_scale=100.0)), _make_batch()
     mixed = method.train()(batch, 0.0).loss
     assert method.eval()(batch, 0.0).loss != mixed
     with pytest.raises(ValueError, match="classes of its clips"):
         method(replace(batch, labels=None), 0.0)
 
 
-def test_the_head_begins_small_and_every_class_as_likely() -> None:
-    method = _method(ENCODER)
+def test_all_classes_start_equally_likely() -> None:
+    method = _build_method(ENCODER)
     assert 0 < method.classifier.head.weight.abs().max() <= 4e-5
-    assert method(_batch(), 0.0).loss.item() == pytest.approx(torch.tensor(5.0).log().item(), abs=1e-4)
+    assert method(_make_batch(), 0.0).loss.item() == pytest.approx(torch.tensor(5.0).log().item(), abs=1e-4)
 
 
 @both
-def test_learning_rates_decay_with_depth_as_the_formula_says(encoder: ViTConfig) -> None:
-    method = _method(encoder, replace(PLAIN, layer_decay=0.7))
+def test_learning_rates_decay_with_depth(encoder: ViTConfig) -> None:
+    method = _build_method(encoder, replace(PLAIN, layer_decay=0.7))
     names = {id(parameter): name for name, parameter in method.classifier.named_parameters()}
     depth = encoder.depth
     seen = {}
@@ -106,8 +106,8 @@ def test_learning_rates_decay_with_depth_as_the_formula_says(encoder: ViTConfig)
 
 @both
 def test_a_gradient_reaches_every_parameter(encoder: ViTConfig) -> None:
-    method = _method(encoder, replace(PLAIN, head_scale=1.0))
-    method(_batch(), 0.0).loss.backward()
+    method = _build_method(encoder, replace(PLAIN, head_scale=1.0))
+    method(_make_batch(), 0.0).loss.backward()
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
@@ -115,9 +115,9 @@ def test_a_gradient_reaches_every_parameter(encoder: ViTConfig) -> None:
 
 
 @pytest.mark.parametrize("num_frames", [4, 8, 16, 32])
-def test_one_checkpoint_serves_any_number_of_frames(num_frames: int) -> None:
+def test_one_checkpoint_fits_any_number_of_frames(num_frames: int) -> None:
     pretrained = ViT(replace(ENCODER, num_frames=16))
-    config = fitted(pretrained.config, num_frames=num_frames, image_size=48)
+    config = adapt_config(pretrained.config, num_frames=num_frames, image_size=48)
     method = build_initialized(lambda: FineTune(PLAIN, config, num_frames=num_frames, num_classes=2), seed=0)
     method.start_from(pretrained)
     clips = torch.randn(1, num_frames, 3, 48, 48)
@@ -126,30 +126,30 @@ def test_one_checkpoint_serves_any_number_of_frames(num_frames: int) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def _gradients(ranks: Ranks, rows: slice, *, parts: int) -> tuple[float, dict[str, torch.Tensor]]:
-    method = _method(ENCODER, replace(PLAIN, mix=MixConfig(), head_scale=1.0))
+def _compute_gradients(ranks: Ranks, rows: slice, *, parts: int) -> tuple[float, dict[str, torch.Tensor]]:
+    method = _build_method(ENCODER, replace(PLAIN, mix=MixConfig(), head_scale=1.0))
     config = TrainConfig(steps=10, batch_size=8, accumulate=parts, precision="fp32")
     stepper = Stepper(method, config, Schedule(steps=10, warmup_steps=0), ranks)
     seen: dict[str, torch.Tensor] = {}
 
-    def note() -> None:
+    def record() -> None:
         seen.update({n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None})
 
-    stepper.optimizer.step = note  # pyright: ignore
+    stepper.optimizer.step = record  # pyright: ignore
     method.train()
-    return stepper.take(1, _batch(rows))["loss"].item(), seen
+    return stepper.take(1, _make_batch(rows))["loss"].item(), seen
 
 
-def _rank_gradients() -> tuple[float, dict]:
+def _compute_rank_gradients() -> tuple[float, dict]:
     own = Ranks(rank=rank(), world_size=2, local_rank=rank())
-    loss, gradients = _gradients(own, slice(4 * rank(), 4 * rank() + 4), parts=1)
+    loss, gradients = _compute_gradients(own, slice(4 * rank(), 4 * rank() + 4), parts=1)
     return loss, {name: gradient.numpy() for name, gradient in gradients.items()}
 
 
-def test_two_ranks_are_one_that_computes_its_batch_in_two_parts() -> None:
-    """Clips are mixed within what is computed at once, so that is what has to be the same."""
-    loss, joined = _gradients(Ranks(), slice(None), parts=2)
-    results = run_on_ranks(_rank_gradients)
+def test_two_ranks_equal_one_rank_with_two_accumulation_steps() -> None:
+    """Clips are mixed within one accumulation step, so the steps must have the same clips as the ranks."""
+    loss, joined = _compute_gradients(Ranks(), slice(None), parts=2)
+    results = run_on_ranks(_compute_rank_gradients)
     assert sum(own for own, _ in results) / 2 == pytest.approx(loss, rel=1e-5)
     for _, gradients in results:
         assert gradients.keys() == joined.keys()

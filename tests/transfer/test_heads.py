@@ -1,27 +1,27 @@
-"""The attentive head's short way is its formula."""
+"""The attentive head's fast computation equals its formula."""
 
 import torch
 from torch import Tensor
 
-from kinema.transfer.heads import AttentiveHead
+from kinema.transfer.probe import AttentiveHead
 
 
-def _by_the_formula(head: AttentiveHead, tokens: Tensor) -> Tensor:
-    """A key and a value for every token, as V-JEPA's probe is described."""
-    gathered = head.query.expand(len(tokens), -1, -1)
-    gathered = gathered + head.cross(gathered, head.norm_tokens(tokens))
-    gathered = gathered + head.mlp(head.norm_mlp(gathered))
-    return head.linear(head.norm(gathered)[:, 0])
+def _compute_formula(head: AttentiveHead, tokens: Tensor) -> Tensor:
+    """The head as described for V-JEPA, with a key and a value for every token."""
+    state = head.query.expand(len(tokens), -1, -1)
+    state = state + head.cross(state, head.norm_tokens(tokens))
+    state = state + head.mlp(head.norm_mlp(state))
+    return head.linear(head.norm(state)[:, 0])
 
 
-def test_logits_and_gradients_are_those_of_the_formula() -> None:
+def test_logits_and_gradients_equal_the_formula() -> None:
     torch.manual_seed(0)
     head = AttentiveHead(24, 5, num_heads=3)
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     tokens, weights = 3 * torch.randn(4, 7, 24) + 1, torch.randn(4, 5)
     found: list[dict[str, Tensor]] = []
-    for forward in (head.forward, lambda tokens: _by_the_formula(head, tokens)):
+    for forward in (head.forward, lambda tokens: _compute_formula(head, tokens)):
         head.zero_grad()
         logits = forward(tokens)
         (logits * weights).sum().backward()

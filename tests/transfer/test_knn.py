@@ -1,4 +1,4 @@
-"""k-NN against counting votes by hand."""
+"""k-NN equals counting the votes in a loop."""
 
 import math
 
@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from kinema.errors import ConfigError
-from kinema.transfer import knn
-from kinema.transfer.knn import knn_scores
+from kinema.transfer import probe
+from kinema.transfer.probe import compute_knn_scores
 
 
-def test_votes_are_what_a_loop_counts(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(knn, "_SIMILARITIES_AT_ONCE", 100)  # several chunks
+def test_votes_equal_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_MAX_SIMILARITIES", 100)  # forces several chunks
     generator = torch.Generator().manual_seed(0)
     train, queries = torch.randn(40, 8, generator=generator), torch.randn(11, 8, generator=generator)
     labels = torch.randint(0, 4, (40,), generator=generator)
-    found = knn_scores(queries, train, labels, num_classes=4, k=7, temperature=0.1)
+    found = compute_knn_scores(queries, train, labels, num_classes=4, k=7, temperature=0.1)
     for query, scores in zip(queries, found, strict=True):
         cosines = [float(query @ row / query.norm() / row.norm()) for row in train]
         votes = [0.0] * 4
@@ -24,6 +24,6 @@ def test_votes_are_what_a_loop_counts(monkeypatch: pytest.MonkeyPatch):
         torch.testing.assert_close(scores, torch.tensor(votes) / sum(votes))
 
 
-def test_more_neighbors_than_samples_are_refused():
+def test_rejects_more_neighbors_than_samples() -> None:
     with pytest.raises(ConfigError, match="20 neighbors of 5"):
-        knn_scores(torch.ones(1, 2), torch.ones(5, 2), torch.zeros(5, dtype=torch.int64), num_classes=2)
+        compute_knn_scores(torch.ones(1, 2), torch.ones(5, 2), torch.zeros(5, dtype=torch.int64), num_classes=2)

@@ -14,7 +14,7 @@ from torch import Tensor
 import kinema
 from kinema.errors import ConfigError, WeightsError
 from kinema.models.resnet import ResNet, ResNetConfig
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.registry import get_protocol
 from kinema.settings import FeatureSettings, InputSize
 from kinema.weights.read import read_backbone, read_weights
 from tests.labeling.small import moving_square
@@ -167,7 +167,7 @@ def test_a_resnet_extracts_features_but_is_not_trained(tmp_path: Path) -> None:
     file = saved(tmp_path, tensors(18))
     extractor = kinema.load(file, settings=FeatureSettings(size=InputSize(fixed=(48, 80))), device="cpu")
     assert extractor.dense(moving_square(2)).shape == (2, 6, 10, 256)
-    crw = protocol_named("crw")
+    crw = get_protocol("crw")
     small = replace(crw, features=replace(crw.features, size=InputSize(native=True, multiple=8)))
     labels = list(kinema.propagate(moving_square(2), np.ones((48, 80), np.uint8), extractor, protocol=small))
     assert [label.shape for label in labels] == [(48, 80), (48, 80)]

@@ -21,7 +21,7 @@ from kinema.benchmark.task import Frame, Task
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, resize_frame
 from kinema.files import replacing
-from kinema.labeling.results import output_folder
+from kinema.labeling.results import open_output_folder
 from kinema.protocols.registry import Protocol
 from kinema.video.overlays import PAPER, contact_sheet
 
@@ -130,7 +130,7 @@ def _open_results(out: Path, request: str) -> Iterator[None]:
     if file.is_file() and not (out / RESULT).exists() and file.read_bytes() == request.encode():
         yield
         return
-    with output_folder(out):
+    with open_output_folder(out):
         try:
             file.write_text(request, encoding="utf-8")
             yield

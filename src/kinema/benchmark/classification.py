@@ -21,7 +21,7 @@ from kinema.ops.collectives import gather_objects, rank, world_size
 from kinema.ops.pixels import standardize
 from kinema.ops.precision import autocast, resolve_precision
 from kinema.transfer.classifier import Classifier
-from kinema.transfer.clips import Report, each_views, none_readable
+from kinema.transfer.clips import Report, load_views, make_unreadable_error
 from kinema.transfer.probe_config import ClipReading
 
 RESULT = "result.json"
@@ -84,7 +84,7 @@ def _scores(labeled: LabeledSet, rows: Sequence[np.ndarray | str]) -> Classifier
     read = [(file.label, row) for file, row in zip(labeled.files, rows, strict=True) if not isinstance(row, str)]
     unreadable = [(str(file.path), row) for file, row in zip(labeled.files, rows, strict=True) if isinstance(row, str)]
     if not read:
-        raise none_readable(unreadable)
+        raise make_unreadable_error(unreadable)
     labels, probabilities = np.array([label for label, _ in read]), np.stack([row for _, row in read])
     return ClassifierScores(summary=compute_scores(probabilities, labels), test_files=len(read), unreadable=unreadable)
 
@@ -96,7 +96,7 @@ def _each_score(
     """The class probabilities of each item, or why it cannot be read."""
     device = next(classifier.parameters()).device
     rows: list[np.ndarray | str] = []
-    for number, views in enumerate(each_views(items, reading, num_workers=num_workers), start=1):
+    for number, views in enumerate(load_views(items, reading, num_workers=num_workers), start=1):
         if isinstance(views, str):
             rows.append(views)
         else:

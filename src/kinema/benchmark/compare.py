@@ -14,7 +14,7 @@ from kinema.benchmark.task import Task
 from kinema.features import FeatureExtractor
 from kinema.files import write_json
 from kinema.layouts import Benchmark
-from kinema.protocols.registry import comparable
+from kinema.protocols.registry import describe_mismatch
 
 COMPARISON = "compare.json"
 _MAX_NAMED = 4  # protocols of published rows that the warning lists
@@ -75,7 +75,9 @@ def compare(
                 method=name, origin="measured here", protocol=task.protocol.name, values=summary, source=str(folder)
             )
         )
-    published = sorted(_group_published(task.name), key=lambda row: comparable(task.protocol, row.protocol) is not None)
+    published = sorted(
+        _group_published(task.name), key=lambda row: describe_mismatch(task.protocol, row.protocol) is not None
+    )
     measures = tuple(dict.fromkeys(key for row in (*measured, *published) for key in row.values))
     comparison = Comparison(
         benchmark=task.name,
@@ -113,7 +115,7 @@ def _group_published(benchmark: Benchmark) -> list[ComparedRow]:
 
 
 def _find_warnings(task: Task[Any], published: Sequence[ComparedRow]) -> Iterator[str]:
-    others = list(dict.fromkeys(row.protocol for row in published if comparable(task.protocol, row.protocol)))
+    others = list(dict.fromkeys(row.protocol for row in published if describe_mismatch(task.protocol, row.protocol)))
     if others:
         more = f" and {len(others) - _MAX_NAMED} more" if len(others) > _MAX_NAMED else ""
         names = f"{'; '.join(others[:_MAX_NAMED])}{more}"

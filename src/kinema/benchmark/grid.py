@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from kinema.errors import ConfigError
-from kinema.protocols.registry import Protocol, protocol_named
+from kinema.protocols.registry import Protocol, get_protocol
 from kinema.settings import flat
 
 FEATURE_DIALS = ("layer", "centered")
@@ -81,7 +81,7 @@ def compute_spreads(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def format_options(protocol: Protocol) -> str:
     """Returns a protocol as options of `kinema benchmark`: the published one, and the values that differ from it."""
-    published = protocol_named(protocol.name.split()[0], protocol.benchmark)
+    published = get_protocol(protocol.name.split()[0], protocol.benchmark)
     words = [f"--protocol {published.name}"]
     for group in ("features", "propagation"):
         before, after = (flat(asdict(getattr(version, group)), f"{group}.") for version in (published, protocol))

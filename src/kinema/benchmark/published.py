@@ -38,7 +38,7 @@ class PublishedRow:
     value: float
     """In percent."""
     protocol: str
-    """A name that `protocol_named` knows, or `NOT_STATED`."""
+    """A name that `get_protocol` knows, or `NOT_STATED`."""
     source: str
 
 

@@ -15,11 +15,10 @@ from kinema.datasets.actions import LabeledSet, check_classes, read_labeled
 from kinema.datasets.low_shot import only_listed, share_of_each_class
 from kinema.features import FeatureExtractor, WeightsSource
 from kinema.files import write_json
-from kinema.labeling.results import output_folder
+from kinema.labeling.results import open_output_folder
 from kinema.metrics.classification import accuracy, cross_entropy, merge_views
 from kinema.transfer.clips import ClipFeatures, extract
-from kinema.transfer.knn import check_neighbors, knn_scores
-from kinema.transfer.probe import train_probe
+from kinema.transfer.probe import check_neighbors, compute_knn_scores, train_probe
 from kinema.transfer.probe_config import ClipReading, KNNConfig, ProbeConfig
 
 ProbeKind = Literal["knn", "linear", "attentive"]
@@ -104,7 +103,7 @@ def probe(
     train, test = data.read()
     if kind == "knn":
         check_neighbors(knn.k, len(train.files) * reading.num_views)
-    with output_folder(out), _removed_where_it_fails(out / "features"):
+    with open_output_folder(out), _removed_where_it_fails(out / "features"):
         read = [
             extract(
                 labeled,
@@ -168,7 +167,7 @@ def compute_probe_rows(
     samples, labels = train.tokens.flatten(0, 1), train.labels.repeat_interleave(num_views)
     queries = test.tokens.flatten(0, 1)
     if kind == "knn":
-        scores = knn_scores(
+        scores = compute_knn_scores(
             queries[:, 0], samples[:, 0], labels, num_classes=num_classes, k=knn.k, temperature=knn.temperature
         )
         shares = scores.unflatten(0, (len(test.labels), -1)).mean(dim=1)  # of the votes: no logits, so no softmax
@@ -179,7 +178,7 @@ def compute_probe_rows(
         from_seed = replace(training, seed=training.seed + seed)
         trained = train_probe(samples, labels, kind, num_classes=num_classes, config=from_seed)
         chosen = {"seed": from_seed.seed, "learning_rate": trained.learning_rate}
-        merged = merge_views(trained.scores(queries).numpy(), video_ids)
+        merged = merge_views(trained.score(queries).numpy(), video_ids)
         rows.append({**chosen, **compute_scores(merged, test.labels.numpy())})
     return rows
 

@@ -17,9 +17,9 @@ from kinema.benchmark.result import collect_versions
 from kinema.benchmark.scoring.base import Item
 from kinema.benchmark.task import Task
 from kinema.errors import DatasetError
-from kinema.features import Compared, FeatureExtractor
+from kinema.features import FeatureExtractor, QueriesAndKeys
 from kinema.files import write_json
-from kinema.labeling.results import output_folder
+from kinema.labeling.results import open_output_folder
 from kinema.protocols.registry import Protocol
 from kinema.settings import FeatureSettings
 from kinema.video.images import read_image
@@ -46,7 +46,7 @@ class CachedFeatures(FeatureExtractor):
         """
         plain = extractor.with_settings(replace(extractor.settings, centered=False))
         cache: np.memmap | None = None
-        for position, compared in enumerate(plain.compared(frames)):
+        for position, compared in enumerate(plain.stream_queries_and_keys(frames)):
             parts = torch.stack([part for part in compared if part is not None])
             if cache is None:
                 shape = (count, *parts.shape)
@@ -62,16 +62,16 @@ class CachedFeatures(FeatureExtractor):
         cached.settings = settings
         return cached
 
-    def compared(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Compared]:
+    def stream_queries_and_keys(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[QueriesAndKeys]:
         """Yields the stored features, one for each frame; the pixels are ignored."""
         mean = torch.from_numpy(self._cache[0, 0]).mean(dim=(0, 1)) if self.settings.centered else 0.0
         for parts, _ in zip(self._cache, frames, strict=True):
             queries, *keys = ((torch.from_numpy(part) - mean).to(self.device) for part in parts)
-            yield Compared(queries, keys[0] if keys else None)
+            yield QueriesAndKeys(queries, keys[0] if keys else None)
 
     def stream(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[Float[Tensor, "h w D"]]:
         """Yields the stored features, or the queries if there are queries and keys."""
-        return (queries for queries, _ in self.compared(frames))
+        return (queries for queries, _ in self.stream_queries_and_keys(frames))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ def sweep(
         raise DatasetError("no true labels to tune on", where=f"{task.root}, {task.split}", fix=fix)
     settings = grid.settings(task.protocol)
     items = [task.subsample(item, grid.frame_stride) for item in task.items]
-    with output_folder(out):
+    with open_output_folder(out):
         measured = _measure_all(task, items, settings, extractor, out, report)
         summaries = [scoring.summarize(items, measurements).summary for measurements in measured]
         headlines = [summary[scoring.headline] for summary in summaries]

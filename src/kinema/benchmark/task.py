@@ -13,7 +13,7 @@ from PIL import Image
 from kinema.benchmark.scoring.base import Item, Scoring, resize_mask
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor, resize_frame
-from kinema.labeling.results import replaced_when_complete
+from kinema.labeling.results import replace_folder_when_complete
 from kinema.layouts import Benchmark
 from kinema.protocols.registry import Protocol
 from kinema.video.images import read_image
@@ -112,7 +112,7 @@ class Task(ABC, Generic[Item]):
 
 def write_masks(masks: Iterator[Mask], names: Sequence[str | None], folder: Path, tick: Tick) -> None:
     """Writes masks as PNGs, except those whose name is None; `folder` appears when it is complete."""
-    with replaced_when_complete(folder) as temporary:
+    with replace_folder_when_complete(folder) as temporary:
         for name, mask in zip(names, masks, strict=True):
             if name is not None:
                 write_mask(temporary / f"{name}.png", mask)

@@ -15,8 +15,8 @@ from kinema.cli.terminal import Common, Device, answer, fail, parse, run, show_p
 from kinema.errors import ConfigError, KinemaError
 from kinema.layouts import DATASETS, Benchmark
 from kinema.propagation.propagation_config import PropagationConfig
-from kinema.protocols.protocol import changed
-from kinema.protocols.registry import Protocol, protocol_named
+from kinema.protocols.protocol import apply_overrides
+from kinema.protocols.registry import Protocol, get_protocol
 from kinema.settings import FeatureSettings
 from kinema.weights.builtin import DEFAULT_WEIGHTS
 
@@ -75,7 +75,7 @@ def _benchmark(given: Arguments) -> None:
     _check(given)
     from kinema.benchmark.benchmark_run import open_task
 
-    protocol = changed(protocol_named(given.protocol, given.benchmark), given.features, given.propagation)
+    protocol = apply_overrides(get_protocol(given.protocol, given.benchmark), given.features, given.propagation)
     task = open_task(
         given.benchmark,
         given.root,

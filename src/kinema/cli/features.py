@@ -15,7 +15,7 @@ from kinema.weights.builtin import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from kinema.features import FeatureExtractor
-    from kinema.transfer.extraction import Extracted
+    from kinema.transfer.extraction import ExtractionSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def _as_trained(reading: ClipReading, extractor: "FeatureExtractor", *, size: bo
     return reading
 
 
-def _table(extracted: "Extracted", out: Path) -> str:
+def _table(extracted: "ExtractionSummary", out: Path) -> str:
     reading, shape = extracted.reading, " x ".join(map(str, extracted.shape))
     left_out = f"\n{len(extracted.unreadable)} unreadable and without an entry" if extracted.unreadable else ""
     return (

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from kinema.layouts import Benchmark
-from kinema.protocols.registry import PROTOCOLS, protocol_named
+from kinema.protocols.registry import PROTOCOLS, get_protocol
 from kinema.settings import InputSize
 
 DEFAULT_BENCHMARK: Benchmark = "davis"
@@ -48,7 +48,7 @@ def resolve_protocol_settings(
     If a rule for the frame size is given, it replaces the protocol's rule. If the affinity is the decoder's,
     similarities are dot products at temperature 1. Raises ProtocolError if there is no such protocol.
     """
-    protocol = protocol_named(find_typed_value(arguments, "protocol") or default, benchmark)
+    protocol = get_protocol(find_typed_value(arguments, "protocol") or default, benchmark)
     features = protocol.features
     for rule, size in _SIZES.items():
         if find_typed_value(arguments, f"features.size.{rule}") not in (None, "None", "False"):

@@ -10,8 +10,8 @@ from kinema.cli.option_groups import LABELING_PROTOCOL, ProtocolName, resolve_pr
 from kinema.cli.terminal import Common, Device, answer, fail, parse, run, show_progress
 from kinema.errors import KinemaError, counted
 from kinema.propagation.propagation_config import PropagationConfig
-from kinema.protocols.protocol import changed
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.protocol import apply_overrides
+from kinema.protocols.registry import get_protocol
 from kinema.settings import FeatureSettings
 from kinema.weights.builtin import DEFAULT_WEIGHTS
 
@@ -60,7 +60,7 @@ def _propagate(given: Arguments) -> None:
     from kinema.video.reader import open_video
     from kinema.weights.load import load
 
-    protocol = changed(protocol_named(given.protocol), given.features, given.propagation)
+    protocol = apply_overrides(get_protocol(given.protocol), given.features, given.propagation)
     extractor = load(given.weights, settings=protocol.features, device=given.device)
     labels = read_labels(given.labels, frame=given.frame)
     with open_video(given.video) as video, show_progress("propagating") as report:
@@ -78,13 +78,13 @@ def _propagate(given: Arguments) -> None:
         "out": str(given.out),
         "frames": written.frames,
         "files": list(written.files),
-        "neediest_frame": written.neediest,
+        "neediest_frame": written.frame_to_label,
         "protocol": protocol.name,
     }
     lines = [
         f"{given.out}: {', '.join(written.files)} ({counted(written.frames, 'frame')})",
         f"protocol: {protocol.name}",
     ]
-    if written.neediest is not None:
-        lines.append(f"frame {written.neediest} most needs a second label")
+    if written.frame_to_label is not None:
+        lines.append(f"frame {written.frame_to_label} most needs a second label")
     answer(result, "\n".join(lines), as_json=given.json)

@@ -1,4 +1,4 @@
-"""Labels that a person made, from files: masks, points or float maps of some frames of one video."""
+"""Reads labels that a person made (masks, points or float maps of some frames of one video) from files."""
 
 import json
 import re
@@ -11,39 +11,38 @@ from typing import Any
 import numpy as np
 
 from kinema.errors import ConfigError, DatasetError
-from kinema.labeling.label_kinds import Joints, Kind, Maps, Masks
+from kinema.labeling.label_kinds import JointKind, LabelKind, MapKind, MaskKind
 from kinema.protocols.registry import Protocol
 from kinema.video.base import MAX_PIXELS, VideoReader
 from kinema.video.masks import read_mask
 
-_MAP_SUFFIXES = (".npy", ".npz")
 _MAX_ARCHIVE_BYTES = 16 * MAX_PIXELS
-_FARTHEST = 1e9  # pixels; NaN and infinity are not below it
+_MAX_COORDINATE = 1e9  # pixels; comparing with it also rejects NaN and infinity
 _POINT_KEYS = {"name", "frame", "x", "y"}
 _POINT_EXAMPLE = '{"points": [{"name": "nose", "frame": 0, "x": 12.5, "y": 40}]}'
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GivenLabels:
-    """Labels by frame number, all of one kind."""
+    """Labels of one kind by frame number."""
 
     by_frame: Mapping[int, np.ndarray]
-    """Masks uint8 (H, W), points (J, 2) in pixels with NaN where a joint is not given, or maps float32 (H, W, C)."""
+    """Masks uint8 (H, W), points (J, 2) in pixels with NaN for an unlabeled joint, or maps float32 (H, W, C)."""
     source: str
     joints: tuple[str, ...] = ()
-    """Names of the joints, in the order of their first mention; empty for masks and maps."""
+    """Names of the joints in the order in which they are first mentioned; empty for masks and maps."""
     skeleton: tuple[tuple[int, int], ...] = ()
-    """Pairs of joints that a picture joins by a line."""
+    """Pairs of joints that overlays connect with a line."""
 
-    def kind(self, protocol: Protocol) -> Kind:
-        """How the labels are carried."""
+    def make_kind(self, protocol: Protocol) -> LabelKind:
+        """Returns the kind of these labels under a protocol."""
         first = next(iter(self.by_frame.values()))
         if self.joints:
-            return Joints(self.joints, protocol)
-        return Maps(first.shape[-1]) if first.ndim == 3 else Masks(self.by_frame, protocol)
+            return JointKind(self.joints, protocol)
+        return MapKind(first.shape[-1]) if first.ndim == 3 else MaskKind(self.by_frame, protocol)
 
     def check_inside(self, video: VideoReader) -> None:
-        """DatasetError for a joint outside the image; the other kinds are checked as they are carried."""
+        """Raises DatasetError if a joint lies outside the image. Other kinds are checked when they are propagated."""
         for number, points in self.by_frame.items() if self.joints else ():
             outside = ((points < 0) | (points >= (video.width, video.height))).any(axis=1)
             for name, (x, y) in ((self.joints[joint], points[joint]) for joint in np.flatnonzero(outside)):
@@ -55,16 +54,16 @@ class GivenLabels:
 
 
 def read_labels(labels: Path, *, frame: int = 0) -> GivenLabels:
-    """The labels in a PNG, a JSON of points, a .npy or .npz of maps, or a folder of PNGs or .npy by frame number.
+    """Reads a PNG mask, a JSON of points, a .npy or .npz of maps, or a folder of PNG or .npy files by frame number.
 
-    frame: to which a single PNG or map belongs. Raises DatasetError where a file is not what its name says, ConfigError
-    for a frame beside labels that say it themselves.
+    frame: number of the frame that a single PNG or map belongs to. Raises DatasetError if a file is not what its name
+    says, and ConfigError if `frame` is set although the labels contain their frame numbers.
     """
     if not labels.exists():
         raise DatasetError("no such labels", where=str(labels), fix="give a PNG, JSON, .npy, .npz or a folder of them")
     if labels.is_dir():
         _refuse_frame(frame, labels, "the folder's file names say the frame")
-        read, files = _numbered(labels)
+        read, files = _list_numbered_files(labels)
         return GivenLabels(by_frame={number: read(path) for number, path in files.items()}, source=str(labels))
     if labels.suffix.lower() == ".json":
         _refuse_frame(frame, labels, "its points say the frame")
@@ -80,26 +79,26 @@ def _refuse_frame(frame: int, labels: Path, fix: str) -> None:
         raise ConfigError("--frame is for a single PNG or map", where=str(labels), fix=fix)
 
 
-def _numbered(folder: Path) -> tuple[Callable[[Path], np.ndarray], dict[int, Path]]:
-    """What reads the files of a folder, and the files by frame number."""
+def _list_numbered_files(folder: Path) -> tuple[Callable[[Path], np.ndarray], dict[int, Path]]:
+    """Returns the function that reads the files of a folder, and the files by frame number."""
     maps = sorted(folder.glob("*.npy"))
     paths = maps or sorted(folder.glob("*.png"))
-    strange = next((path.name for path in paths if not re.fullmatch(r"[0-9]{1,9}", path.stem)), None)
-    if not paths or strange:
+    unnumbered = next((path.name for path in paths if not re.fullmatch(r"[0-9]{1,9}", path.stem)), None)
+    if not paths or unnumbered:
         raise DatasetError(
-            f"not a folder of masks by frame number: {strange or 'no PNG at all'}",
+            f"not a folder of masks by frame number: {unnumbered or 'no PNG at all'}",
             where=str(folder),
             fix="name them 00000.png, 00007.png; float maps 00000.npy",
         )
     files = {int(path.stem): path for path in paths}
     if len(files) < len(paths) or (maps and next(folder.glob("*.png"), None)):
         what = "two files for one frame" if len(files) < len(paths) else "both PNG and .npy files"
-        raise DatasetError(what, where=str(folder), fix="leave one kind, and one file a frame, in the folder")
+        raise DatasetError(what, where=str(folder), fix="leave only one kind and one file per frame in the folder")
     return (_read_map if maps else read_mask), files
 
 
 def _read_points(file: Path) -> GivenLabels:
-    entries, pairs = _parsed(file)
+    entries, pairs = _parse_points(file)
     names = tuple(dict.fromkeys(entry["name"] for entry in entries))
     by_frame: dict[int, np.ndarray] = {}
     for entry in entries:
@@ -107,29 +106,30 @@ def _read_points(file: Path) -> GivenLabels:
         joint = names.index(entry["name"])
         if not np.isnan(points[joint, 0]):
             what = f"joint {entry['name']!r} is given twice for frame {entry['frame']}"
-            raise DatasetError(what, where=str(file), fix="leave one of the two")
+            raise DatasetError(what, where=str(file), fix="remove one of the two")
         points[joint] = entry["x"], entry["y"]
     unknown = next((name for pair in pairs for name in pair if name not in names), None)
     if unknown is not None:
-        raise DatasetError(f"the skeleton names {unknown!r}, which is no point", where=str(file), fix="correct it")
+        fix = "add the point or remove the pair"
+        raise DatasetError(f"the skeleton names {unknown!r}, which has no point", where=str(file), fix=fix)
     skeleton = tuple((names.index(one), names.index(other)) for one, other in pairs)
     return GivenLabels(by_frame=by_frame, source=str(file), joints=names, skeleton=skeleton)
 
 
-def _parsed(file: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
-    """The points and the skeleton of a JSON, each entry of the right keys and types."""
+def _parse_points(file: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
+    """Returns the points and the skeleton of a JSON file after checking the keys and types of every entry."""
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as fault:
-        raise DatasetError("not a readable JSON", where=str(file), fix=f"write {_POINT_EXAMPLE}") from fault
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError("not a readable JSON", where=str(file), fix=f"write {_POINT_EXAMPLE}") from error
     if not isinstance(content, dict) or not isinstance(content.get("points"), list):
         raise DatasetError("no list of points", where=str(file), fix=f"write {_POINT_EXAMPLE}")
     if unknown := sorted(set(content) - {"points", "skeleton"}):
-        raise DatasetError(f"unknown key {unknown[0]!r}", where=str(file), fix="it may have points and skeleton")
+        raise DatasetError(f"unknown key {unknown[0]!r}", where=str(file), fix="use only points and skeleton")
     if not content["points"]:
         raise DatasetError("no point in it", where=str(file), fix=f"write {_POINT_EXAMPLE}")
     for index, entry in enumerate(content["points"]):
-        if fault := _fault(entry):
+        if fault := _find_fault(entry):
             raise DatasetError(f"point {index}: {fault}", where=str(file), fix=f"write {_POINT_EXAMPLE}")
     pairs = content.get("skeleton", [])
     if not (isinstance(pairs, list) and all(_is_pair(pair) for pair in pairs)):
@@ -137,8 +137,8 @@ def _parsed(file: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
     return content["points"], pairs
 
 
-def _fault(entry: Any) -> str | None:
-    """What is wrong with one entry of the points."""
+def _find_fault(entry: Any) -> str | None:
+    """Returns what is wrong with one entry of the points, or None."""
     if not isinstance(entry, dict) or set(entry) != _POINT_KEYS:
         found = sorted(entry) if isinstance(entry, dict) else entry
         return f"keys {found}, not name, frame, x, y"
@@ -146,13 +146,13 @@ def _fault(entry: Any) -> str | None:
     if not (isinstance(name, str) and name.strip() and name.isprintable()):
         return f"a name of {name!r}"
     if not (isinstance(frame, int) and not isinstance(frame, bool) and frame >= 0):
-        return f"a frame of {frame!r}, which is no number from 0"
-    strange = next((axis for axis in ("x", "y") if not _is_finite_number(entry[axis])), None)
-    return f"{strange} of {entry[strange]!r}, which is no finite number" if strange else None
+        return f"a frame of {frame!r}, which is not an integer of at least 0"
+    axis = next((axis for axis in ("x", "y") if not _is_finite_number(entry[axis])), None)
+    return f"{axis} of {entry[axis]!r}, which is not a finite number" if axis else None
 
 
 def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _FARTHEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_COORDINATE
 
 
 def _is_pair(pair: Any) -> bool:
@@ -161,22 +161,23 @@ def _is_pair(pair: Any) -> bool:
 
 def _read_map(file: Path) -> np.ndarray:
     try:
-        return _as_map(np.load(file, mmap_mode="r", allow_pickle=False), str(file))
-    except (OSError, ValueError, EOFError) as fault:
-        raise _no_map(file) from fault
+        return _check_map(np.load(file, mmap_mode="r", allow_pickle=False), str(file))
+    except (OSError, ValueError, EOFError) as error:
+        raise _make_map_error(file) from error
 
 
 def _read_archive(file: Path, frame: int) -> dict[int, np.ndarray]:
-    """The one map of an archive, of `frame`; or several, named by frame number."""
+    """Reads an archive of one map, which belongs to `frame`, or of several maps named by frame number."""
     try:
+        # The sizes in the archive's directory are checked first, because a small file may unpack to any size.
         with zipfile.ZipFile(file) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > _MAX_ARCHIVE_BYTES:
             raise DatasetError(f"maps of {size / 2**30:.1f} GiB", where=str(file), fix="write a folder of .npy files")
         with np.load(file, allow_pickle=False) as arrays:
-            maps = {name: _as_map(arrays[name], f"{file}, {name}") for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.error) as fault:
-        raise _no_map(file) from fault
+            maps = {name: _check_map(arrays[name], f"{file}, {name}") for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
+        raise _make_map_error(file) from error
     numbered = {int(name): array for name, array in maps.items() if re.fullmatch(r"[0-9]{1,9}", name)}
     if len(maps) == 1 and not numbered:
         return {frame: next(iter(maps.values()))}
@@ -187,11 +188,12 @@ def _read_archive(file: Path, frame: int) -> dict[int, np.ndarray]:
     return numbered
 
 
-def _no_map(file: Path) -> DatasetError:
+def _make_map_error(file: Path) -> DatasetError:
     return DatasetError("not a readable float map", where=str(file), fix="save float32 (H, W, C) with numpy.save")
 
 
-def _as_map(array: np.ndarray, where: str) -> np.ndarray:
+def _check_map(array: np.ndarray, where: str) -> np.ndarray:
+    """Returns a map as float32, or raises DatasetError if its type, shape or size is wrong."""
     if array.ndim != 3 or array.dtype.kind != "f" or 0 in array.shape or array.shape[0] * array.shape[1] > MAX_PIXELS:
         what = f"an array of type {array.dtype} and shape {array.shape}"
         raise DatasetError(what, where=where, fix="save float32 (H, W, C): height, width, channels")

@@ -1,7 +1,7 @@
-"""How far a carried label can be trusted, frame by frame and object by object, without knowing the truth.
+"""Estimates how far each propagated label can be trusted, per frame and object, without ground truth.
 
-**Confidence**: how much of the label survived, and how well its tokens resemble those that it came from. **Drift**:
-carried straight back to the frame where the object was labeled by hand, how much does the label miss what is there?
+**Confidence**: how much of the label is left, and how similar its tokens are to those that it came from. **Drift**: how
+much of the label is wrong after it is propagated straight back to the frame where a person labeled the object.
 """
 
 import math
@@ -9,111 +9,113 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kinema.labeling.label_kinds import Carried, Joints, Masks
+from kinema.labeling.label_kinds import JointKind, MaskKind, PropagatedFrame
 from kinema.propagation.propagator import Propagator
 from kinema.protocols.registry import Protocol
 
-_HELPED_NEXT = math.exp(-1 / 10)
-"""How much of a label's help reaches the next frame; measured in `benchmarks/quality.py`."""
+_BENEFIT_DECAY = math.exp(-1 / 10)
+"""Share of a label's benefit that reaches the next frame; measured in `benchmarks/quality.py`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QualityRow:
-    """One object, part or joint in one frame."""
+    """The quality of one object, part or joint in one frame."""
 
     frame: int
     name: int | str
-    """The object's id, or the joint's name."""
+    """The object's id or the joint's name."""
     confidence: float
-    """In [0, 1]; 1 where labeled by hand, 0 where the object is nowhere."""
+    """In [0, 1]; 1 if a person labeled it here, 0 if the object was not found."""
     drift: float
-    """Masks: 1 - IoU, in [0, 1]. Joints: pixels, NaN where the joint does not come back. 0 where labeled by hand."""
+    """For masks 1 - IoU, in [0, 1]; for joints pixels, NaN if the joint is not found again. 0 if a person labeled it
+    here."""
 
 
 class Quality:
-    """Measures frames as they are carried: `start`, then `measure` for each.
+    """Measures frames as they are propagated: call `start`, then `measure` for each frame.
 
-    Confidence of a mask's object: sum(s² · c) / sum(s) over the tokens, where s is the object's soft label and c, cut
-    to [0, 1], the mean similarity of the candidates that it came from; that is the mean of s · c inside the object.
-    That of a joint: as it comes with the point (`pipeline.propagate.propagate_keypoints`).
-    Drift: the frame's soft labels, as the only context, are carried in one step to the frame on which the object was
-    last labeled by hand, by the same settings but without a window, since it may have moved far. Masks:
-    1 - sum(min(a, b)) / sum(max(a, b)) over the tokens, with the object's soft label as it comes back (a) and as it was
-    given (b). Joints: distance to the given point.
+    Confidence of an object: sum(s² · c) / sum(s) over the tokens, where s is the object's soft label and c the mean
+    similarity of the candidates that it came from, clipped to [0, 1]. This is the mean of s · c inside the object. The
+    confidence of a joint is that of `propagate_video.propagate_keypoints`.
+    Drift: the frame's soft labels are propagated in one step to the frame on which a person last labeled the object.
+    They are the only context, and there is no window, since the object may have moved far; other settings are the same.
+    For masks, drift is 1 - sum(min(a, b)) / sum(max(a, b)) over the tokens, with the soft label that came back (a) and
+    the given one (b). For joints, it is the distance to the given point.
     """
 
-    def __init__(self, kind: Masks | Joints, protocol: Protocol) -> None:
+    def __init__(self, kind: MaskKind | JointKind, protocol: Protocol) -> None:
         self._kind = kind
-        self._alone = replace(
+        self._back_config = replace(
             protocol.propagation,
             context=0,
             padding="none",
             window_covers_first=False,
             late_objects="reference",
         )
-        self._labeled: dict[int, Carried] = {}  # the latest by channel
+        self._labeled: dict[int, PropagatedFrame] = {}  # by channel: the latest frame that a person labeled
         self._passes: list[list[int]] = []
-        self._by_hand: set[int] = set()
+        self._labeled_numbers: set[int] = set()
         self._rows: dict[tuple[int, int], QualityRow] = {}  # by frame and channel
 
     @property
     def rows(self) -> list[QualityRow]:
-        """In the order of frames, and of names."""
+        """All rows, sorted by frame and then in the order of names."""
         return [row for _, row in sorted(self._rows.items())]
 
     def start(self) -> None:
-        """Begins a pass through the frames, in either direction: what was labeled in another is no measure for it."""
+        """Begins a pass through the frames in either direction, which forgets the labeled frames of an earlier pass."""
         self._labeled.clear()
         self._passes.append([])
 
-    def measure(self, number: int, carried: Carried) -> None:
-        """Adds the rows of frame `number`; frames come in the order of propagation.
+    def measure(self, number: int, frame: PropagatedFrame) -> None:
+        """Adds the rows of frame `number`. Frames must come in the order of propagation.
 
-        A frame labeled by hand has rows only of what was labeled there.
+        If a person labeled the frame, it has rows only for what they labeled there.
         """
         self._passes[-1].append(number)
-        if carried.given is not None:
-            self._by_hand.add(number)
-            for channel in self._kind.told(carried.given):
-                self._labeled[channel] = carried
-                self._add(number, channel, 1.0, 0.0)
+        if frame.given is not None:
+            self._labeled_numbers.add(number)
+            for channel in self._kind.list_channels(frame.given):
+                self._labeled[channel] = frame
+                self._add_row(number, channel, 1.0, 0.0)
             return
-        confidences = self._kind.confidences(carried)
-        for channel, drift in self._drifts(carried).items():
-            self._add(number, channel, float(confidences[channel - 1]), drift)
+        confidences = self._kind.compute_confidences(frame)
+        for channel, drift in self._compute_drifts(frame).items():
+            self._add_row(number, channel, float(confidences[channel - 1]), drift)
 
-    def _add(self, number: int, channel: int, confidence: float, drift: float) -> None:
+    def _add_row(self, number: int, channel: int, confidence: float, drift: float) -> None:
         name = self._kind.names[channel - 1]
         self._rows[number, channel] = QualityRow(frame=number, name=name, confidence=confidence, drift=drift)
 
-    def neediest(self) -> int | None:
-        """The frame where a second label helps most, as far as confidence tells; None where all are labeled by hand.
+    def find_frame_to_label(self) -> int | None:
+        """Returns the frame where a second label should help most, or None if a person has labeled every frame.
 
-        A label helps the frame and those to which it is carried from there, less and less: the frame with the largest
-        sum of (1 - confidence) · exp(-distance / 10) over itself and all that follow in its direction, the mean over
-        objects. The frame of least confidence itself is often the last, where a label helps no other.
+        A label helps its own frame and, less and less, the frames to which it is propagated from there. The frame with
+        the largest sum of (1 - confidence) · exp(-distance / 10) over itself and all later frames of its pass is
+        returned, with confidence averaged over objects. The frame with the least confidence is often the last, where a
+        label helps no other frame.
         """
         confidences: dict[int, list[float]] = {}
         for row in self._rows.values():
             confidences.setdefault(row.frame, []).append(row.confidence)
-        neediest, most = None, 0.0
+        frame_to_label, largest_need = None, 0.0
         for numbers in self._passes:
             need = 0.0
             for number in reversed(numbers):
-                need = 1 - float(np.mean(confidences.get(number, [1.0]))) + _HELPED_NEXT * need
-                if number not in self._by_hand and need > most:
-                    neediest, most = number, need
-        return neediest
+                need = 1 - float(np.mean(confidences.get(number, [1.0]))) + _BENEFIT_DECAY * need
+                if number not in self._labeled_numbers and need > largest_need:
+                    frame_to_label, largest_need = number, need
+        return frame_to_label
 
-    def _drifts(self, carried: Carried) -> dict[int, float]:
-        """By channel, of all that were labeled so far."""
+    def _compute_drifts(self, frame: PropagatedFrame) -> dict[int, float]:
+        """Returns the drift of every channel that was labeled so far."""
         drifts: dict[int, float] = {}
         for reference in dict.fromkeys(self._labeled.values()):
-            back = Propagator(self._alone, device=carried.labels.device)
-            back.start(carried.features, carried.labels, keys=carried.keys)
+            back = Propagator(self._back_config, device=frame.labels.device)
+            back.start(frame.features, frame.labels, keys=frame.keys)
             labels = back.step(reference.features)
             returned = replace(reference, labels=labels, similarity=back.last_similarity, given=None)
             channels = [c for c, labeled in self._labeled.items() if labeled is reference]
-            distances = self._kind.distances(returned, reference)
+            distances = self._kind.compute_distances(returned, reference)
             drifts |= {channel: float(distances[channel - 1]) for channel in channels}
         return drifts

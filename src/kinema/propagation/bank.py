@@ -1,4 +1,4 @@
-"""Where the frames that can be found lie: keys and labels side by side, so that no product has to copy them."""
+"""Storage of the context's keys and labels, laid out so that no matrix product has to copy them."""
 
 import torch
 import torch.nn.functional as F
@@ -6,17 +6,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 BAND = 4
-"""Rows of the token grid that lie together."""
+"""Rows of the token grid that are stored together."""
 
 
 class FrameBank:
-    """Numbered frames, each in a slot that a later one may take over.
+    """Numbered frames, each in a slot that a later frame may take over.
 
-    `keys` is (bands, w, S, BAND, D) for S slots, `labels` the same with C: BAND rows of the grid form a band, and in a
-    band the keys of neighboring columns, of all slots, are one contiguous run. Rows that fill the last band are 0.
-    `coarse` is bf16 of the keys less `center`, from which candidates are chosen; None where that is not wanted.
+    `keys` has the shape (bands, w, S, BAND, D) for S slots, and `labels` the same with C in place of D. BAND rows of
+    the grid form a band; the keys of neighboring columns in all slots of a band are one contiguous run. Rows that
+    only fill the last band are 0. `coarse` holds the keys minus `center` in bf16, from which candidates are selected;
+    it is None if the search does not use bf16.
 
-    expected: slots to make room for, in three stages; beyond them it grows a slot at a time.
+    expected: number of slots to make room for, in three stages; beyond it the bank grows by one slot at a time.
     """
 
     def __init__(self, *, expected: int, dtype: torch.dtype = torch.float32, coarse: bool = False) -> None:
@@ -31,21 +32,21 @@ class FrameBank:
 
     @property
     def num_slots(self) -> int:
-        """Slots there are, taken or free."""
+        """Number of slots, used or free."""
         return self.keys.shape[2] if self.keys.dim() == 5 else 0
 
     @property
     def largest_norm(self) -> float:
-        """The largest length of a centered key, after rounding to bf16."""
+        """Largest norm of a centered key after rounding to bf16."""
         return max(self._norms.values())
 
     @property
     def largest_rounding(self) -> float:
-        """The largest distance between a centered key and its bf16."""
+        """Largest distance between a centered key and its bf16 value."""
         return max(self._roundings.values())
 
     def put(self, number: int, keys: Float[Tensor, "h w D"], labels: Float[Tensor, "h w C"]) -> None:
-        """Stores a frame; its labels may have more channels than those before, never fewer."""
+        """Stores a frame. Its labels may have more channels than those of earlier frames, never fewer."""
         slot = next((slot for slot in range(self.num_slots) if slot not in self.slots.values()), self.num_slots)
         if slot == self.num_slots:
             self._grow(keys, labels)
@@ -53,7 +54,8 @@ class FrameBank:
             self.labels = F.pad(self.labels, (0, labels.shape[2] - self.labels.shape[4]))
         self.slots[number] = slot
         self._norms[slot] = self._roundings[slot] = 0.0
-        for band, first in enumerate(range(0, len(keys), BAND)):  # a band at a time, to need no second copy of a frame
+        # One band at a time: the temporary tensors of a whole frame would double its memory.
+        for band, first in enumerate(range(0, len(keys), BAND)):
             self._put_band(band, slot, keys[first : first + BAND], labels[first : first + BAND])
 
     def _put_band(self, band: int, slot: int, keys: Float[Tensor, "r w D"], labels: Float[Tensor, "r w C"]) -> None:
@@ -61,6 +63,7 @@ class FrameBank:
         self.keys[band, :, slot, rows] = keys.transpose(0, 1)
         self.labels[band, :, slot, rows] = labels.transpose(0, 1)
         if self.coarse is not None:
+            # Subtracting a common direction makes the keys shorter, and with them the bound on the rounding error.
             centered = keys - self.center
             rounded = centered.bfloat16()
             self.coarse[band, :, slot, rows] = rounded.transpose(0, 1)
@@ -68,21 +71,21 @@ class FrameBank:
             self._roundings[slot] = max(self._roundings[slot], float(centered.sub_(rounded).norm(dim=-1).max()))
 
     def keep(self, numbers: set[int]) -> None:
-        """Frees the slots of all other frames."""
+        """Frees the slots of all frames that are not listed."""
         self.slots = {number: slot for number, slot in self.slots.items() if number in numbers}
 
     def _grow(self, keys: Tensor, labels: Tensor) -> None:
-        # by fours, so that the copy it is made from is small beside it
+        # Growing fourfold keeps the old copy, which exists until the new one is filled, small compared to the new one.
         stages = (*(-(-self._expected // part) for part in (16, 4, 1)), self.num_slots + 1)
-        more = next(stage for stage in stages if stage > self.num_slots) - self.num_slots
+        num_added = next(stage for stage in stages if stage > self.num_slots) - self.num_slots
         if self.num_slots == 0:
             grid = (-(-keys.shape[0] // BAND), keys.shape[1], 0, BAND)
             self.keys = keys.new_empty(*grid, keys.shape[2], dtype=self.keys.dtype)
             self.labels = labels.new_empty(*grid, labels.shape[2])
             if self.coarse is not None:
-                # any vector would do, since it shifts all of a query's similarities alike
+                # Any vector would do, since it shifts all similarities of a query by the same amount.
                 self.center = keys.mean(dim=(0, 1))
                 self.coarse = keys.new_empty(*grid, keys.shape[2], dtype=torch.bfloat16)
-        self.keys, self.labels = (F.pad(held, (0, 0, 0, 0, 0, more)) for held in (self.keys, self.labels))
+        self.keys, self.labels = (F.pad(values, (0, 0, 0, 0, 0, num_added)) for values in (self.keys, self.labels))
         if self.coarse is not None:
-            self.coarse = F.pad(self.coarse, (0, 0, 0, 0, 0, more))
+            self.coarse = F.pad(self.coarse, (0, 0, 0, 0, 0, num_added))

@@ -1,8 +1,9 @@
-"""Joints to Gaussian heat maps on the token grid, and back.
+"""Conversion of joints to Gaussian heat maps on the token grid, and back.
 
-A point x (pixels, 0 the center of the first) lies at cell (x + offset) * w / W - offset of w cells: with `offset` 0.5 a
-cell's index stands for its center, with 0 for the upper left corner of its pixels, as in the published code (UVC, CRW,
-CropMAE). Both ways use the same rule, so a published joint comes back to within half a cell of where it was.
+A point at x pixels (0 is the center of the first pixel) lies at cell (x + offset) * w / W - offset of w cells. With an
+`offset` of 0.5, a cell's index means its center; with 0, it means the upper left corner of its pixels, as in the
+published code (UVC, CRW, CropMAE). Both directions use the same rule, so a joint drawn the published way comes back to
+within half a cell.
 """
 
 import numpy as np
@@ -11,10 +12,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 _REACH_SIGMAS = 3
-"""Beyond this many standard deviations along either axis a Gaussian is 0."""
+"""A Gaussian is 0 beyond this many standard deviations along either axis."""
 
 
-def keypoints_to_soft(
+def encode_keypoints(
     points: Float[np.ndarray, "J 2"],
     size: tuple[int, int],
     grid: tuple[int, int],
@@ -23,15 +24,16 @@ def keypoints_to_soft(
     truncate_borders: bool,
     offset: float,
 ) -> Float[Tensor, "h w J+1"]:
-    """A heat map in [0, 1] for each joint on a grid of (h, w) tokens, after a background that is 1 where all are 0.
+    """Returns heat maps in [0, 1] on a grid of (h, w) tokens: the background, which is 1 in cells without heat, and one
+    map per joint.
 
     points: x and y in pixels of a frame of `size` (H, W); a joint that is NaN has no heat. sigma: in cells.
-    truncate_borders: as published, the Gaussian is centered on the nearest cell and its window cut off toward 0, so
-    that joints near the upper or left border move by one cell. Otherwise it is centered where the joint is, to a
-    fraction of a cell.
+    truncate_borders: centers the Gaussian on a whole cell and truncates its window toward 0, as the published code
+    does, so that joints near the upper or left border move by one cell. Otherwise the Gaussian is centered on the joint
+    itself.
     """
     h, w = grid
-    draw = _published_profile if truncate_borders else _profile
+    draw = _draw_published_gaussian if truncate_borders else _draw_gaussian
     cells = (points.astype(np.float64) + offset) * (w / size[1], h / size[0]) - offset  # (J, 2)
     maps = [np.outer(draw(y, h, sigma), draw(x, w, sigma)) for x, y in cells]
     heat = np.stack(maps, axis=-1) if maps else np.zeros((h, w, 0))
@@ -39,37 +41,39 @@ def keypoints_to_soft(
     return torch.from_numpy(np.concatenate([background, heat], axis=-1).astype(np.float32))
 
 
-def soft_to_keypoints(
+def decode_keypoints(
     soft: Float[Tensor, "h w C"], size: tuple[int, int], *, sigma: float, top_cells: int, offset: float
 ) -> tuple[Float64[np.ndarray, "C-1 2"], Float64[np.ndarray, " C-1"]]:
-    """Where the joints are, x and y in pixels of a frame of `size` (H, W), and how much of their heat is there.
+    """Returns the joints, x and y in pixels of a frame of `size` (H, W), and the share of heat that each one keeps.
 
-    A joint is the mean of the `top_cells` largest cells of its map, weighted by their values; NaN where no cell has
-    heat. The second value is the heat in these cells over that of as many cells of a Gaussian centered on a cell: in
-    [0, 1], and about 1 where the joint was given.
+    A joint is the mean of the `top_cells` largest cells of its map, weighted by their values, or NaN if no cell has
+    heat. The share is the heat in these cells divided by the heat in the same number of cells of a Gaussian that is
+    centered on a cell. It lies in [0, 1] and is about 1 for a joint that was just drawn.
     """
     h, w, _ = soft.shape
     heat = soft[..., 1:].detach().cpu().double().flatten(0, 1).clamp(min=0)  # (N, J)
-    values, cells = (found.numpy() for found in heat.topk(min(top_cells, h * w), dim=0))  # (k, J)
+    values, cells = (part.numpy() for part in heat.topk(min(top_cells, h * w), dim=0))  # (k, J)
     mass = values.sum(axis=0)
     weights = np.divide(values, mass, out=np.full(values.shape, np.nan), where=mass > 0)
     mean = np.stack([(weights * (cells % w)).sum(axis=0), (weights * (cells // w)).sum(axis=0)], axis=-1)
     points = (mean + offset) * (size[1] / w, size[0] / h) - offset
-    return points, np.minimum(mass / _ideal_mass(sigma, top_cells), 1)
+    return points, np.minimum(mass / _compute_full_mass(sigma, top_cells), 1)
 
 
-def _profile(center: float, count: int, sigma: float) -> Float64[np.ndarray, " cells"]:
-    """A Gaussian of height 1 along one axis; zeros for a center that is NaN."""
+def _draw_gaussian(center: float, count: int, sigma: float) -> Float64[np.ndarray, " cells"]:
+    """Samples a Gaussian of height 1 along one axis; all zeros if the center is NaN."""
     distance = np.abs(np.arange(count) - center)
     return np.where(distance <= _REACH_SIGMAS * sigma, np.exp(-(distance**2) / (2 * sigma**2)), 0)
 
 
-def _published_profile(center: float, count: int, sigma: float) -> Float64[np.ndarray, " cells"]:
-    """The same, as the published code draws it: a window of whole cells whose ends are cut off toward 0."""
+def _draw_published_gaussian(center: float, count: int, sigma: float) -> Float64[np.ndarray, " cells"]:
+    """Samples the Gaussian as the published code does, in a window of whole cells."""
     profile = np.zeros(count)
     if not np.isfinite(center):
         return profile
     reach = _REACH_SIGMAS * sigma
+    # int() rounds toward 0, so a window that begins left of the border is shifted by up to one cell. The published
+    # numbers contain this shift.
     start, stop = int(center - reach), int(center + reach + 1)
     window = np.arange(0, 2 * reach + 1)
     values = np.exp(-((window - (2 * reach + 1) // 2) ** 2) / (2 * sigma**2))
@@ -79,7 +83,8 @@ def _published_profile(center: float, count: int, sigma: float) -> Float64[np.nd
     return profile
 
 
-def _ideal_mass(sigma: float, top_cells: int) -> float:
+def _compute_full_mass(sigma: float, top_cells: int) -> float:
+    """The heat in the `top_cells` largest cells of a Gaussian that is centered on a cell."""
     side = np.arange(-top_cells, top_cells + 1)
     profile = np.exp(-(side**2) / (2 * sigma**2))
     return float(np.sort(np.outer(profile, profile).ravel())[-top_cells:].sum())

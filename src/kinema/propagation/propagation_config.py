@@ -1,8 +1,9 @@
-"""The settings in which published label-propagation procedures differ, as one type.
+"""The settings in which published label-propagation procedures differ.
 
-Two lineages are values of it. DINO's (from UVC): the first frame and the last `context` predicted frames, a square
-window on all of them. CRW's: the `context` frames before the target in a video padded on the left with its first frame,
-inside a disc, and one more copy of the first frame that no window limits. Free of torch, so that `--help` can show it.
+Two lineages can be expressed. DINO's, which comes from UVC, compares with the first frame and the last `context`
+predicted frames, all inside a square window. CRW's pads the video on the left with its first frame, compares with the
+`context` frames before the target inside a disc, and adds one more copy of the first frame that no window limits. The
+module does not import torch, so that `--help` can show the settings.
 """
 
 import math
@@ -21,43 +22,44 @@ Precision = Literal["auto", "fp32", "bf16", "half"]
 
 @dataclass(frozen=True, kw_only=True)
 class PropagationConfig:
-    """How a token finds the labeled tokens it resembles, and how their labels are averaged.
+    """How a token finds the labeled tokens that it resembles, and how their labels are averaged.
 
-    References (the first frame, and every later frame given labels by hand) are always in the context.
+    References are the first frame and every later frame that was labeled by hand. They always stay in the context.
     """
 
     context: int
-    """Frames kept besides the references: the most recent ones. 0 leaves the references alone."""
+    """Number of most recent frames that are kept in addition to the references. 0 keeps only the references."""
     padding: Padding = "none"
-    """What stands for frames before the first. `none`: nothing, and references are not counted among the recent frames
-    (DINO). `counted`: nothing, and a reference is a candidate twice while it is also one of the recent frames (VFS).
-    `first_frame`: copies of the first frame, each a candidate of its own, so that the top-k of an early frame
-    can be k copies of one match; references are also counted among the recent frames (CRW)."""
+    """What replaces frames before the first. `none`: nothing, and references do not count as recent frames (DINO).
+    `counted`: nothing, and a reference is a candidate twice while it is also one of the recent frames (VFS).
+    `first_frame`: copies of the first frame, each a separate candidate, so that the top-k of an early frame can be k
+    copies of one match; references also count as recent frames (CRW)."""
     window: Window
-    """Candidates of a token, by distance on the token grid: `square` where max(|dy|, |dx|) <= radius, `disc` where
-    sqrt(dy² + dx²) < radius (CRW), `disc_inclusive` where it is <= radius (DINOv3)."""
+    """Which tokens are candidates, by distance on the token grid: `square` takes max(|dy|, |dx|) <= radius, `disc`
+    takes sqrt(dy² + dx²) < radius (CRW), `disc_inclusive` takes sqrt(dy² + dx²) <= radius (DINOv3)."""
     radius: float | int
-    """In tokens, above 0. At least as large as the grid: no window."""
+    """In tokens, above 0. A radius of at least the grid's size means no window."""
     window_covers_first: bool
-    """Whether the window also limits the references; if not, all their tokens are candidates."""
+    """Whether the window also limits the references; otherwise all of their tokens are candidates."""
     top_k: int
-    """Candidates kept for each token, the most similar of the whole context together."""
+    """Number of candidates kept for each token: the most similar ones of the whole context."""
     temperature: float | int
-    """Above 0; a kept candidate weighs exp(similarity / temperature), over the sum of all kept."""
+    """Above 0. The weights of the kept candidates are the softmax of similarity / temperature."""
     normalization: Normalization = "softmax"
-    """Which candidates are kept where several equal the k-th: `softmax` keeps `top_k`, whichever come first (CRW);
-    `exp_divide` keeps all of them (DINO, DINOv3, INO: a threshold at the k-th value), as still video has them."""
+    """Which candidates are kept if several equal the k-th, as happens in still video: `softmax` keeps the first `top_k`
+    (CRW); `exp_divide` keeps all that equal it, because the code thresholds at the k-th value (DINO, DINOv3, INO)."""
     similarity: Similarity = "cosine"
-    """`cosine` of features and keys, or their product as they are, `dot`: an attention's scaled queries and keys."""
+    """`cosine` of features and keys, or their plain `dot` product, for the scaled queries and keys of an attention."""
     late_objects: LateObjects = "reference"
-    """What a label on a later frame does. `reference`: the frame joins the one context for good. `own_context`: objects
-    that appear there open a context of their own, that frame and the recent ones after it, which votes for them alone;
-    the contexts' votes are summed, the background's are the first one's (DUL, INO)."""
+    """What a label on a later frame does. `reference`: the frame joins the only context for good. `own_context`:
+    objects that appear there open their own context, which holds that frame and the recent ones after it and votes
+    only for these objects; the votes of all contexts are summed, and the first context votes for the background (DUL,
+    INO)."""
     precision: Precision = "auto"
-    """Arithmetic of the similarities; all but `half` give the same labels. `bf16`: candidates are chosen in bf16 and
-    compared again in fp32, where a bound on the rounding allows it; takes half as much memory again. `auto`: bf16 on a
-    processor that has matrix instructions for it (AMX), fp32 elsewhere. `half`: keys and similarities in fp16; half the
-    memory, fast on a GPU only, and labels differ in the third decimal."""
+    """Arithmetic of the similarities; all but `half` give the same labels. `bf16` selects candidates in bf16 and scores
+    them again in fp32 if a bound on the rounding error allows it; it takes 1.5 times the memory. `auto` is bf16
+    on a processor that has matrix instructions for it (AMX) and fp32 elsewhere. `half` keeps keys and similarities in
+    fp16: it takes half the memory, is fast only on a GPU, and changes labels in the third decimal."""
     tile: int = 12
     """Side, in tokens, of the squares of queries compared at once. Changes speed and memory, not the labels."""
 
@@ -71,20 +73,20 @@ class PropagationConfig:
             ("precision", Precision),
         ):
             if getattr(self, name) not in get_args(choices):
-                raise _refusal(self, name, f"choose one of {', '.join(get_args(choices))}")
-        for name, least in (("context", 0), ("top_k", 1), ("tile", 1)):
-            if getattr(self, name) < least:
-                raise _refusal(self, name, f"use {least} or more")
+                raise _make_error(self, name, f"choose one of {', '.join(get_args(choices))}")
+        for name, minimum in (("context", 0), ("top_k", 1), ("tile", 1)):
+            if getattr(self, name) < minimum:
+                raise _make_error(self, name, f"use {minimum} or more")
         for name in ("radius", "temperature"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise _refusal(self, name, "use a finite number above 0")
+                raise _make_error(self, name, "use a finite number above 0")
 
     @property
     def reach(self) -> int:
-        """The largest difference of rows, or of columns, inside the window."""
+        """Largest difference in rows or columns inside the window."""
         return math.ceil(self.radius) - 1 if self.window == "disc" else math.floor(self.radius)
 
 
-def _refusal(config: PropagationConfig, name: str, fix: str) -> ConfigError:
+def _make_error(config: PropagationConfig, name: str, fix: str) -> ConfigError:
     return ConfigError(f"{name} cannot be {getattr(config, name)!r}", where=f"propagation.{name}", fix=fix)

@@ -1,21 +1,21 @@
-"""Kinema's own protocol: the masks that a laptop gives in a reasonable time. Free of torch.
+"""Kinema's own protocol, for labeling videos in reasonable time on a laptop. Does not import torch.
 
-It was tuned on the train list of DAVIS-7 and on generated clips alone. Published numbers are made under published
-protocols; this one is for labeling videos. What each choice brought is in docs/protocols.md.
+It was tuned only on the train list of DAVIS-7 and on generated clips. Numbers that are compared with published ones use
+published protocols instead. docs/protocols.md says what each choice gained.
 """
 
 from dataclasses import replace
 
 from kinema.propagation.propagation_config import PropagationConfig
-from kinema.protocols.protocol import JointSettings, Protocol
+from kinema.protocols.protocol import Protocol
 from kinema.settings import FeatureSettings, InputSize
 
 _KINEMA_1 = Protocol(
     name="kinema_1",
     version=1,
     source="Kinema, tuned for its built-in encoder: 720 pixels, because objects then cover more tokens; the middle "
-    "block, which carries better than the last and costs half as much; attention in shifted windows of "
-    "about the training size, which is faster and no worse. The rest is DINO's lineage.",
+    "block, which propagates better than the last one at half the cost; attention in shifted windows of about the "
+    "training size, which is faster and no worse. The rest is as in DINO's lineage.",
     features=FeatureSettings(
         size=InputSize(short_side=720, multiple=16), layer=0, attention_window=8, positions="interpolated_offset"
     ),
@@ -32,9 +32,8 @@ _KINEMA_1 = Protocol(
     keep_small=True,
     min_max=True,
     to_native="center",
-    joints=JointSettings(),
 )
-_AS_DAVIS = "tuned for DAVIS; everything the same here"
+_AS_DAVIS = "tuned for DAVIS; everything is the same here"
 KINEMA_1 = (
     _KINEMA_1,
     replace(_KINEMA_1, benchmark="ytvos", extension=_AS_DAVIS),

@@ -1,4 +1,4 @@
-"""The published evaluation protocols by name: a number means nothing without one. Free of torch."""
+"""Registry of the published evaluation protocols; a number means nothing without one. Does not import torch."""
 
 from typing import get_args
 
@@ -6,7 +6,15 @@ from kinema.errors import ProtocolError, nearest
 from kinema.protocols import crw as lineage_crw
 from kinema.protocols import dino as lineage_dino
 from kinema.protocols.kinema import KINEMA_1
-from kinema.protocols.protocol import NOT_STATED, Benchmark, JointSettings, Protocol, comparable, protocol_from
+from kinema.protocols.protocol import (
+    NOT_STATED,
+    Benchmark,
+    JointSettings,
+    Protocol,
+    derive_variant,
+    describe_mismatch,
+    parse_protocol,
+)
 
 __all__ = [
     "NOT_STATED",
@@ -14,9 +22,9 @@ __all__ = [
     "Benchmark",
     "JointSettings",
     "Protocol",
-    "comparable",
-    "protocol_from",
-    "protocol_named",
+    "describe_mismatch",
+    "get_protocol",
+    "parse_protocol",
 ]
 
 _VARIANTS = (
@@ -44,11 +52,12 @@ PROTOCOLS: dict[str, Protocol] = {
 """Every protocol with its settings for DAVIS."""
 
 
-def protocol_named(name: str, benchmark: str = "davis") -> Protocol:
-    """The protocol of that name with its settings for a data set: davis, ytvos, vip or jhmdb.
+def get_protocol(name: str, benchmark: str = "davis") -> Protocol:
+    """Returns the protocol of that name with its settings for a data set: davis, ytvos, vip or jhmdb.
 
-    Where it was never published for that data set, `extension` says what stands in. Raises ProtocolError, which names
-    the nearest one, for a name or a data set that does not exist.
+    If the protocol has no variant for the data set, one is derived from its settings for DAVIS. `extension` is then not
+    empty and says what was done. Raises ProtocolError, which suggests the nearest name, for an unknown name or data
+    set.
     """
     if name not in PROTOCOLS:
         raise ProtocolError(f"no protocol {name!r}", fix=f"{nearest(name, PROTOCOLS)}known are {', '.join(PROTOCOLS)}")
@@ -57,4 +66,4 @@ def protocol_named(name: str, benchmark: str = "davis") -> Protocol:
         raise ProtocolError(
             f"no benchmark {benchmark!r}", fix=f"{nearest(benchmark, known)}known are {', '.join(known)}"
         )
-    return _BY_NAME[name, benchmark]
+    return _BY_NAME.get((name, benchmark)) or derive_variant(PROTOCOLS[name], benchmark)

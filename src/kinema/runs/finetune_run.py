@@ -15,7 +15,7 @@ from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import MediaItem
 from kinema.errors import DatasetError, WeightsError
 from kinema.features import WeightsSource
-from kinema.labeling.results import output_folder
+from kinema.labeling.results import open_output_folder
 from kinema.methods.method import Method
 from kinema.models.vit import ViT
 from kinema.models.vit_config import ViTConfig, vit
@@ -32,7 +32,7 @@ from kinema.train.train_config import TrainConfig
 from kinema.transfer.classifier import (
     ClassifierFacts,
     SavedClassifier,
-    fitted,
+    adapt_config,
     load_classifier,
     read_facts,
     save_classifier,
@@ -125,7 +125,7 @@ class FineTuneRequest(TrainingRequest):
     def _build_method(self, encoder: ViTConfig, source: WeightsSource) -> FineTune:
         recipe, num_classes = self.recipe, len(self.labeled_sets[0].class_names)
         num_frames = recipe.data.sampling.clip_frames
-        config = fitted(
+        config = adapt_config(
             encoder,
             num_frames=num_frames,
             image_size=recipe.method.image_size or encoder.image_size,
@@ -193,7 +193,7 @@ def evaluate(
     test = _Test(saved=saved, labeled=labeled, files=files, reading=reading)
     with join_ranks(device) as ranks:
         folder = out if ranks.is_first else None
-        with nullcontext() if folder is None else output_folder(folder):
+        with nullcontext() if folder is None else open_output_folder(folder):
             result = test.result(ranks, num_workers, reporting, train_files=None)
             if folder is not None:
                 result.write(folder)
@@ -212,7 +212,7 @@ class _Test:
     def result(
         self, ranks: Ranks, num_workers: int, reporting: Reporting, *, train_files: int | None
     ) -> ClassifierResult:
-        classifier = self.saved.at(self.reading).to(ranks.device)
+        classifier = self.saved.adapt_to(self.reading).to(ranks.device)
         with reporting() if ranks.is_first else show_no_progress() as report:
             scores = classify(classifier, self.files, self.reading, num_workers=num_workers, report=report)
         return ClassifierResult(

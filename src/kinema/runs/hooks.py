@@ -19,7 +19,7 @@ from kinema.methods.method import Method
 from kinema.models.vit import ViT
 from kinema.models.vit_config import ViTConfig
 from kinema.ops.precision import autocast, resolve_precision, without_tf32
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.registry import get_protocol
 from kinema.tools.report.run_report import write_report
 from kinema.tools.visualize.picture_size import at_size, tile_size
 from kinema.tools.visualize.reconstruction_pictures import reconstruction_sheet
@@ -148,7 +148,7 @@ def make_davis_hook(out: Path, root: Path, every_steps: int) -> Hook:
     What it carried through the first sequence is kept as a film, `pictures/davis-step-00000500.mp4`.
     """
     sequences = read_sequences(root)
-    protocol = protocol_named("dino_480p")
+    protocol = get_protocol("dino_480p")
 
     def measure(method: Method, step: int, log: RunLog) -> None:
         device = next(method.parameters()).device

@@ -1,4 +1,4 @@
-"""An encoder with a classifier on its mean token, and the two on disk."""
+"""A classifier on an encoder's mean token, and how it is saved and loaded."""
 
 import json
 import os
@@ -28,9 +28,10 @@ CLASSIFIER = "classifier.safetensors"
 
 
 class Classifier(nn.Module):
-    """Mean over all patch tokens, LayerNorm, linear (VideoMAE, MAE): the class token and the encoder's norm are unused.
+    """LayerNorm and a linear layer on the mean of all patch tokens, as in VideoMAE and MAE.
 
-    An encoder of single frames sees each frame by itself; the mean then goes over frames as well.
+    The class token and the encoder's own norm are not used. An encoder of single frames sees each frame on its own, and
+    the mean is also over frames.
     """
 
     def __init__(self, encoder: ViT, num_classes: int, *, dropout: float = 0.0) -> None:
@@ -42,7 +43,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, *, head_scale: float) -> None:
-        """Fills every parameter and buffer; the head with small numbers, so that all classes begin as likely."""
+        """Fills every parameter and buffer; the head gets small values, so that all classes start equally likely."""
         self.encoder.init_weights()
         self.fc_norm.reset_parameters()
         nn.init.trunc_normal_(self.head.weight, std=0.02, a=-0.04, b=0.04)
@@ -50,7 +51,7 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, clips: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B K"]:
-        """Logits of standardized clips, of the size and length that the encoder is built for."""
+        """Returns the logits of standardized clips of the size and length that the encoder is built for."""
         encoder = self.encoder
         inputs = clips.flatten(0, 1) if encoder.config.num_frames == 1 else clips
         tokens = encoder.through_blocks(encoder.embed(inputs), encoder.config.depth)
@@ -59,9 +60,12 @@ class Classifier(nn.Module):
         return self.head(self.dropout(self.fc_norm(pooled))).float()
 
 
-def fitted(config: ViTConfig, *, num_frames: int, image_size: int, tubelet_size: int = 1) -> ViTConfig:
-    """The same encoder for clips of `num_frames`; one of single frames stays so, unless tubelets are asked for.
-    ConfigError where tubelets or patches do not divide them."""
+def adapt_config(config: ViTConfig, *, num_frames: int, image_size: int, tubelet_size: int = 1) -> ViTConfig:
+    """Returns the encoder's configuration for clips of another length and size.
+
+    An encoder of single frames stays one unless `tubelet_size` is above 1. Raises ConfigError if tubelets or patches do
+    not divide the clip.
+    """
     if tubelet_size > 1 and config.tubelet_size != tubelet_size:
         return inflated_config(config, num_frames=num_frames, tubelet_size=tubelet_size, image_size=image_size)
     return replace(config, num_frames=1 if config.num_frames == 1 else num_frames, image_size=image_size)
@@ -69,44 +73,43 @@ def fitted(config: ViTConfig, *, num_frames: int, image_size: int, tubelet_size:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierFacts:
-    """What a classifier is, beside its tensors."""
+    """What describes a classifier in addition to its tensors."""
 
     class_names: tuple[str, ...]
     reading: ClipReading
-    """How its test clips are read, as it was trained for."""
+    """How test clips are read by default, which is how the classifier was trained."""
     positions: Positions = "interpolated"
-    """How positions reach other clips than those."""
+    """How positions are computed for clips of another length or size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SavedClassifier:
-    """A classifier read from disk, in evaluation mode."""
+    """A classifier loaded from disk, in evaluation mode."""
 
     classifier: Classifier
     facts: ClassifierFacts
     source: WeightsSource
 
-    def at(self, reading: ClipReading) -> Classifier:
-        """The classifier for clips of another length or size; itself where they are its own."""
+    def adapt_to(self, reading: ClipReading) -> Classifier:
+        """Returns the classifier for clips of another length or size, or the loaded one if nothing differs."""
         encoder = self.classifier.encoder
-        config = fitted(encoder.config, num_frames=reading.sampling.num_frames, image_size=reading.size)
+        config = adapt_config(encoder.config, num_frames=reading.sampling.num_frames, image_size=reading.size)
         if config == encoder.config:
             return self.classifier
-        other = Classifier(ViT(config), len(self.facts.class_names))
+        adapted = Classifier(ViT(config), len(self.facts.class_names))
         resampled = encoder.tensors_at(config.num_frames, config.image_size, self.facts.positions)
-        other.load_state_dict(self.classifier.state_dict() | _as_encoder(resampled))
-        return other.to(next(encoder.parameters()).device).eval()
+        adapted.load_state_dict(self.classifier.state_dict() | _add_encoder_prefix(resampled))
+        return adapted.to(next(encoder.parameters()).device).eval()
 
 
-def _as_encoder(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """An encoder's tensors by the names they have in a classifier."""
+def _add_encoder_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"encoder.{name}": tensor for name, tensor in tensors.items()}
 
 
 def save_classifier(folder: Path, classifier: Classifier, facts: ClassifierFacts, *, step: int) -> None:
     """Writes `classifier.safetensors`, then the encoder's two files; `config.json` holds the facts and both SHA-256.
 
-    Killed between them, it leaves files that do not belong together, which `load_classifier` refuses.
+    If the process is killed in between, the files do not match each other, and `load_classifier` refuses them.
     """
     tensors = {name: tensor for name, tensor in classifier.state_dict().items() if not name.startswith("encoder.")}
     partial = folder / f".{CLASSIFIER}.partial"
@@ -118,33 +121,32 @@ def save_classifier(folder: Path, classifier: Classifier, facts: ClassifierFacts
     finally:
         partial.unlink(missing_ok=True)
     encoder = classifier.encoder
-    described = {**asdict(facts), "sha256": sha256}
+    description = {**asdict(facts), "sha256": sha256}
     network = {"pixels": {"mean": facts.reading.mean, "std": facts.reading.std}}
-    config = {"encoder": asdict(encoder.config), "network": network, "classifier": described, "step": step}
+    config = {"encoder": asdict(encoder.config), "network": network, "classifier": description, "step": step}
     save_encoder(folder, encoder.state_dict(), config)
 
 
 def read_facts(source: Path) -> ClassifierFacts:
-    """What the classifier of a run folder is; WeightsError where there is none."""
-    return _facts(_described(source), source)
+    """Reads the facts of the classifier in a run folder. Raises WeightsError if there is none."""
+    return _parse_facts(_read_description(source), source)
 
 
 def load_classifier(source: Path) -> SavedClassifier:
-    """The classifier that fine-tuning left in a run folder.
+    """Loads the classifier that fine-tuning wrote to a run folder.
 
-    WeightsError where there is none, its files do not belong together, or cannot be read.
+    Raises WeightsError if there is none, if its files cannot be read, or if they do not match each other.
     """
-    described = _described(source)
-    facts = _facts(described, source)
+    description = _read_description(source)
+    facts = _parse_facts(description, source)
     encoder, sha256 = load_encoder(source)
     file = source / CLASSIFIER
-    if not file.is_file() or sha256_of(file) != described.get("sha256"):
-        fix = "go on with the run, which writes them anew, or copy all files again"
+    if not file.is_file() or sha256_of(file) != description.get("sha256"):
+        fix = "resume the run, which writes them again, or copy all files again"
         raise WeightsError(f"{CLASSIFIER} is not the one that {CONFIG} was written for", where=str(source), fix=fix)
     classifier = Classifier(encoder, len(facts.class_names))
     try:
-        found = load_file(file)
-        classifier.load_state_dict(_as_encoder(encoder.state_dict()) | found)
+        classifier.load_state_dict(_add_encoder_prefix(encoder.state_dict()) | load_file(file))
     except (SafetensorError, RuntimeError) as error:
         raise WeightsError("not a classifier's tensors", where=str(file), fix="copy it again") from error
     return SavedClassifier(
@@ -152,26 +154,26 @@ def load_classifier(source: Path) -> SavedClassifier:
     )
 
 
-def _described(source: Path) -> dict[str, Any]:
+def _read_description(source: Path) -> dict[str, Any]:
     fix = "give the --out folder of a `kinema finetune` run"
     try:
-        described = json.loads((source / CONFIG).read_text(encoding="utf-8-sig")).get("classifier")
+        description = json.loads((source / CONFIG).read_text(encoding="utf-8-sig")).get("classifier")
     except (OSError, ValueError, AttributeError) as error:
         raise WeightsError(f"no readable {CONFIG} there", where=str(source), fix=fix) from error
-    if not isinstance(described, dict):
+    if not isinstance(description, dict):
         raise WeightsError("an encoder without a classifier", where=str(source), fix=fix)
-    return described
+    return description
 
 
-def _facts(described: dict[str, Any], source: Path) -> ClassifierFacts:
+def _parse_facts(description: dict[str, Any], source: Path) -> ClassifierFacts:
     try:
-        reading = dict(described["reading"])
+        reading = dict(description["reading"])
         kind = Clips if "stride" in reading["sampling"] else Segments
         pixels = {name: tuple(reading[name]) for name in ("mean", "std")}
         return ClassifierFacts(
-            class_names=tuple(map(str, described["class_names"])),
+            class_names=tuple(map(str, description["class_names"])),
             reading=ClipReading(**{**reading, **pixels, "sampling": kind(**reading["sampling"])}),
-            positions=described["positions"],
+            positions=description["positions"],
         )
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise WeightsError(f"{CONFIG} does not describe a classifier", where=str(source), fix="restore it") from error

@@ -1,4 +1,4 @@
-"""How labeled clips become features. Free of torch, so that `--help` can show it."""
+"""The settings of probes and of reading labeled clips. Does not import torch, so that `--help` can show them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,17 +8,17 @@ from kinema.settings import IMAGENET_MEAN, IMAGENET_STD, FeatureSettings, InputS
 from kinema.video.sampling import Clips, Segments
 
 Head = Literal["linear", "attentive"]
-"""`linear`: batch normalization and one linear layer on the mean token; `attentive`: a query that attends to all."""
+"""`linear`: batch normalization and a linear layer on the mean token. `attentive`: a query attends to all tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KNNConfig:
-    """How neighbors vote."""
+    """The settings of k-nearest neighbors."""
 
     k: int = 20
-    """Neighbors of each clip."""
+    """Number of neighbors of each clip."""
     temperature: float = 0.07
-    """A neighbor's vote weighs exp(cosine / temperature)."""
+    """A neighbor's vote has the weight exp(cosine / temperature)."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -29,20 +29,20 @@ class KNNConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """How a linear or an attentive probe is trained."""
+    """The settings of training a linear or attentive probe."""
 
     learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-    """Tried on the held-out part, all of them in one pass, for 256 samples a step; of the linear probe's SGD times 10,
-    unless `convention` names another."""
+    """Rates that are compared on the held-out part, for 256 samples per step. They are multiplied by 10 for a linear
+    probe with the convention `plain`."""
     convention: Literal["plain", "mae", "dino"] = "plain"
-    """Of linear probes. `plain`: batch normalization and SGD. `mae`: batch normalization and LARS, warm-up over a ninth
-    of the epochs (He et al. 2022: rate 0.1, 90 epochs). `dino`: no normalization, SGD (Caron et al. 2021: rate 0.001,
-    100 epochs)."""
+    """How linear probes are trained. `plain`: batch normalization and SGD. `mae`: batch normalization and LARS with a
+    warm-up over a ninth of the epochs (He et al. 2022: rate 0.1, 90 epochs). `dino`: SGD without normalization (Caron
+    et al. 2021: rate 0.001, 100 epochs)."""
     epochs: int = 100
     batch_size: int = 256
     weight_decay: float = 0.0
     held_out: float = 0.2
-    """Share of each class's training samples that choose the learning rate, in (0, 1)."""
+    """Share of each class's training samples that the learning rate is chosen on, in (0, 1)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,27 +57,28 @@ class ProbeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipReading:
-    """Which frames of a labeled video a network sees, at which size, and which of its tokens are kept.
+    """Which frames of a labeled video a network sees, at which size, and which of its outputs are used.
 
-    An image is a clip of one frame, repeated where the network embeds tubelets.
+    An image is a clip of one frame, which is repeated if the network embeds tubelets.
     """
 
     sampling: Clips | Segments = Clips(num_frames=16, stride=4)
     views: int = 1
-    """Clips spread evenly over each video; their scores are averaged."""
+    """Number of clips, spread evenly over each video; their scores are averaged."""
     crops: Literal[1, 3] = 1
-    """Square crops of each frame, along its longer side: the middle one, or both ends as well."""
+    """Number of square crops along the longer side of each frame: only the center, or also both ends."""
     size: int = 224
-    """Pixels a side of a crop; frames are resized so that their shorter side has as many."""
+    """Side of a crop in pixels; frames are resized until their shorter side has this length."""
     layer: int = -1
-    """Block whose output is read: 1 is the first, -1 the last; the encoder's final norm is applied to it."""
+    """Block whose output is used: 1 is the first, -1 the last. The encoder's final norm is applied to it."""
     pooling: Pooling = "mean"
-    """What k-NN and linear probes read: the mean of the patch tokens, the class token, both joined, or the class tokens
-    of the last four blocks joined. Attentive probes read all patch tokens."""
+    """What k-NN and linear probes use: the mean of the patch tokens (`mean`), the class token (`class`), both
+    concatenated (`class_mean`), or the class tokens of the last four blocks concatenated (`last4_class`). Attentive
+    probes use all patch tokens."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Arithmetic of the network; `auto` is bf16 where the processor multiplies it fast."""
+    """Arithmetic of the network; `auto` is bf16 on processors that multiply it fast."""
 
     def __post_init__(self) -> None:
         if self.views < 1:
@@ -87,11 +88,11 @@ class ClipReading:
 
     @property
     def num_views(self) -> int:
-        """V, clips and crops of a video together."""
+        """Number of views of a video: clips times crops."""
         return self.views * self.crops
 
-    def features(self) -> FeatureSettings:
-        """The same for the extractor, which gets frames that are cut already."""
+    def to_feature_settings(self) -> FeatureSettings:
+        """Returns the settings of a `FeatureExtractor` for frames that are already cropped."""
         return FeatureSettings(
             size=InputSize(fixed=(self.size, self.size)),
             layer=self.layer,

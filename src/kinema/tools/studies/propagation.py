@@ -15,8 +15,8 @@ from kinema.benchmark.task import Task
 from kinema.datasets.youtube_vos import YouTubeVosVideo, seen_categories
 from kinema.errors import DatasetError
 from kinema.features import FeatureExtractor
-from kinema.protocols.protocol import Benchmark, Protocol, changed
-from kinema.protocols.registry import protocol_named
+from kinema.protocols.protocol import Benchmark, Protocol, apply_overrides
+from kinema.protocols.registry import get_protocol
 from kinema.settings import InputSize
 from kinema.tools.studies.stamps import stamp_of_items
 from kinema.tools.studies.study_config import Evaluations
@@ -87,14 +87,14 @@ class Propagated:
         return {"root": str(self.root), "protocol": asdict(self._protocol()), **only, **self.data}
 
     def _protocol(self) -> Protocol:
-        protocol = protocol_named(self.settings.protocol, self.benchmark)
+        protocol = get_protocol(self.settings.protocol, self.benchmark)
         features = replace(protocol.features, precision=self.settings.precision)
         if self.settings.layer is not None:
             features = replace(features, layer=self.settings.layer)
         if self.settings.short_side is not None:
             size = InputSize(short_side=self.settings.short_side, multiple=self.settings.multiple)
             features = replace(features, size=size)
-        return changed(protocol, features, protocol.propagation)
+        return apply_overrides(protocol, features, protocol.propagation)
 
     def task(self) -> Task[Any]:
         """The benchmark's sequences under the protocol, read anew."""

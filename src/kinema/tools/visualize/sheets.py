@@ -12,7 +12,7 @@ from PIL import Image
 
 from kinema.errors import ConfigError
 from kinema.files import replacing
-from kinema.labeling.results import made_folder
+from kinema.labeling.results import create_folder
 from kinema.tools.visualize.picture_size import GAP, Tile, at_size, tile_size
 from kinema.video.base import VideoReader
 from kinema.video.overlays import contact_sheet
@@ -164,7 +164,7 @@ def picture_files(out: Path, name: str, *, film: bool) -> Iterator[tuple[str, ..
     for file in files:
         if (out / file).exists():
             raise ConfigError(f"{file} is there already", where=f"--out {out}", fix="name another folder, or remove it")
-    with made_folder(out):
+    with create_folder(out):
         yield files
 
 
