@@ -16,7 +16,7 @@ from kinema.tools.studies.evaluate import evaluations
 from kinema.tools.studies.study import Arm, Question, Study
 from kinema.tools.studies.study_config import Evaluations
 from kinema.tools.studies.study_run import costs, run_study
-from kinema.tools.visualize.picture_size import GAP, at_size
+from kinema.tools.visualize.sheets import GAP, resize_picture
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask
 from kinema.video.overlays import overlay
@@ -65,7 +65,7 @@ def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> Non
     truth = overlay(read_image(sequence.frame_paths[late]), read_mask(sequence.mask_paths[late]))
     height, width = three.shape[0], (three.shape[1] - GAP) // 3 - GAP
     shown = three[GAP : GAP + round(width * truth.shape[0] / truth.shape[1]), GAP : GAP + width]
-    assert np.array_equal(shown, at_size(truth, (shown.shape[0], shown.shape[1])))
+    assert np.array_equal(shown, resize_picture(truth, (shown.shape[0], shown.shape[1])))
     predicted = next(Path(result.questions[0].arms[0].runs[0].folder).glob("evaluations/davis-*/" + sequence.name))
     shutil.rmtree(predicted)
     result, _ = carry_out(asked)  # what is measured stays measured, and a picture lacks a tile

@@ -8,8 +8,7 @@ from kinema.errors import DatasetError
 from kinema.tools.studies.evaluate import Evaluation
 from kinema.tools.studies.propagation import Propagated
 from kinema.tools.studies.result import ArmResult, QuestionResult
-from kinema.tools.visualize.picture_size import at_size, tile_size
-from kinema.tools.visualize.sheets import write_picture
+from kinema.tools.visualize.sheets import compute_tile_size, resize_picture, write_picture
 from kinema.video.overlays import contact_sheet
 
 _COLUMNS = 4
@@ -42,8 +41,8 @@ def draw_carried(question: QuestionResult, measured: Sequence[Evaluation], file:
                 tiles.append((arm.name, task.picture(item, position, results / task.predictions)))
     if len(tiles) == 1:
         return False
-    size = tile_size(*truth.shape[:2], columns=_COLUMNS, most_width=_WIDTH)
-    pictures, names = [at_size(picture, size) for _, picture in tiles], [name for name, _ in tiles]
+    size = compute_tile_size(*truth.shape[:2], columns=_COLUMNS, most_width=_WIDTH)
+    pictures, names = [resize_picture(picture, size) for _, picture in tiles], [name for name, _ in tiles]
     write_picture(file, contact_sheet(pictures, columns=_COLUMNS, labels=names))
     return True
 
