@@ -14,7 +14,7 @@ from kinema.settings import FeatureSettings
 from kinema.weights.builtin import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
-    from kinema.tools.visualize.sheets import FrameView
+    from kinema.tools.visualize.sheets import DrawnFiles, FrameRange, FrameView
     from kinema.tools.visualize.views import Network
     from kinema.video.base import VideoReader
 
