@@ -1,4 +1,4 @@
-"""Line and dot charts as inline SVG, with round axis labels. They need no script and read well in print and on a phone."""
+"""Line and dot charts as inline SVG, with round axis labels; legible without scripts, in print and on a phone."""
 
 import math
 from collections.abc import Sequence

@@ -80,7 +80,7 @@ def _sort_by_step(folder: Path, prefix: str, suffix: str) -> tuple[list[tuple[in
 def read_recipe(folder: Path) -> dict[str, Any]:
     """Reads `recipe.json` of a run folder. Raises DatasetError if it is absent or damaged."""
     if not (folder / RECIPE).is_file():
-        raise DatasetError(f"no {RECIPE}, so this is not a run", where=str(folder), fix="give the folder of a run")
+        raise DatasetError(f"no {RECIPE} there, so this is no run", where=str(folder), fix="give the folder of a run")
     recipe = _read_json(folder / RECIPE)
     if not isinstance(recipe.get("settings"), dict):
         raise DatasetError(f"{RECIPE} describes no run", where=str(folder), fix="give the folder of a run")
