@@ -24,7 +24,7 @@ _SHEET_WIDTH = 1440
 _LATE = 0.75
 """Position in a sequence, as a share of its length, where networks differ visibly."""
 _DIALS = (EASY_MEASURE, *FACTOR_MEASURES)
-_ROW, _TITLE, _AXIS, _PAD = 45, 60, 85, 20
+_ROW, _TITLE, _AXIS, _PAD = 45, 60, 85, 30
 _PANEL, _MOST_WIDTH = 690, 2100
 """Width of a panel, and of all panels of a question; if there are many, each is narrower. All in pixels."""
 _LARGE, _SMALL = ImageFont.load_default(20), ImageFont.load_default(17)
