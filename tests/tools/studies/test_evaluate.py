@@ -1,4 +1,4 @@
-"""What a study measures of one network."""
+"""Numbers that a study measures of one network."""
 
 import json
 import shutil

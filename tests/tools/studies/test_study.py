@@ -101,7 +101,7 @@ def test_robustness_asks_for_the_runs_of_methods() -> None:
         assert one.name == other.name
 
 
-def test_unknown_names_are_told_the_nearest() -> None:
+def test_unknown_names_get_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="did you mean 'siammae'"):
         get_study("siamae")
     with pytest.raises(ConfigError, match="did you mean 'masking'"):

@@ -1,4 +1,4 @@
-"""Which runs a study asks for, of which length, on which files."""
+"""Runs of a study have the right length and training files."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def test_shares_of_the_files_are_trained_on(davis: Path, tmp_path: Path) -> None
     assert len(wanted.items()) == -(-len(asked.items("all")) // 2)
 
 
-def test_networks_are_told_apart_by_what_files_hold_and_not_by_where_they_lie(davis: Path, tmp_path: Path) -> None:
+def test_networks_depend_on_file_contents_and_not_on_paths(davis: Path, tmp_path: Path) -> None:
     asked = request(davis, tmp_path / "out")
     _, run = next(asked.runs(asked.study.questions[0]))
     shutil.copytree(davis / "JPEGImages", tmp_path / "moved")
@@ -57,7 +57,7 @@ def test_photographs_count_where_an_arm_learns_from_them(davis: Path, tmp_path: 
     assert len(more.training(runs["all"]).items()) == 4
 
 
-def test_target_and_others_are_told_apart(davis: Path, tmp_path: Path) -> None:
+def test_files_of_the_target_and_others(davis: Path, tmp_path: Path) -> None:
     clips = sorted((davis / "JPEGImages").glob("*/*"))
     copies = []
     for number in range(6):
@@ -76,7 +76,7 @@ def test_target_and_others_are_told_apart(davis: Path, tmp_path: Path) -> None:
     assert run.name != asked.run(Arm(name="all"), seed=0).name
 
 
-def test_questions_that_lack_their_files_are_named_and_the_rest_is_asked() -> None:
+def test_questions_without_files_are_reported_and_left_out() -> None:
     domain = replace(question_of(Arm(name="own", files="target")), name="domain")
     study, lines = drop_unanswerable(replace(STUDY, questions=(*STUDY.questions, domain)), has_target=False)
     assert [question.name for question in study.questions] == ["masking", "training"]

@@ -1,4 +1,4 @@
-"""Networks by factor: measured on the sets, and told against the easy one."""
+"""Results by factor of difficulty, compared with the easy set; tables and plots of a study."""
 
 import functools
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_the_least_and_the_most_change_are_named() -> None:
     assert "no arm" in describe_change(BLUR, {"a": []}, unit="points")
 
 
-def test_a_factor_is_told_against_the_easy_set_in_place_of_an_order_that_there_is_not() -> None:
+def test_without_a_published_order_a_factor_is_compared_with_the_easy_set() -> None:
     values = {"a": [{EASY_MEASURE: 40.0, BLUR: 30.0}], "b": [{EASY_MEASURE: 50.0, BLUR: 45.0}]}
     text = question(values, [EASY_MEASURE, BLUR]).text()
     assert f"{EASY_MEASURE}: No published order" in text
@@ -86,7 +86,7 @@ def test_a_factor_is_told_against_the_easy_set_in_place_of_an_order_that_there_i
     assert f"{BLUR}: No published order" in alone
 
 
-def test_the_columns_of_a_table_stand_in_line() -> None:
+def test_the_columns_of_a_table_are_aligned() -> None:
     values = {"a": [{EASY_MEASURE: 4.0, BLUR: 30.0}], "a long name": [{EASY_MEASURE: 50.0, BLUR: 45.0}]}
     lines = question(values, [EASY_MEASURE, BLUR]).table().splitlines()
     assert len({tuple(place for place, sign in enumerate(line) if sign == "|") for line in lines}) == 1

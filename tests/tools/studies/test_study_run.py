@@ -1,4 +1,4 @@
-"""Studies of a toy network, whole: trained, measured, written, gone on with."""
+"""Whole studies of a toy network: trained, measured, written and resumed."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def test_a_study_is_trained_measured_and_written(davis: Path, tmp_path: Path) ->
         assert picture.width > 400
 
 
-def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> None:
+def test_a_picture_shows_the_labels_of_each_arm(davis: Path, tmp_path: Path) -> None:
     asked = request(davis, tmp_path, study=STUDY.only(["masking"]))
     result, _ = carry_out(asked)
     with Image.open(tmp_path / "toy-masking-masking-carried.png") as picture:
@@ -105,7 +105,7 @@ def test_arms_can_read_other_blocks_and_other_networks_of_one_run(davis: Path, t
     assert extractor.source.sha256 != load(trained, device="cpu").source.sha256
 
 
-def test_what_is_there_is_not_done_again(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_work_is_not_repeated(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = request(davis, tmp_path, study=STUDY.only(["masking"]))
     assert [cost.finished_steps for cost in plan_costs(asked)] == [0, 0]
     first, _ = carry_out(asked)
@@ -117,7 +117,7 @@ def test_what_is_there_is_not_done_again(davis: Path, tmp_path: Path, monkeypatc
     assert again.as_json() == first.as_json()
 
 
-def test_a_study_goes_on_where_it_was_interrupted(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_study_resumes(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = request(davis, tmp_path / "broken", study=STUDY.only(["masking"]))
     original, calls = studies.pretrain, []
 
@@ -153,7 +153,7 @@ def test_a_part_of_a_study_leaves_the_page_of_the_whole_alone(davis: Path, tmp_p
     assert STUDY.only(["training", "masking"]) == STUDY
 
 
-def test_other_clips_make_other_networks_beside_the_first(davis: Path, tmp_path: Path) -> None:
+def test_other_clips_make_other_networks_next_to_the_first(davis: Path, tmp_path: Path) -> None:
     asked = request(davis, tmp_path, study=STUDY.only(["training"]))
     carry_out(asked)
     fewer = sorted((davis / "JPEGImages").glob("*/*"))[:2]
@@ -186,7 +186,7 @@ def test_a_data_set_that_has_changed_is_measured_again(davis: Path, tmp_path: Pa
     assert third.questions[0].arms[0].values("J&F")[0] != other
 
 
-def test_a_network_that_is_there_already_is_measured_once_for_all_seeds(davis: Path, tmp_path: Path) -> None:
+def test_an_existing_network_is_measured_once_for_all_seeds(davis: Path, tmp_path: Path) -> None:
     study = replace(STUDY, questions=(question_of(Arm(name="pixels", weights="pixels:16")),))
     result, _ = carry_out(request(davis, tmp_path, study=study, seeds=(0, 1)))
     (arm,) = result.questions[0].arms

@@ -89,7 +89,7 @@ def test_only_gaps_beyond_chance_are_clear() -> None:
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
-def test_equal_arms_are_seldom_told_apart(seeds: int) -> None:
+def test_equal_arms_rarely_differ_by_more_than_chance(seeds: int) -> None:
     """Five arms of one distribution, with what seeds share: at most one question in twenty finds a difference."""
     rng = np.random.default_rng(0)
     ranks = tuple((name,) for name in "abcde")

@@ -1,4 +1,4 @@
-"""A study of a moment: two questions, three networks, synthetic clips of 48 x 80 pixels."""
+"""A quick study: two questions, three networks, synthetic clips of 48 x 80 pixels."""
 
 from dataclasses import replace
 from pathlib import Path
