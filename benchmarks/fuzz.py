@@ -26,7 +26,7 @@ import numpy as np
 
 from kinema.datasets.scan import VIDEO_SUFFIXES
 from kinema.errors import KinemaError
-from kinema.tools.doctor.children import Beat, Lost, in_children
+from kinema.tools.doctor.children import Beat, Lost, run_in_children
 from kinema.video.base import VideoReader
 from kinema.video.reader import open_video
 
@@ -265,7 +265,7 @@ def change_container(source: Path, target: Path, options: dict[str, str]) -> Pat
 def run_campaign(copies: Sequence[Copy], options: argparse.Namespace) -> int:
     """Prints failures as they occur and the counts; returns the exit code."""
     counts: Counter[str] = Counter()
-    outcomes = in_children(read_copy, copies, num_processes=options.processes, limit_s=10.0 * options.limit_s)
+    outcomes = run_in_children(read_copy, copies, num_processes=options.processes, limit_s=10.0 * options.limit_s)
     for done, (index, outcome) in enumerate(outcomes, start=1):
         copy = copies[index]
         if isinstance(outcome, Lost):

@@ -218,7 +218,7 @@ class FeatureExtractor:
             raise ConfigError("no class token to read", where=f"pooling {pooling}", fix="use pooling mean")
         last = backbone.find_block(settings.layer)
         layers = range(max(last - 3, 1), last + 1) if pooling == "last4_class" else [last]
-        with autocast(resolve_precision(settings.precision, self.device), self.device):
+        with autocast(resolve_precision(settings.precision, self.device, "features", self.backbone), self.device):
             outputs = [backbone.tokens(clips, layer=layer, positions=settings.positions).float() for layer in layers]
         parts = [tokens[:, 0] for tokens in outputs]
         if pooling == "class_mean":

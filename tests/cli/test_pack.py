@@ -50,7 +50,7 @@ def test_refusals(kinema: Command, tree: Path, tmp_path: Path, monkeypatch: pyte
     kinema("pack", tree, pack, "--form", "h264", "--short-side", 255).require_error(2, "even")
     kinema("pack", tree, pack, "--workers", 0).require_error(2, "--workers")
     kinema("pack", tree, pack, "--max-unreadable-share", 2).require_error(2, "--max-unreadable-share")
-    monkeypatch.setattr(prepare, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(prepare, "measure_free_bytes", lambda _: 1000)
     kinema("pack", tree, pack, *SMALL).require_error(2, "the disk has 1 kB", "--skip-room-check")
     assert not pack.exists()
     assert kinema("pack", tree, pack, *SMALL, "--skip-room-check").code == 0

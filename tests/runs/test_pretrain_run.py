@@ -24,7 +24,7 @@ from kinema.runs import pretrain_run as module
 from kinema.runs.estimate import estimate
 from kinema.runs.pretrain_run import PretrainRequest, pretrain
 from kinema.runs.run_folder import open_run_folder
-from kinema.tools.visualize.picture_size import at_size
+from kinema.tools.visualize.sheets import resize_picture
 from kinema.train import checkpoint, loop
 from kinema.train.checkpoint_files import finished_steps
 from kinema.train.loop import FitResult, Hook
@@ -99,7 +99,7 @@ def test_held_out_clips_and_davis_are_measured(davis: DavisLayout, tmp_path: Pat
     film = open_video(films[1])
     first = overlay(read_image(sequence.frame_paths[0]), read_mask(sequence.mask_paths[0]))
     assert film.num_frames == len(sequence.frame_paths)
-    assert np.abs(film.frames([0])[0].astype(int) - at_size(first, (film.height, film.width))).mean() < 8
+    assert np.abs(film.frames([0])[0].astype(int) - resize_picture(first, (film.height, film.width))).mean() < 8
     assert (tmp_path / "run" / "report.html").read_text().count("<video") == 2
     written = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert written["files"]["count"] == 3  # nothing held out is trained on

@@ -11,7 +11,7 @@ import tyro
 from kinema.cli.tables import format_table
 from kinema.cli.terminal import INTERRUPTED, Common, Device, answer, fail, parse, run, say, show_progress
 from kinema.errors import KinemaError, TrainingError, counted
-from kinema.tools.studies.registry import STUDIES, study_named
+from kinema.tools.studies.registry import STUDIES, get_study
 from kinema.tools.studies.study_config import Evaluations
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         return _explain(asked=bool(arguments))
     name, rest = arguments[0], arguments[1:]
     try:
-        study_named(name)
+        get_study(name)
     except KinemaError as error:
         return fail(error, debug="--debug" in rest)
     given = parse(Arguments, rest, command=f"ablate {name}")
@@ -76,13 +76,12 @@ def _explain(*, asked: bool) -> int:
 
 
 def _ablate(name: str, given: Arguments) -> int:
-    from kinema.tools.studies.evaluate import evaluations
-    from kinema.tools.studies.pace import paced
-    from kinema.tools.studies.request import StudyRequest, answerable
-    from kinema.tools.studies.study_run import costs, run_study
+    from kinema.tools.studies.evaluate import build_evaluations
+    from kinema.tools.studies.study_request import StudyRequest, drop_unanswerable
+    from kinema.tools.studies.study_run import measure_paces, plan_costs, run_study
 
-    measured, not_measured = evaluations(given.evaluate, device=given.device)
-    study, not_asked = answerable(study_named(name).only(given.questions), has_target=bool(given.target))
+    measured, not_measured = build_evaluations(given.evaluate, device=given.device)
+    study, not_asked = drop_unanswerable(get_study(name).only(given.questions), has_target=bool(given.target))
     missing = [*not_measured, *not_asked]
     for line in missing:
         say(line)
@@ -100,8 +99,8 @@ def _ablate(name: str, given: Arguments) -> int:
         num_workers=given.num_workers,
         device=given.device,
     )
-    request = paced(request, say)
-    planned = costs(request)
+    request = measure_paces(request, say)
+    planned = plan_costs(request)
     if given.dry_run:
         answer({"study": name, "runs": [asdict(cost) for cost in planned]}, _listed(planned), as_json=given.json)
         return 0

@@ -67,12 +67,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _examine(given: Arguments) -> int:
     from kinema.datasets.scan import scan
-    from kinema.tools.doctor.installation import installation_findings
+    from kinema.tools.doctor.installation import check_installation
 
     recipe = get_recipe(given.recipe) if given.recipe else None
     takes_images = given.images or (recipe is not None and recipe.data.images)
     items = scan(given.data, exclude=given.exclude, images=takes_images) if given.data else []
-    findings = installation_findings(Path.cwd())
+    findings = check_installation(Path.cwd())
     result = {"installation": [asdict(finding) for finding in findings]}
     if not items:
         answer(result, _findings_text(findings), as_json=given.json)
@@ -87,12 +87,12 @@ def _examine(given: Arguments) -> int:
 
 
 def _examined(given: Arguments, items: "Sequence[MediaItem]", recipe: Recipe | None) -> "Summary":
-    from kinema.tools.doctor.collection import Manner, examine_all
-    from kinema.tools.doctor.limits import usable_cores
+    from kinema.tools.doctor.collection import ExaminationConfig, examine_all
+    from kinema.tools.doctor.limits import count_usable_cores
     from kinema.tools.doctor.summary import summarize
 
-    num_processes = given.num_processes or usable_cores()
-    manner = Manner(num_processes=num_processes, limit_s=given.time_limit, is_quick=given.quick)
+    num_processes = given.num_processes or count_usable_cores()
+    manner = ExaminationConfig(num_processes=num_processes, limit_s=given.time_limit, is_quick=given.quick)
     with show_progress("examining") as report:
         records = examine_all(
             items, manner, report=lambda done, total: report("files", done, total), manifest=given.manifest
@@ -119,9 +119,9 @@ def _colored(text: str, color: str) -> str:
 
 def _summary_text(summary: "Summary", *, is_quick: bool, manifest: str | None) -> str:
     """What a person reads: how much there is, then what is wrong, then what is worth knowing."""
-    from kinema.tools.doctor.machine import readable_size
+    from kinema.tools.doctor.machine import format_size
 
-    size = f", {readable_size(summary.size_bytes)}" if summary.size_bytes else ""  # packs are not weighed
+    size = f", {format_size(summary.size_bytes)}" if summary.size_bytes else ""  # packs are not weighed
     amount = f"{counted(summary.frames, 'frame')}, {timedelta(seconds=round(summary.duration_s))} of video"
     lines = [f"{counted(summary.files, 'file')}{size}: {amount}, {'a few of each' if is_quick else 'all'} decoded"]
     if summary.sizes:

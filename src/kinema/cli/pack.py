@@ -11,7 +11,7 @@ from kinema.cli.terminal import Common, answer, parse, run, say, show_progress
 from kinema.errors import ConfigError, counted
 from kinema.tools.packing.pack import PackResult, pack, require_usable
 from kinema.tools.packing.pack_config import PackSettings
-from kinema.tools.packing.prepare import Plan, plan_pack
+from kinema.tools.packing.prepare import PackPlan, plan_pack
 
 _SHOWN = 5
 """Unreadable files that are named on the terminal; the rest are in the file."""
@@ -89,7 +89,7 @@ def _check(given: Arguments) -> None:
         raise ConfigError(f"a limit of {given.time_limit_s} s", where="--time-limit-s", fix="give a positive number")
 
 
-def _outlook(plan: Plan) -> str:
+def _outlook(plan: PackPlan) -> str:
     found = f"{plan.source}: {counted(len(plan.collection.entries), 'file')}"
     if plan.estimate is None:
         return f"{found}; {plan.folder} is complete, checking it"
@@ -101,7 +101,7 @@ def _outlook(plan: Plan) -> str:
     )
 
 
-def _summary(plan: Plan, result: PackResult) -> str:
+def _summary(plan: PackPlan, result: PackResult) -> str:
     form = counted(result.files, "shard" if plan.settings.form == "shards" else "file")
     kept = f", {result.kept} of them from before" if result.kept else ""
     lines = [f"{plan.folder}: {result.videos} videos and images, {result.frames:,} frames in {form}{kept}"]
@@ -119,7 +119,7 @@ def _summary(plan: Plan, result: PackResult) -> str:
     return "\n".join(lines).encode(errors="backslashreplace").decode()  # a file's name may be any bytes
 
 
-def _planned(plan: Plan) -> dict:
+def _planned(plan: PackPlan) -> dict:
     return {
         "out": str(plan.folder),
         "form": plan.settings.form,
@@ -132,7 +132,7 @@ def _planned(plan: Plan) -> dict:
     }
 
 
-def _packed(plan: Plan, result: PackResult) -> dict:
+def _packed(plan: PackPlan, result: PackResult) -> dict:
     planned = _planned(plan)
     kept = {name: planned[name] for name in ("out", "form", "source_files", "estimated_bytes")}
     return {**kept, **asdict(result), "complete": True}

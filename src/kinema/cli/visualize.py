@@ -14,7 +14,7 @@ from kinema.settings import FeatureSettings
 from kinema.weights.builtin import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
-    from kinema.tools.visualize.sheets import Drawn, Stretch, View
+    from kinema.tools.visualize.sheets import DrawnFiles, FrameRange, FrameView
     from kinema.tools.visualize.views import Network
     from kinema.video.base import VideoReader
 
@@ -145,18 +145,18 @@ def _explain(arguments: Sequence[str]) -> int:
 def _attention(given: Attention) -> None:
     from kinema.tools.visualize.views import AttentionView
 
-    def view(_: "VideoReader", networks: "list[Network]", samples: list[Any]) -> "tuple[View, dict[str, Any]]":
+    def view(_: "VideoReader", networks: "list[Network]", samples: list[Any]) -> "tuple[FrameView, dict[str, Any]]":
         shown = AttentionView(networks, samples, point=given.point, heads=given.heads)
-        return shown.view(), {"asked": shown.asked}
+        return shown.build_view(), {"asked": shown.query_name}
 
     _draw_features(given, view)
 
 
 def _components(given: Components) -> None:
-    from kinema.tools.visualize.views import components_view
+    from kinema.tools.visualize.views import build_components_view
 
-    def view(_: "VideoReader", networks: "list[Network]", samples: list[Any]) -> "tuple[View, dict[str, Any]]":
-        return components_view(networks, samples)
+    def view(_: "VideoReader", networks: "list[Network]", samples: list[Any]) -> "tuple[FrameView, dict[str, Any]]":
+        return build_components_view(networks, samples)
 
     _draw_features(given, view)
 
@@ -164,26 +164,26 @@ def _components(given: Components) -> None:
 def _correspond(given: Correspondences) -> None:
     from kinema.tools.visualize.views import CorrespondenceView
 
-    def view(video: "VideoReader", networks: "list[Network]", samples: list[Any]) -> "tuple[View, dict[str, Any]]":
+    def view(video: "VideoReader", networks: "list[Network]", samples: list[Any]) -> "tuple[FrameView, dict[str, Any]]":
         number = given.start if given.point_frame is None else given.point_frame
         shown = CorrespondenceView(networks, video.frames([number])[0], given.points, samples)
-        return shown.view(), {"matches": shown.rows}
+        return shown.build_view(), {"matches": shown.rows}
 
     _draw_features(given, view)
 
 
 def _draw_features(
-    given: OfFeatures, make: "Callable[[VideoReader, list[Network], list[Any]], tuple[View, dict[str, Any]]]"
+    given: OfFeatures, make: "Callable[[VideoReader, list[Network], list[Any]], tuple[FrameView, dict[str, Any]]]"
 ) -> None:
     from kinema.tools.visualize.sheets import draw_video, spread
-    from kinema.tools.visualize.views import networks_beside, sampled
+    from kinema.tools.visualize.views import load_networks, read_samples
     from kinema.video.reader import open_video
 
-    networks = networks_beside(given.weights, given.beside, settings=given.features, device=given.device)
+    networks = load_networks(given.weights, given.beside, settings=given.features, device=given.device)
     stretch = _stretch(given)
     with open_video(given.video) as video, show_progress("drawing") as report:
         numbers = stretch.of(video.num_frames)
-        samples = sampled(video, spread(numbers, given.samples))
+        samples = read_samples(video, spread(numbers, given.samples))
         view, said = make(video, networks, samples)
         drawn = draw_video(
             video, view, given.out, stretch=stretch, pictures=given.pictures, film=given.film, report=report
@@ -197,7 +197,7 @@ def _draw_features(
 def _masked(given: Reconstruct | Masks, what: Literal["reconstruct", "masks"]) -> None:
     from kinema.ops.precision import resolve_device
     from kinema.runs.trained import select_method
-    from kinema.tools.visualize.reconstruct import Reconstructor, Windows
+    from kinema.tools.visualize.reconstructor import Reconstructor, Windows
     from kinema.video.reader import open_video
 
     windows = Windows(gap=given.gap, frames=given.pictures, region=given.region, seed=given.seed)
@@ -213,28 +213,28 @@ def _masked(given: Reconstruct | Masks, what: Literal["reconstruct", "masks"]) -
     _answer(given, drawn, frame=frame, read=(clip.height, clip.width), about=about, square=crop.height)
 
 
-def _stretch(given: OfVideo) -> "Stretch":
-    from kinema.tools.visualize.sheets import Stretch
+def _stretch(given: OfVideo) -> "FrameRange":
+    from kinema.tools.visualize.sheets import FrameRange
 
-    return Stretch(start=given.start, frames=given.frames)
+    return FrameRange(start=given.start, frames=given.frames)
 
 
 def _answer(
     given: OfVideo,
-    drawn: "Drawn",
+    drawn: "DrawnFiles",
     *,
     frame: tuple[int, ...],
     read: tuple[int, int],
     about: dict[str, Any],
     square: int | None = None,
 ) -> None:
-    from kinema.tools.visualize.sheets import sizes_sentence
+    from kinema.tools.visualize.sheets import describe_sizes
 
     sizes = {"frame": list(frame), "read": list(read), "shown": list(drawn.shown)}
     result = {"out": str(given.out), "files": list(drawn.files), "frames": drawn.frames, "sizes": sizes, **about}
     lines = [
         f"{given.out}: {', '.join(drawn.files)} ({counted(drawn.frames, 'frame')})",
-        sizes_sentence((frame[0], frame[1]), read, drawn.shown, square=square),
+        describe_sizes((frame[0], frame[1]), read, drawn.shown, square=square),
     ]
     if about.get("gap", 1) > 1:
         lines.append(f"a clip's frames are {about['gap']} apart, those between passed over: --gap 1 shows every one")

@@ -21,9 +21,8 @@ from kinema.models.vit_config import ViTConfig
 from kinema.ops.precision import autocast, resolve_precision, without_tf32
 from kinema.protocols.registry import get_protocol
 from kinema.tools.report.run_report import write_report
-from kinema.tools.visualize.picture_size import at_size, tile_size
-from kinema.tools.visualize.reconstruction_pictures import reconstruction_sheet
-from kinema.tools.visualize.sheets import write_picture
+from kinema.tools.visualize.reconstruction_pictures import draw_reconstructions
+from kinema.tools.visualize.sheets import compute_tile_size, resize_picture, write_picture
 from kinema.train.checkpoint import stop_on_full_disk
 from kinema.train.log import RunLog
 from kinema.train.loop import Hook
@@ -113,7 +112,7 @@ def make_pictures_hook(out: Path, dataset: MediaDataset, every_steps: int) -> Ho
             folder = out / "pictures"
             with stop_on_full_disk(step, out):
                 folder.mkdir(exist_ok=True)
-                write_picture(folder / f"step-{step:08d}.png", reconstruction_sheet(reconstruction))
+                write_picture(folder / f"step-{step:08d}.png", draw_reconstructions(reconstruction))
 
     return Hook(every_steps=every_steps, function=draw)
 
@@ -171,9 +170,10 @@ def make_davis_hook(out: Path, root: Path, every_steps: int) -> Hook:
 
 def _write_film(path: Path, sequence: DavisSequence, masks: UInt8[np.ndarray, "F H W"]) -> None:
     """The masks over their frames, small enough for a page that has several."""
-    size = tile_size(*masks.shape[1:], columns=1, most_width=_FILM_WIDTH)
+    size = compute_tile_size(*masks.shape[1:], columns=1, most_width=_FILM_WIDTH)
     shown = (
-        at_size(overlay(read_image(frame), mask), size) for frame, mask in zip(sequence.frame_paths, masks, strict=True)
+        resize_picture(overlay(read_image(frame), mask), size)
+        for frame, mask in zip(sequence.frame_paths, masks, strict=True)
     )
     path.parent.mkdir(exist_ok=True)
     write_video(path, shown, _FILM_FPS)

@@ -1,4 +1,4 @@
-"""A collection: nothing ends the examination, doubles are found, and nothing unchanged is read twice."""
+"""Bad files do not end an examination, duplicates are found, and unchanged files are not read again."""
 
 import os
 import shutil
@@ -14,15 +14,15 @@ from kinema.datasets.manifest import FileRecord, Journal, read_manifest, write_m
 from kinema.datasets.scan import scan
 from kinema.errors import ConfigError
 from kinema.tools.doctor.children import Beat
-from kinema.tools.doctor.collection import Manner, examine_all
+from kinema.tools.doctor.collection import ExaminationConfig, examine_all
 from kinema.tools.doctor.files import Examination, examine
 from tests.video.encode import encode, moving_frames
 
-ONE = Manner(num_processes=1)
+ONE = ExaminationConfig(num_processes=1)
 
 
 def moody(task: Examination, beat: Beat) -> FileRecord:
-    """A decoder that some files crash, and some hang."""
+    """A decoder that crashes on some files and hangs on others."""
     name = Path(task.path).stem
     if name == "crash":
         os.kill(os.getpid(), signal.SIGABRT)
@@ -31,8 +31,10 @@ def moody(task: Examination, beat: Beat) -> FileRecord:
     return examine(task, beat)
 
 
-def examined(folder: Path, manner: Manner, manifest: Path | None = None) -> tuple[list[FileRecord], list[int]]:
-    """The records, and how many were read each time that progress was reported."""
+def examine_folder(
+    folder: Path, manner: ExaminationConfig, manifest: Path | None = None
+) -> tuple[list[FileRecord], list[int]]:
+    """Returns the records, and the progress that was reported."""
     reported: list[tuple[int, int]] = []
     records = examine_all(
         scan([folder]), manner, report=lambda done, total: reported.append((done, total)), manifest=manifest
@@ -51,10 +53,10 @@ def clips(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_crashes_or_hangs_is_named_and_doubles_are_found(clips: Path) -> None:
+def test_crashes_and_hangs_are_recorded_and_duplicates_are_found(clips: Path) -> None:
     for name in ("crash", "hang"):
         shutil.copy(clips / "a.mp4", clips / f"{name}.mp4")
-    records, reported = examined(clips, Manner(num_processes=2, limit_s=2.5, work=moody))
+    records, reported = examine_folder(clips, ExaminationConfig(num_processes=2, limit_s=2.5, work=moody))
     assert [Path(record.path).name for record in records] == ["a.mp4", "b.mp4", "c.mp4", "crash.mp4", "hang.mp4"]
     assert [record.problem for record in records] == [None, None, None, "crash", "hang"]
     assert "SIGABRT" in records[3].reason
@@ -67,26 +69,26 @@ def test_what_crashes_or_hangs_is_named_and_doubles_are_found(clips: Path) -> No
 def test_a_manifest_can_be_moved_with_its_files(clips: Path, tmp_path: Path) -> None:
     inside, beside = clips / "data.jsonl", tmp_path / "elsewhere" / "data.jsonl"
     beside.parent.mkdir()
-    records, _ = examined(clips, ONE, inside)
+    records, _ = examine_folder(clips, ONE, inside)
     assert read_manifest(inside) == records
     assert [record.path for record in records] == ["a.mp4", "b.mp4", "c.mp4"]
     assert records[1].duplicate_of == "a.mp4"
     moved = clips.rename(tmp_path / "moved")
     assert [item.path for item in scan([moved / "data.jsonl"])] == [moved / "a.mp4", moved / "c.mp4"]
-    assert examined(moved, ONE, beside)[0][0].path == str(moved / "a.mp4")
+    assert examine_folder(moved, ONE, beside)[0][0].path == str(moved / "a.mp4")
 
 
-def test_only_what_changed_is_read_again(clips: Path, tmp_path: Path) -> None:
+def test_only_changed_files_are_read_again(clips: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "data.jsonl"
     quick = replace(ONE, is_quick=True)
-    assert examined(clips, quick, manifest)[1] == [0, 1, 2, 3]
-    assert examined(clips, quick, manifest)[1] == [3]
-    records, reported = examined(clips, ONE, manifest)
+    assert examine_folder(clips, quick, manifest)[1] == [0, 1, 2, 3]
+    assert examine_folder(clips, quick, manifest)[1] == [3]
+    records, reported = examine_folder(clips, ONE, manifest)
     assert reported == [0, 1, 2, 3], "a quick look is not enough for a thorough one"
-    assert examined(clips, quick, manifest) == (records, [3])
+    assert examine_folder(clips, quick, manifest) == (records, [3])
     encode(clips / "c.mp4", moving_frames(6, 16, 16))
     (clips / "a.mp4").unlink()
-    records, reported = examined(clips, ONE, manifest)
+    records, reported = examine_folder(clips, ONE, manifest)
     assert reported == [1, 2]
     assert [(record.path, record.num_frames, record.duplicate_of) for record in records] == [
         ("clips/b.mp4", 4, None),
@@ -95,7 +97,7 @@ def test_only_what_changed_is_read_again(clips: Path, tmp_path: Path) -> None:
     assert read_manifest(manifest) == records
 
 
-def test_an_interrupted_examination_goes_on(clips: Path, tmp_path: Path) -> None:
+def test_an_interrupted_examination_resumes(clips: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "data.jsonl"
 
     def interrupt(done: int, _total: int) -> None:
@@ -105,29 +107,29 @@ def test_an_interrupted_examination_goes_on(clips: Path, tmp_path: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         examine_all(scan([clips]), ONE, report=interrupt, manifest=manifest)
     assert not manifest.exists()
-    assert examined(clips, ONE, manifest)[1] == [2, 3]
+    assert examine_folder(clips, ONE, manifest)[1] == [2, 3]
     assert len(read_manifest(manifest)) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clips", "data.jsonl"]
 
 
-def test_a_crash_is_tried_again(clips: Path, tmp_path: Path) -> None:
+def test_a_crashed_file_is_examined_again(clips: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "data.jsonl"
-    records, _ = examined(clips, ONE, manifest)
+    records, _ = examine_folder(clips, ONE, manifest)
     write_manifest(manifest, [replace(records[0], problem="crash"), *records[1:]])
-    assert examined(clips, ONE, manifest) == (records, [2, 3])
+    assert examine_folder(clips, ONE, manifest) == (records, [2, 3])
 
 
 def test_manifests_list_files_only(clips: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "all.tar", "w") as archive:
         archive.add(clips / "a.mp4", "a.mp4")
     with pytest.raises(ConfigError, match="is its own list"):
-        examined(tmp_path / "all.tar", ONE, tmp_path / "data.jsonl")
+        examine_folder(tmp_path / "all.tar", ONE, tmp_path / "data.jsonl")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.tar", "clips"]
 
 
-def test_a_file_in_the_manifest_s_place_stays(clips: Path, tmp_path: Path) -> None:
+def test_another_file_in_the_place_of_the_manifest_stays(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text("precious")
     with pytest.raises(ConfigError, match="no manifest"):
-        examined(clips, ONE, tmp_path / "data.jsonl")
+        examine_folder(clips, ONE, tmp_path / "data.jsonl")
     assert (tmp_path / "data.jsonl").read_text() == "precious"
     assert Journal(tmp_path / "other.jsonl").known == {}

@@ -1,4 +1,4 @@
-"""A dozen damaged copies, as `benchmarks/fuzz.py` reads a thousand; and that the script would tell."""
+"""A short run of `benchmarks/fuzz.py` on damaged copies, and a failure that the script must report."""
 
 import re
 import shutil
@@ -37,7 +37,7 @@ def faulty(copy: fuzz.Copy, _beat: Beat) -> tuple[str, str]:
     return "read", done
 
 
-def test_a_failure_is_told_and_kept(
+def test_a_failure_is_reported_and_kept(
     clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fuzz, "read_copy", faulty)

@@ -1,4 +1,4 @@
-"""Control groups of both versions, as containers and batch systems set them."""
+"""Limits by control groups of both versions, as containers and batch systems set them."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ GIB = 2**30
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine of 8 cores and 64 GiB, 32 of them free, in no control group."""
+    """A machine with 8 cores and 64 GiB of memory, 32 of them free, without control groups."""
     monkeypatch.setattr(limits, "GROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(limits, "OWN_GROUPS", tmp_path / "own")
     monkeypatch.setattr(limits, "MEMORY_INFO", tmp_path / "meminfo")
@@ -27,30 +27,30 @@ def write(file: Path, text: str) -> None:
 
 
 def test_no_control_groups(machine: Path) -> None:
-    assert limits.usable_cores() == limits.allowed_cores() == 8
-    assert limits.usable_memory() == (64 * GIB, 32 * GIB)
+    assert limits.count_usable_cores() == limits.count_allowed_cores() == 8
+    assert limits.measure_usable_memory() == (64 * GIB, 32 * GIB)
     (machine / "meminfo").unlink()
-    total, free = limits.usable_memory()
+    total, free = limits.measure_usable_memory()
     assert total == free == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_version_2_counts_the_groups_above_as_well(machine: Path) -> None:
+def test_version_2_includes_parent_groups(machine: Path) -> None:
     write(machine / "own", "0::/job/step\n")
     write(machine / "cgroup" / "job" / "step" / "cpu.max", "max 100000\n")
     write(machine / "cgroup" / "job" / "cpu.max", "350000 100000\n")
     write(machine / "cgroup" / "job" / "step" / "memory.max", "max\n")
     write(machine / "cgroup" / "memory.max", f"{4 * GIB}\n")
-    assert limits.usable_cores() == 3
-    assert limits.usable_memory() == (4 * GIB, 4 * GIB)
+    assert limits.count_usable_cores() == 3
+    assert limits.measure_usable_memory() == (4 * GIB, 4 * GIB)
 
 
-def test_version_1_and_paths_that_a_container_does_not_show(machine: Path) -> None:
+def test_version_1_and_paths_hidden_inside_a_container(machine: Path) -> None:
     write(machine / "own", "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n3:pids:/docker/abc\n")
     write(machine / "cgroup" / "cpu" / "cpu.cfs_quota_us", "50000\n")
     write(machine / "cgroup" / "cpu" / "cpu.cfs_period_us", "100000\n")
     write(machine / "cgroup" / "memory" / "memory.limit_in_bytes", f"{48 * GIB}\n")
     write(machine / "cgroup" / "memory" / "docker" / "memory.limit_in_bytes", "9223372036854771712\n")
-    assert limits.usable_cores() == 1
-    assert limits.usable_memory() == (48 * GIB, 32 * GIB)
+    assert limits.count_usable_cores() == 1
+    assert limits.measure_usable_memory() == (48 * GIB, 32 * GIB)
     write(machine / "cgroup" / "cpu" / "cpu.cfs_quota_us", "-1\n")
-    assert limits.usable_cores() == 8
+    assert limits.count_usable_cores() == 8

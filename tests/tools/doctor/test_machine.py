@@ -1,4 +1,4 @@
-"""Machines that lack something, each with what to do about it."""
+"""Missing resources are reported together with a remedy."""
 
 import os
 import resource
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from kinema.tools.doctor import machine
-from kinema.tools.doctor.machine import readable_size
+from kinema.tools.doctor.machine import format_size
 
 GIB = 2**30
 Usage = namedtuple("Usage", ["total", "free"])
 
 
 def test_this_machine(tmp_path: Path) -> None:
-    found = machine.machine_findings(tmp_path)
+    found = machine.check_machine(tmp_path)
     assert [finding.name for finding in found] == ["processor", "cores", "memory", "/dev/shm", "open files", "disk"]
     assert all(finding.text and bool(finding.fix) == (finding.status != "ok") for finding in found)
 
@@ -36,36 +36,36 @@ def test_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, info: str |
     monkeypatch.setattr(machine, "PROCESSOR_INFO", tmp_path / "cpuinfo")
     if info is not None:
         (tmp_path / "cpuinfo").write_text(info)
-    assert text in machine.processor().text
+    assert text in machine.check_processor().text
 
 
-def test_a_quota_below_the_cores_that_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
-    monkeypatch.setattr(machine, "allowed_cores", lambda: 8)
+def test_a_quota_below_the_visible_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "count_usable_cores", lambda: 2)
+    monkeypatch.setattr(machine, "count_allowed_cores", lambda: 8)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    found = machine.cores()
+    found = machine.check_cores()
     assert (found.status, found.fix) == ("note", "export OMP_NUM_THREADS=2")
     assert "2 of 64 may be used" in found.text
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert machine.cores().status == "ok"
+    assert machine.check_cores().status == "ok"
 
 
 @pytest.mark.parametrize(("free", "status"), [(GIB, "problem"), (3 * GIB, "note"), (9 * GIB, "ok")])
 def test_memory(monkeypatch: pytest.MonkeyPatch, free: int, status: str) -> None:
-    monkeypatch.setattr(machine, "usable_memory", lambda: (16 * GIB, free))
-    found = machine.memory()
-    assert (found.status, found.text) == (status, f"16.0 GiB, {readable_size(free)} free")
+    monkeypatch.setattr(machine, "measure_usable_memory", lambda: (16 * GIB, free))
+    found = machine.check_memory()
+    assert (found.status, found.text) == (status, f"16.0 GiB, {format_size(free)} free")
 
 
 def test_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(64 * 2**20, 64 * 2**20))
-    found = machine.shared_memory()
+    found = machine.check_shared_memory()
     assert (found.status, found.text) == ("problem", "64.0 MiB, too small for the batches of workers")
     assert found.fix == "docker run --shm-size=8g ..., or --data.num-workers 0"
     monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path / "none")
-    assert machine.shared_memory().status == "ok"
+    assert machine.check_shared_memory().status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -79,18 +79,18 @@ def test_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_open_files(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], status: str, fix: str) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _what: limits)
-    found = machine.open_files()
+    found = machine.check_open_files()
     assert (found.status, found.fix) == (status, fix)
 
 
 @pytest.mark.parametrize(("free", "status"), [(GIB // 2, "problem"), (2 * GIB, "note"), (99 * GIB, "ok")])
 def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, status: str) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(100 * GIB, free))
-    assert machine.disk(tmp_path).status == status
+    assert machine.check_disk(tmp_path).status == status
 
 
 def test_sizes() -> None:
-    assert [readable_size(size) for size in (0, 1023, 1024, 1536 * 2**20, 5 * 2**50)] == [
+    assert [format_size(size) for size in (0, 1023, 1024, 1536 * 2**20, 5 * 2**50)] == [
         "0 B",
         "1023 B",
         "1.0 KiB",

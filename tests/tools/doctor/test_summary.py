@@ -1,4 +1,4 @@
-"""What records come to."""
+"""Summaries of records."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ PLAIN = FileRecord(
 )
 
 
-def test_amounts_count_what_is_usable() -> None:
+def test_amounts_count_usable_files() -> None:
     tall = replace(PLAIN, path="/data/y/b.mp4", height=480, width=360, keyframes=(0,), num_frames=90)
     lost = replace(PLAIN, path="/data/x/c.mp4", problem="damaged", reason="frame 3 of 60 is damaged")
     folder = replace(PLAIN, path="/data/frames", kind="frames", keyframes=(), pixel_format=None)
@@ -37,7 +37,7 @@ def test_amounts_count_what_is_usable() -> None:
     assert summary.as_json()["problems"] == {"damaged": [{"path": "/data/x/c.mp4", "text": "frame 3 of 60 is damaged"}]}
 
 
-def test_each_note() -> None:
+def test_every_kind_of_note() -> None:
     records = [
         replace(PLAIN, duplicate_of="/data/first.mp4"),
         replace(PLAIN, is_variable_rate=True, fps=23.97602),

@@ -1,4 +1,4 @@
-"""A small collection of the kinds that are packed, and packing without child processes."""
+"""A small collection with every kind of file to pack, and packing without child processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ H264 = PackSettings(form="h264", short_side=32)
 
 
 def write_tree(root: Path) -> Path:
-    """Two labeled videos, one of uneven times, a folder of frames, a lone image, three unreadable files, a list."""
+    """Writes two labeled videos (one of uneven times), a folder of frames, an image, three unreadable files, a list."""
     for folder in ("run", "jump", "clip", "pictures", "lists"):
         (root / folder).mkdir(parents=True)
     encode(root / "run" / "a.mp4", moving_frames(14, 48, 64, seed=1))
@@ -48,7 +48,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work is done here, one piece after the other, as a child would do it."""
+    """Does the work of child processes in this process, one task after the other."""
 
     def serially(
         work: Callable[[Any, Callable[[], None]], Any], tasks: Sequence[Any], *, num_processes: int, limit_s: float
@@ -59,9 +59,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def replace_children(monkeypatch: pytest.MonkeyPatch, children: Callable[..., Iterator[tuple[int, Any]]]) -> None:
-    """Has `children` do what child processes do."""
+    """Lets `children` do the work of child processes."""
     for module in (packing, prepare):
-        monkeypatch.setattr(module, "in_children", children)
+        monkeypatch.setattr(module, "run_in_children", children)
 
 
 def packed(source: Path, folder: Path, settings: PackSettings, **options: Any) -> PackResult:
@@ -74,7 +74,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def same_pictures(frames: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether every frame shows what the wanted one of its place does: more like it than like any other."""
+    """Tells whether every frame is more similar to the expected frame at its place than to any other."""
     if frames.shape != wanted.shape:
         return False
     differences = np.array([[np.abs(one.astype(float) - other).mean() for other in wanted] for one in frames])

@@ -18,7 +18,7 @@ def counts(result: PackResult) -> dict[str, tuple[int, int]]:
     return {carried.name: (carried.renamed, carried.left_out) for carried in result.lists}
 
 
-def test_lines_get_the_new_names_and_lines_of_unreadable_files_go(tree: Path, tmp_path: Path) -> None:
+def test_lines_get_packed_names_and_unreadable_files_are_dropped(tree: Path, tmp_path: Path) -> None:
     result = packed(tree, tmp_path / "tree", H264)
     wanted = ["# classes first", "run/a.mp4 1", "jump/b.mp4 2", "nothing.mp4 3"]
     assert lines_of(tmp_path / "tree" / "lists" / "train.txt") == wanted
@@ -28,7 +28,7 @@ def test_lines_get_the_new_names_and_lines_of_unreadable_files_go(tree: Path, tm
     assert counts(result) == {"lists/train.txt": (2, 1)}
 
 
-def test_paths_keep_what_they_are_counted_from(tree: Path, tmp_path: Path) -> None:
+def test_paths_stay_relative_to_the_same_folder(tree: Path, tmp_path: Path) -> None:
     rows = [["video", "label"], ["../jump/b.mkv", "2"], [str(tree / "jump" / "b.mkv"), "2"], ["../clip", "3"]]
     with (tree / "lists" / "some.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -37,7 +37,7 @@ def test_paths_keep_what_they_are_counted_from(tree: Path, tmp_path: Path) -> No
     assert names == ["video", "../jump/b.mp4", "../jump/b.mp4", "../clip.mp4"]
 
 
-def test_lines_of_excluded_files_go_and_other_texts_stay(tree: Path, tmp_path: Path) -> None:
+def test_lines_of_excluded_files_are_dropped_and_other_text_stays(tree: Path, tmp_path: Path) -> None:
     (tree / "all.txt").write_text("run/a.mp4\njump/b.mkv\n")
     (tree / "notes.txt").write_text("filmed in May\r\nno sound\r\n")
     (tree / "latin.csv").write_bytes(b"caf\xe9,1\n")
@@ -48,7 +48,7 @@ def test_lines_of_excluded_files_go_and_other_texts_stay(tree: Path, tmp_path: P
     assert counts(result)["all.txt"] == (1, 1)
 
 
-def test_a_list_beside_the_tree_comes_to_lie_in_it(tree: Path, tmp_path: Path) -> None:
+def test_a_list_outside_the_tree_is_copied_into_it(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "lists").mkdir()
     names = tmp_path / "lists" / "mine.txt"
     names.write_text("../source/run/a.mp4 5\n../source/jump/b.mkv 6\n")

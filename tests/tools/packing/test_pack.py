@@ -17,7 +17,7 @@ from kinema.datasets.scan import scan
 from kinema.errors import ConfigError, DatasetError, KinemaError
 from kinema.tools.doctor.children import Lost
 from kinema.tools.packing import units
-from kinema.tools.packing.images import resized
+from kinema.tools.packing.encode import resize_frame
 from kinema.tools.packing.ledger import STATE_FOLDER, Ledger
 from kinema.tools.packing.pack import pack, require_usable
 from kinema.tools.packing.pack_config import PackSettings
@@ -45,11 +45,11 @@ TARGETS = ["clip.mp4", "jump/b.mp4", "pictures/one.jpg", "run/a.mp4"]
 
 def wanted_frames(path: Path, settings: PackSettings) -> np.ndarray:
     with open_video(path) as video:
-        return np.stack([resized(frame, settings) for frame in video])
+        return np.stack([resize_frame(frame, settings) for frame in video])
 
 
 @pytest.mark.usefixtures("in_process")
-def test_shards_hold_every_frame_of_what_is_readable(tree: Path, tmp_path: Path) -> None:
+def test_shards_hold_every_frame_of_readable_files(tree: Path, tmp_path: Path) -> None:
     result = packed(tree, tmp_path / "pack", SHARDS)
     videos = read_pack(tmp_path / "pack")
     assert [video.name for video in videos] == NAMES
@@ -126,12 +126,12 @@ def test_the_source_is_not_touched(tree: Path, tmp_path: Path, settings: PackSet
 
 @FORMS
 @pytest.mark.usefixtures("in_process")
-def test_a_run_that_stops_anywhere_goes_on_to_the_same_bytes(
+def test_a_run_stopped_anywhere_resumes_to_the_same_bytes(
     tree: Path, tmp_path: Path, settings: PackSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in range(6):
         encode(tree / "run" / f"more{seed}.mp4", moving_frames(20, 64, 64, seed=seed))
-    monkeypatch.setattr("kinema.tools.packing.plan._MIN_SHARD_BYTES", 20_000.0)
+    monkeypatch.setattr("kinema.tools.packing.pack_plan._MIN_SHARD_BYTES", 20_000.0)
     packed(tree, tmp_path / "whole", settings)
     whole = files_of(tmp_path / "whole")
     assert sum(name.endswith((".tar", ".mp4")) for name in whole) >= 4
@@ -167,7 +167,7 @@ def test_a_run_that_stops_anywhere_goes_on_to_the_same_bytes(
 
 @FORMS
 @pytest.mark.usefixtures("in_process")
-def test_a_complete_pack_is_checked_and_mended(tree: Path, tmp_path: Path, settings: PackSettings) -> None:
+def test_a_complete_pack_is_checked_and_repaired(tree: Path, tmp_path: Path, settings: PackSettings) -> None:
     first = packed(tree, tmp_path / "pack", settings)
     whole = files_of(tmp_path / "pack")
     again = packed(tree, tmp_path / "pack", settings)
@@ -183,7 +183,7 @@ def test_a_complete_pack_is_checked_and_mended(tree: Path, tmp_path: Path, setti
 
 
 @pytest.mark.usefixtures("in_process")
-def test_another_choice_for_the_same_folder_is_refused(tree: Path, tmp_path: Path) -> None:
+def test_other_settings_for_the_same_folder_are_refused(tree: Path, tmp_path: Path) -> None:
     packed(tree, tmp_path / "pack", SHARDS)
     for settings, words in (
         (replace(SHARDS, jpeg_quality=80), "jpeg quality 90 there, 80 wanted"),
@@ -197,14 +197,14 @@ def test_another_choice_for_the_same_folder_is_refused(tree: Path, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_run_killed_before_it_wrote_anything_goes_on(tree: Path, tmp_path: Path) -> None:
+def test_a_run_killed_before_it_wrote_anything_resumes(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "pack" / STATE_FOLDER).mkdir(parents=True)
     (tmp_path / "pack" / ".pack.json.partial").write_text('{"for')
     assert packed(tree, tmp_path / "pack", SHARDS).videos == 4
     assert not [name for name in files_of(tmp_path / "pack") if name.startswith(".")]
 
 
-def test_a_folder_that_is_not_the_pack_s_own_is_refused(tree: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thing").write_text("here first")
     for folder, words in (
@@ -220,7 +220,7 @@ def test_a_folder_that_is_not_the_pack_s_own_is_refused(tree: Path, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("in_process")
-def test_lists_frames_and_exclusions_are_sources_too(tree: Path, tmp_path: Path) -> None:
+def test_lists_frames_and_exclusions_as_sources(tree: Path, tmp_path: Path) -> None:
     names = tmp_path / "list.txt"
     names.write_text("source/jump/b.mkv 4\nsource/clip\n")
     result = packed(names, tmp_path / "one", H264)
@@ -233,14 +233,14 @@ def test_lists_frames_and_exclusions_are_sources_too(tree: Path, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("in_process")
-def test_images_for_themselves(tree: Path, tmp_path: Path) -> None:
+def test_single_images(tree: Path, tmp_path: Path) -> None:
     packed(tree, tmp_path / "pack", SHARDS, single_images=True)
     names = [video.name for video in read_pack(tmp_path / "pack")]
     assert [name for name in names if name.startswith("clip")] == [f"clip/{index}.png" for index in range(5)]
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_pack_and_a_tar_are_sources_too(tree: Path, tmp_path: Path) -> None:
+def test_a_pack_and_a_tar_as_sources(tree: Path, tmp_path: Path) -> None:
     packed(tree, tmp_path / "pack", SHARDS)
     with tarfile.open(tmp_path / "some.tar", "w") as archive:
         archive.add(tree / "run" / "a.mp4", arcname="../../k1.mp4")
@@ -251,7 +251,7 @@ def test_a_pack_and_a_tar_are_sources_too(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-def test_what_is_unusable_is_refused_past_a_share(tree: Path, tmp_path: Path) -> None:
+def test_too_many_unreadable_files_are_refused(tree: Path, tmp_path: Path) -> None:
     result = packed(tree, tmp_path / "pack", SHARDS)
     require_usable(result, tmp_path / "pack", max_unreadable_share=0.5)
     with pytest.raises(DatasetError, match="3 of 7 files could not be packed"):
@@ -262,12 +262,12 @@ def test_what_is_unusable_is_refused_past_a_share(tree: Path, tmp_path: Path) ->
 
 
 @FORMS
-def test_a_file_that_takes_its_process_down_is_left_out(
+def test_a_file_that_crashes_its_process_is_left_out(
     tree: Path, tmp_path: Path, settings: PackSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def children(work, tasks, *, num_processes, limit_s):
         for number, task in enumerate(tasks):
-            is_hit = work in (units.make_unit, units.decodes) and any(
+            is_hit = work in (units.make_unit, units.check_decodes) and any(
                 entry.name == "run/a.mp4" and entry.name not in task.avoided for entry in task.unit.entries
             )
             yield number, Lost("crash", "the process was killed by SIGSEGV") if is_hit else work(task, lambda: None)
@@ -279,9 +279,7 @@ def test_a_file_that_takes_its_process_down_is_left_out(
     assert result.videos == 3
 
 
-def test_a_process_lost_for_no_reason_in_the_data_is_said(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_lost_twice_is_an_error(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def children(work, tasks, *, num_processes, limit_s):
         for number, task in enumerate(tasks):
             is_hit = work is units.make_unit
@@ -295,7 +293,7 @@ def test_a_process_lost_for_no_reason_in_the_data_is_said(
 @pytest.mark.usefixtures("in_process")
 def test_two_cannot_pack_into_one_folder(tree: Path, tmp_path: Path) -> None:
     plan = plan_pack(str(tree), tmp_path / "pack", SHARDS)
-    with Ledger(tmp_path / "pack", SHARDS, plan.collection).locked(), pytest.raises(ConfigError, match="another"):
+    with Ledger(tmp_path / "pack", SHARDS, plan.collection).lock(), pytest.raises(ConfigError, match="another"):
         pack(plan)
 
 
@@ -320,7 +318,7 @@ def test_real_broken_and_odd_files(tmp_path: Path, settings: PackSettings) -> No
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_run_killed_in_real_processes_ends_as_one_left_alone(tree: Path, tmp_path: Path) -> None:
+def test_a_run_killed_with_its_processes_ends_like_an_undisturbed_one(tree: Path, tmp_path: Path) -> None:
     packed(tree, tmp_path / "alone", H264)
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "kinema", "pack", str(tree), str(killed), "--form", "h264", "--short-side", "32"]

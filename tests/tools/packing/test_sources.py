@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from kinema.errors import DatasetError
-from kinema.tools.packing.sources import collect, targets
+from kinema.tools.packing.sources import choose_names, collect
 
 
 def touch(root: Path, *names: str) -> None:
@@ -17,10 +17,10 @@ def touch(root: Path, *names: str) -> None:
             (root / name).write_bytes(b"video")
 
 
-def test_new_names_never_meet(tmp_path: Path) -> None:
+def test_packed_names_never_collide(tmp_path: Path) -> None:
     touch(tmp_path, "a.avi", "a.mov", "A.MKV", "b.mp4", "b.avi", "c/1.png", "c/2.png", "c.webm", "d.avi", "d.avi.mp4")
     entries = collect(str(tmp_path)).entries
-    renamed = targets(entries, form="h264")
+    renamed = choose_names(entries, form="h264")
     assert renamed == {
         "A.MKV": "A.MKV.mp4",
         "a.avi": "a.avi.mp4",
@@ -34,10 +34,10 @@ def test_new_names_never_meet(tmp_path: Path) -> None:
     } | {"c": renamed["c"]}
     assert len({name.casefold() for name in renamed.values()}) == len(entries)
     assert all(name.endswith(".mp4") for name in renamed.values())
-    assert targets(entries, form="shards") == {entry.name: entry.name for entry in entries}
+    assert choose_names(entries, form="shards") == {entry.name: entry.name for entry in entries}
 
 
-def test_a_collection_is_sorted_and_known_by_names_and_sizes(tmp_path: Path) -> None:
+def test_a_collection_is_sorted_and_identified_by_names_and_sizes(tmp_path: Path) -> None:
     touch(tmp_path, "b/2.mp4", "a.mp4", "b/10.mp4")
     collection = collect(str(tmp_path))
     assert [(entry.number, entry.name) for entry in collection.entries] == [
@@ -52,15 +52,15 @@ def test_a_collection_is_sorted_and_known_by_names_and_sizes(tmp_path: Path) -> 
     assert len({collection.digest, changed, collect(str(tmp_path)).digest}) == 3
 
 
-def test_a_folder_of_frames_that_is_all_there_is_keeps_its_name(tmp_path: Path) -> None:
-    """Without a name its MP4 would be hidden, and nothing would find it."""
+def test_a_single_folder_of_frames_keeps_its_name(tmp_path: Path) -> None:
+    """Without a name, its MP4 file would be hidden and never found."""
     touch(tmp_path, "clip/1.png", "clip/2.png")
     entries = collect(str(tmp_path / "clip")).entries
-    assert targets(entries, form="h264") == {"clip": "clip.mp4"}
-    assert targets(entries, form="shards") == {"clip": "clip"}
+    assert choose_names(entries, form="h264") == {"clip": "clip.mp4"}
+    assert choose_names(entries, form="shards") == {"clip": "clip"}
 
 
-def test_a_single_file_and_nothing(tmp_path: Path) -> None:
+def test_a_single_file_and_an_empty_source(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.mp4")
     (entry,) = collect(str(tmp_path / "x" / "a.mp4")).entries
     assert entry.name == "a.mp4"

@@ -1,4 +1,4 @@
-"""The page of a run: what it says of a run in any state, and that it says nothing that was not measured."""
+"""The page of a run describes it in any state and shows only what was measured."""
 
 import html
 import json
@@ -11,20 +11,20 @@ from kinema.errors import DatasetError
 from kinema.runs.run_folder import open_run_folder
 from kinema.tools.report import run_report as module
 from kinema.tools.report.run_files import read_run
-from kinema.tools.report.run_report import run_page, write_report
+from kinema.tools.report.run_report import build_run_page, write_report
 from tests.runs.runs import write_run
 
 
-def text_of(page: str) -> str:
-    """The words of a page, without markup and without what is encoded."""
+def read_text(page: str) -> str:
+    """Returns the words of a page, without markup and embedded files."""
     without = re.sub(r"<style>.*?</style>|<svg.*?</svg>", " ", page, flags=re.S)
     plain = re.sub(r"<[^>]*>", " ", without.replace("<wbr>", ""))
     return re.sub(r"\s+", " ", html.unescape(plain))
 
 
-def test_what_a_page_says(tmp_path: Path) -> None:
-    said = text_of(write_report(write_run(tmp_path / "my <run>")).read_text())
-    for words in (
+def test_words_of_the_page(tmp_path: Path) -> None:
+    words = read_text(write_report(write_run(tmp_path / "my <run>")).read_text())
+    for part in (
         "my <run> pre-training with recipe siammae_demo: 400 of 400 steps, finished",
         "J&F 60.0 % from 52.5 %",
         "Clips seen 12,800 of 18 files",
@@ -38,18 +38,18 @@ def test_what_a_page_says(tmp_path: Path) -> None:
         "torch 2.13.0",
         "encoder.patch_size 8",
     ):
-        assert words in said, words
+        assert part in words, part
 
 
-def test_charts_are_those_of_what_was_measured(tmp_path: Path) -> None:
-    page = run_page(read_run(write_run(tmp_path / "run")))
+def test_charts_of_measured_values_only(tmp_path: Path) -> None:
+    page = build_run_page(read_run(write_run(tmp_path / "run")))
     titles = re.findall(r"<h3>([^<]*)", page)
     expected = ["Loss", "Label propagation on DAVIS ", "Learning rate", "Gradient norm", "Speed ", "Time of a clip "]
     assert titles == [*expected, "Waiting for data "]  # one term that is the loss has no chart of its own
     assert "collate" not in page.partition("Time of a clip")[2].partition("</figure>")[0]
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 400, "terms/pixel": 3, "terms/contrast": 2, "knn/top1": 0.5}) + "\n")
-    titles = re.findall(r"<h3>([^<]*)", run_page(read_run(tmp_path / "run")))
+    titles = re.findall(r"<h3>([^<]*)", build_run_page(read_run(tmp_path / "run")))
     assert {"Terms of the loss", "knn/top1"} <= set(titles)
 
 
@@ -57,14 +57,14 @@ def test_a_run_that_has_just_begun_or_was_killed(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", last=40)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 42, "los')  # cut short by a kill
-    said = text_of(write_report(run).read_text())
-    assert "40 of 400 steps, not finished: running, or stopped" in said
+    words = read_text(write_report(run).read_text())
+    assert "40 of 400 steps, not finished: running, or stopped" in words
     for name in ("metrics.jsonl", "skipped.jsonl"):
         (run / name).unlink()
-    said = text_of(write_report(run).read_text())
-    assert "0 of 400 steps" in said
-    assert "Skipped files None: all of the 18 files that were drawn could be read." in said
-    assert "Curves" not in said
+    words = read_text(write_report(run).read_text())
+    assert "0 of 400 steps" in words
+    assert "Skipped files None: all of the 18 files that were drawn could be read." in words
+    assert "Curves" not in words
 
 
 def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -74,14 +74,14 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     assert sorted(path.name for path in run.iterdir() if "report" in path.name) == ["report.html"]
 
 
-def test_films_are_bounded_and_what_is_left_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_films_are_bounded_and_omissions_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_run(tmp_path / "run")
-    page = run_page(read_run(run))
+    page = build_run_page(read_run(run))
     assert page.count("<video") == 5
-    assert page.count('name="film"') == 4  # those of steps: one is seen, touching a step shows another
+    assert page.count('name="film"') == 4  # a button for each step
     assert "carried through a sequence of DAVIS, step 400" in page
     monkeypatch.setattr(module, "MOST_FILM_BYTES", 100)
-    page = run_page(read_run(run))
+    page = build_run_page(read_run(run))
     assert "<video" not in page
     assert re.search(r"left in pictures/: davis-step-00000100\.mp4 \(0\.\d MB\), .*, pca\.mp4 \(0\.\d MB\)", page)
 
@@ -91,7 +91,7 @@ def test_a_damaged_picture_is_named_in_its_place(tmp_path: Path) -> None:
     damaged = run / "pictures" / "step-00000400.png"
     damaged.write_bytes(damaged.read_bytes()[:500])
     (run / "pictures" / "pca.png").write_bytes(b"")
-    page = run_page(read_run(run))
+    page = build_run_page(read_run(run))
     assert page.count("<img") == 3
     assert "step-00000400.png cannot be read as a picture." in page
     assert "pca.png cannot be read as a picture." in page
@@ -101,10 +101,10 @@ def test_many_skipped_files_are_counted(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     rows = [{"path": f"clip-{number}", "reason": "x", "count": 1} for number in range(130)]
     (run / "skipped.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    said = text_of(run_page(read_run(run)))
-    assert "clip-99 " in said
-    assert "clip-100 " not in said
-    assert "30 more are named in skipped.jsonl" in said
+    words = read_text(build_run_page(read_run(run)))
+    assert "clip-99 " in words
+    assert "clip-100 " not in words
+    assert "30 more are named in skipped.jsonl" in words
 
 
 def test_a_fine_tuning_shows_its_result(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_a_fine_tuning_shows_its_result(tmp_path: Path) -> None:
     summary = {"top1": 0.75, "top5": 1.0, "mean_class": 0.7, "cross_entropy": 0.81}
     result = {"summary": summary, "test_files": 18, "unreadable": [["a.mp4", "broken"]]}
     (run / "result.json").write_text(json.dumps(result))
-    said = text_of(run_page(read_run(run)))
-    assert "fine-tuning with recipe finetune_cpu" in said
-    assert "top1 75.0 % top5 100.0 % mean_class 70.0 % cross_entropy 0.81 18 test files, 1 unreadable." in said
+    words = read_text(build_run_page(read_run(run)))
+    assert "fine-tuning with recipe finetune_cpu" in words
+    assert "top1 75.0 % top5 100.0 % mean_class 70.0 % cross_entropy 0.81 18 test files, 1 unreadable." in words
 
 
 def test_a_run_of_another_version_is_still_shown(tmp_path: Path) -> None:
@@ -124,25 +124,25 @@ def test_a_run_of_another_version_is_still_shown(tmp_path: Path) -> None:
     described = json.loads((run / "recipe.json").read_text())
     described["settings"]["train"]["new_option"] = 3
     (run / "recipe.json").write_text(json.dumps({**described, "recipe": "gone", "command": None, "versions": None}))
-    said = text_of(run_page(read_run(run)))
-    assert "recipe gone: 400 steps, not finished" in said
-    assert "new_option 3" in said
+    words = read_text(build_run_page(read_run(run)))
+    assert "recipe gone: 400 steps, not finished" in words
+    assert "new_option 3" in words
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "words"),
     [
         ("recipe.json", "{", "cannot be read"),
-        ("recipe.json", "[]", "not what a run writes"),
+        ("recipe.json", "[]", "not a JSON object, as a run writes it"),
         ("recipe.json", "{}", "describes no run"),
         ("metrics.jsonl", "{}}\n{}", "cannot be read"),
-        ("result.json", "3", "not what a run writes"),
+        ("result.json", "3", "not a JSON object, as a run writes it"),
     ],
 )
-def test_damaged_files_are_named(tmp_path: Path, file: str, content: str, said: str) -> None:
+def test_damaged_files_are_named(tmp_path: Path, file: str, content: str, words: str) -> None:
     run = write_run(tmp_path / "run")
     (run / file).write_text(content)
-    with pytest.raises(DatasetError, match=f"{said}.*{file}" if "describes" not in said else said):
+    with pytest.raises(DatasetError, match=f"{words}.*{file}" if "describes" not in words else words):
         read_run(run)
     (run / "recipe.json").unlink()
     with pytest.raises(DatasetError, match=r"no recipe\.json there"):

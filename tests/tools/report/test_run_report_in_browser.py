@@ -1,6 +1,6 @@
-"""The page of a run in a real browser: on a phone and on a screen, light and dark.
+"""The page of a run in a headless Chromium: at phone and desktop width, in light and dark mode.
 
-Chromium is asked without a window. The page itself runs nothing; a copy of it with a script tells what was laid out.
+The page itself runs nothing. To measure the layout, a copy of it gets a script.
 """
 
 import html
@@ -52,40 +52,40 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(write_run(tmp_path_factory.mktemp("shown") / "run"))
 
 
-def opened(browser: str, page: Path, *options: str, width: int, dark: bool) -> subprocess.CompletedProcess[str]:
+def open_page(browser: str, page: Path, *options: str, width: int, dark: bool) -> subprocess.CompletedProcess[str]:
     fixed = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
     line = [browser, *fixed, scheme, f"--window-size={width},2400", *options, page.as_uri()]
     return subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
 
 
-def laid_out(browser: str, report: Path, folder: Path, *, width: int, dark: bool) -> dict[str, Any]:
+def lay_out(browser: str, report: Path, folder: Path, *, width: int, dark: bool) -> dict[str, Any]:
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", report.read_text())
     probed = folder / "probed.html"
     probed.write_text(page.replace("</body>", f"{_PROBE}</body>"))
-    dom = opened(browser, probed, "--virtual-time-budget=4000", "--dump-dom", width=width, dark=dark).stdout
+    dom = open_page(browser, probed, "--virtual-time-budget=4000", "--dump-dom", width=width, dark=dark).stdout
     (facts,) = re.findall(r'data-facts="([^"]*)"', dom)
     return json.loads(html.unescape(facts))
 
 
 @pytest.mark.parametrize(("width", "dark"), [(PHONE, False), (DESKTOP, True)])
-def test_a_page_as_it_is_laid_out(browser: str, report: Path, tmp_path: Path, width: int, dark: bool) -> None:
-    facts = laid_out(browser, report, tmp_path, width=width, dark=dark)
+def test_layout(browser: str, report: Path, tmp_path: Path, width: int, dark: bool) -> None:
+    facts = lay_out(browser, report, tmp_path, width=width, dark=dark)
     assert facts["wide"] <= 0
     assert facts["cut"] == 0
     assert facts["columns"] == (1 if width == PHONE else 3)
     assert len(facts["images"]) == 5
     assert min(facts["images"]) > 0
-    assert facts["shown"] == 2  # of the pictures over the steps, the last, and so of the films
-    assert facts["videos"] == 5 * [[60, None]]  # of four steps, and one of its own
-    assert min(facts["labels"]) >= 10  # pixels: axes can be read
+    assert facts["shown"] == 2  # the last picture and the last film of the steps
+    assert facts["videos"] == 5 * [[60, None]]  # four of steps and one other
+    assert min(facts["labels"]) >= 10  # pixels, so that axes can be read
     ink, paper = (sum(map(int, re.findall(r"\d+", facts[name])[:3])) for name in ("ink", "paper"))
     assert (ink > 600 and paper < 100) if dark else (ink < 120 and paper > 720)
 
 
 def test_a_page_loads_and_logs_nothing(browser: str, report: Path, tmp_path: Path) -> None:
     shot = tmp_path / "shot.png"
-    done = opened(browser, report, f"--screenshot={shot}", width=PHONE, dark=True)
+    done = open_page(browser, report, f"--screenshot={shot}", width=PHONE, dark=True)
     assert "CONSOLE" not in done.stderr, done.stderr
     with Image.open(shot) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)

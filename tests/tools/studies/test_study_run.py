@@ -1,4 +1,4 @@
-"""Studies of a toy network, whole: trained, measured, written, gone on with."""
+"""Whole studies of a toy network: trained, measured, written and resumed."""
 
 import json
 import shutil
@@ -12,11 +12,11 @@ from PIL import Image
 from kinema.datasets.davis import read_sequences
 from kinema.runs.pretrain_run import PretrainRequest
 from kinema.tools.studies import study_run as studies
-from kinema.tools.studies.evaluate import evaluations
+from kinema.tools.studies.evaluate import build_evaluations
 from kinema.tools.studies.study import Arm, Question, Study
 from kinema.tools.studies.study_config import Evaluations
-from kinema.tools.studies.study_run import costs, run_study
-from kinema.tools.visualize.picture_size import GAP, at_size
+from kinema.tools.studies.study_run import plan_costs, run_study
+from kinema.tools.visualize.sheets import GAP, resize_picture
 from kinema.video.images import read_image
 from kinema.video.masks import read_mask
 from kinema.video.overlays import overlay
@@ -55,7 +55,7 @@ def test_a_study_is_trained_measured_and_written(davis: Path, tmp_path: Path) ->
         assert picture.width > 400
 
 
-def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> None:
+def test_a_picture_shows_the_labels_of_each_arm(davis: Path, tmp_path: Path) -> None:
     asked = request(davis, tmp_path, study=STUDY.only(["masking"]))
     result, _ = carry_out(asked)
     with Image.open(tmp_path / "toy-masking-masking-carried.png") as picture:
@@ -65,7 +65,7 @@ def test_a_picture_has_what_each_arm_carried(davis: Path, tmp_path: Path) -> Non
     truth = overlay(read_image(sequence.frame_paths[late]), read_mask(sequence.mask_paths[late]))
     height, width = three.shape[0], (three.shape[1] - GAP) // 3 - GAP
     shown = three[GAP : GAP + round(width * truth.shape[0] / truth.shape[1]), GAP : GAP + width]
-    assert np.array_equal(shown, at_size(truth, (shown.shape[0], shown.shape[1])))
+    assert np.array_equal(shown, resize_picture(truth, (shown.shape[0], shown.shape[1])))
     predicted = next(Path(result.questions[0].arms[0].runs[0].folder).glob("evaluations/davis-*/" + sequence.name))
     shutil.rmtree(predicted)
     result, _ = carry_out(asked)  # what is measured stays measured, and a picture lacks a tile
@@ -89,7 +89,7 @@ def test_arms_can_read_other_blocks_and_other_networks_of_one_run(davis: Path, t
     large = Evaluations(
         davis=davis, short_side=192, precision="fp32"
     )  # patches of four pixels: objects can be followed
-    result, said = carry_out(request(davis, tmp_path, study=study, steps=4, measured=evaluations(large)[0]))
+    result, said = carry_out(request(davis, tmp_path, study=study, steps=4, measured=build_evaluations(large)[0]))
     (question,) = result.questions
     last, *first = (arm.values("J&F")[0] for arm in question.arms)
     assert last != first[0]
@@ -99,25 +99,25 @@ def test_arms_can_read_other_blocks_and_other_networks_of_one_run(davis: Path, t
     assert len(list(Path(trained, "evaluations").iterdir())) == 2
     (of_student,) = Path(trained, "student", "evaluations").iterdir()
     extractor = load(Path(trained, "student"), device="cpu")
-    (alone,), _ = evaluations(replace(large, layer=1))
+    (alone,), _ = build_evaluations(replace(large, layer=1))
     assert alone.of(extractor, tmp_path / "alone", lambda *_: None) == first[1]
     assert json.loads((of_student / "request.json").read_text())["weights"] == extractor.source.sha256
     assert extractor.source.sha256 != load(trained, device="cpu").source.sha256
 
 
-def test_what_is_there_is_not_done_again(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_work_is_not_repeated(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = request(davis, tmp_path, study=STUDY.only(["masking"]))
-    assert [cost.finished_steps for cost in costs(asked)] == [0, 0]
+    assert [cost.finished_steps for cost in plan_costs(asked)] == [0, 0]
     first, _ = carry_out(asked)
-    assert [(cost.finished_steps, cost.seconds) for cost in costs(asked)] == [(2, 0), (2, 0)]
+    assert [(cost.finished_steps, cost.seconds) for cost in plan_costs(asked)] == [(2, 0), (2, 0)]
     monkeypatch.setattr(
-        "kinema.tools.studies.propagation.run_benchmark", lambda *_, **__: pytest.fail("measured again")
+        "kinema.tools.studies.propagation_measures.run_benchmark", lambda *_, **__: pytest.fail("measured again")
     )
     again, _ = carry_out(asked)
     assert again.as_json() == first.as_json()
 
 
-def test_a_study_goes_on_where_it_was_interrupted(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_study_resumes(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = request(davis, tmp_path / "broken", study=STUDY.only(["masking"]))
     original, calls = studies.pretrain, []
 
@@ -130,7 +130,7 @@ def test_a_study_goes_on_where_it_was_interrupted(davis: Path, tmp_path: Path, m
     result, interrupted = run_study(asked, say=lambda _: None, report=lambda *_: None)
     assert interrupted
     assert [len(arm.runs) for arm in result.questions[0].arms] == [1, 0]
-    assert "the same command goes on" in (asked.out / "toy-masking.html").read_text()
+    assert "the same command goes on where it stopped" in (asked.out / "toy-masking.html").read_text()
     resumed, _ = carry_out(asked)
     whole, _ = carry_out(request(davis, tmp_path / "whole", study=STUDY.only(["masking"])))
     values = [[arm.values("J&F") for arm in each.questions[0].arms] for each in (resumed, whole)]
@@ -144,7 +144,7 @@ def test_a_part_of_a_study_leaves_the_page_of_the_whole_alone(davis: Path, tmp_p
     carry_out(request(davis, tmp_path))
     whole = written()
     assert {"toy.md", "toy.png", "toy.html", "toy-training-carried.png"} <= whole.keys()
-    larger, _ = evaluations(Evaluations(davis=davis, short_side=96, precision="fp32"))
+    larger, _ = build_evaluations(Evaluations(davis=davis, short_side=96, precision="fp32"))
     carry_out(request(davis, tmp_path, study=STUDY.only(["training"]), measured=larger))
     assert whole.items() <= written().items()
     part = (tmp_path / "toy-training.md").read_text()
@@ -153,7 +153,7 @@ def test_a_part_of_a_study_leaves_the_page_of_the_whole_alone(davis: Path, tmp_p
     assert STUDY.only(["training", "masking"]) == STUDY
 
 
-def test_other_clips_make_other_networks_beside_the_first(davis: Path, tmp_path: Path) -> None:
+def test_other_clips_make_other_networks_next_to_the_first(davis: Path, tmp_path: Path) -> None:
     asked = request(davis, tmp_path, study=STUDY.only(["training"]))
     carry_out(asked)
     fewer = sorted((davis / "JPEGImages").glob("*/*"))[:2]
@@ -170,7 +170,7 @@ def test_other_clips_make_other_networks_beside_the_first(davis: Path, tmp_path:
 def test_a_data_set_that_has_changed_is_measured_again(davis: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(davis, root)
-    measured, _ = evaluations(Evaluations(davis=root, short_side=96, precision="fp32"))
+    measured, _ = build_evaluations(Evaluations(davis=root, short_side=96, precision="fp32"))
     asked = request(davis, tmp_path / "out", study=STUDY.only(["training"]), measured=measured)
     first, _ = carry_out(asked)
     listed = root / "ImageSets" / "2017" / "val.txt"
@@ -186,7 +186,7 @@ def test_a_data_set_that_has_changed_is_measured_again(davis: Path, tmp_path: Pa
     assert third.questions[0].arms[0].values("J&F")[0] != other
 
 
-def test_a_network_that_is_there_already_is_measured_once_for_all_seeds(davis: Path, tmp_path: Path) -> None:
+def test_an_existing_network_is_measured_once_for_all_seeds(davis: Path, tmp_path: Path) -> None:
     study = replace(STUDY, questions=(question_of(Arm(name="pixels", weights="pixels:16")),))
     result, _ = carry_out(request(davis, tmp_path, study=study, seeds=(0, 1)))
     (arm,) = result.questions[0].arms

@@ -1,13 +1,13 @@
-"""A study of a moment: two questions, three networks, synthetic clips of 48 x 80 pixels."""
+"""A quick study: two questions, three networks, synthetic clips of 48 x 80 pixels."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from kinema.tools.studies.evaluate import evaluations
-from kinema.tools.studies.request import StudyRequest
-from kinema.tools.studies.result import StudyResult
+from kinema.tools.studies.evaluate import build_evaluations
 from kinema.tools.studies.study import Arm, Question, Study
 from kinema.tools.studies.study_config import Evaluations
+from kinema.tools.studies.study_request import StudyRequest
+from kinema.tools.studies.study_result import StudyResult
 from kinema.tools.studies.study_run import run_study
 
 STUDY = Study(
@@ -34,7 +34,7 @@ STUDY = Study(
 
 
 def request(davis: Path, out: Path, **changes: object) -> StudyRequest:
-    measured, _ = evaluations(Evaluations(davis=davis, short_side=48, precision="fp32"))
+    measured, _ = build_evaluations(Evaluations(davis=davis, short_side=48, precision="fp32"))
     asked = StudyRequest(
         study=STUDY, sources=(davis / "JPEGImages",), out=out, measured=measured, steps=2, num_workers=0, device="cpu"
     )

@@ -1,4 +1,4 @@
-"""Attention for pictures: what the block itself computes, from the right token, over the right patches."""
+"""Attention maps equal what the block computes, for the right query over the right patches."""
 
 import numpy as np
 import pytest
@@ -13,27 +13,27 @@ from kinema.models.positions import Positions
 from kinema.models.vit import ViT
 from kinema.models.vit_config import ViTConfig
 from kinema.settings import FeatureSettings, InputSize
-from kinema.tools.visualize.attention import attention_of, patch_at
+from kinema.tools.visualize.attention import compute_attention, find_patch
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
 
 
-def extractor(config: ViTConfig, *, layer: int = -1) -> FeatureExtractor:
+def build_extractor(config: ViTConfig, *, layer: int = -1) -> FeatureExtractor:
     torch.manual_seed(0)
     vit = ViT(config)
     for block in vit.blocks:
-        torch.nn.init.normal_(block.attn.qkv.weight, std=0.5)  # far from even attention
+        torch.nn.init.normal_(block.attn.qkv.weight, std=0.5)  # far from uniform attention
     settings = FeatureSettings(size=InputSize(native=True, multiple=16), layer=layer)
     return FeatureExtractor(vit.eval(), settings, source=WeightsSource(source="made up", sha256=None))
 
 
-def framed(class_token: bool = True) -> ViTConfig:
+def make_config(class_token: bool = True) -> ViTConfig:
     return ViTConfig(width=48, depth=2, num_heads=3, image_size=64, class_token=class_token)
 
 
 @torch.no_grad()
 def slow_attention(reader: FeatureExtractor, block: int) -> Float[Tensor, "heads N N"]:
-    """By the formula, one query and one head at a time, from the block's own input."""
+    """Computes attention by the formula, one query and head at a time, from the input of the block."""
     vit = reader.backbone
     assert isinstance(vit, ViT)
     seen: list[Tensor] = []
@@ -54,34 +54,34 @@ def slow_attention(reader: FeatureExtractor, block: int) -> Float[Tensor, "heads
 
 
 @pytest.mark.parametrize("layer", [1, -1])
-def test_the_class_token_asks_of_the_named_block(layer: int) -> None:
-    read = extractor(framed(), layer=layer)
-    maps, asked = attention_of(read, FRAME)
+def test_class_token_attention_of_the_named_block(layer: int) -> None:
+    read = build_extractor(make_config(), layer=layer)
+    maps, name = compute_attention(read, FRAME)
     expected = slow_attention(read, 0 if layer == 1 else 1)[:, 0, 1:] * 16
-    assert asked == "class token"
+    assert name == "class token"
     assert maps.shape == (3, 3, 5)
     assert np.allclose(maps.reshape(3, -1), expected, atol=1e-4)
     assert maps.std() > 0.1
 
 
-def test_a_chosen_patch_asks() -> None:
-    read = extractor(framed())
-    maps, asked = attention_of(read, FRAME, (70.0, 20.0))  # column 4, row 1
-    assert asked == "chosen patch"
+def test_attention_of_a_chosen_patch() -> None:
+    read = build_extractor(make_config())
+    maps, name = compute_attention(read, FRAME, (70.0, 20.0))  # column 4, row 1
+    assert name == "chosen patch"
     assert np.allclose(maps.reshape(3, -1), slow_attention(read, 1)[:, 1 + 9, 1:] * 16, atol=1e-4)
 
 
 def test_without_a_class_token_the_mean_over_patches_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kinema.tools.visualize.attention._QUERIES_AT_ONCE", 4)
-    read = extractor(framed(class_token=False))
-    maps, asked = attention_of(read, FRAME)
-    assert asked == "mean of all patches"
+    read = build_extractor(make_config(class_token=False))
+    maps, name = compute_attention(read, FRAME)
+    assert name == "mean of all patches"
     assert np.allclose(maps.reshape(3, -1), slow_attention(read, 1).mean(dim=1) * 15, atol=1e-4)
-    assert np.allclose(maps.mean(axis=(1, 2)), 1, atol=1e-4)  # even attention is 1
+    assert np.allclose(maps.mean(axis=(1, 2)), 1, atol=1e-4)  # uniform attention is 1
 
 
-class Turned(nn.Module):
-    """A foreign network: registers, turned queries and keys, a bias; attention as only this file knows it."""
+class ForeignNetwork(nn.Module):
+    """A foreign network with registers, queries and keys of its own, and a bias."""
 
     patch_size = 16
 
@@ -96,27 +96,29 @@ class Turned(nn.Module):
         return attended[:, :, 3:].transpose(1, 2).flatten(2).unflatten(1, (3, 5))
 
 
-def test_any_network_that_computes_attention_is_read_with_its_bias() -> None:
-    network = Turned()
-    settings = extractor(framed()).settings
+def test_a_foreign_network_is_read_with_its_bias() -> None:
+    network = ForeignNetwork()
+    settings = build_extractor(make_config()).settings
     read = FeatureExtractor(network, settings, source=WeightsSource(source="foreign", sha256=None))
-    maps, asked = attention_of(read, FRAME)
+    maps, name = compute_attention(read, FRAME)
     expected = (network.query[0] @ network.key[0].mT / 2 + network.bias).softmax(dim=-1)[:, 0, 3:] * 18
-    assert asked == "class token"
+    assert name == "class token"
     assert np.allclose(maps.reshape(2, -1), expected, atol=1e-5)
 
 
-def test_what_has_no_attention_is_refused() -> None:
+def test_networks_without_attention_are_refused() -> None:
     source = WeightsSource(source="pixels:16", sha256=None)
     with pytest.raises(WeightsError, match=r"without attention \(pixels:16\)"):
-        attention_of(FeatureExtractor(PixelPatches(16), extractor(framed()).settings, source=source), FRAME)
+        compute_attention(
+            FeatureExtractor(PixelPatches(16), build_extractor(make_config()).settings, source=source), FRAME
+        )
     with pytest.raises(ConfigError, match="use 1 to 2"):
-        attention_of(extractor(framed(), layer=3), FRAME)
+        compute_attention(build_extractor(make_config(), layer=3), FRAME)
 
 
 def test_the_patch_under_a_point() -> None:
-    assert patch_at((79.9, 47.9), (48, 80), (3, 5)) == (2, 4)
-    assert patch_at((16.0, 15.9), (48, 80), (3, 5)) == (0, 1)
+    assert find_patch((79.9, 47.9), (48, 80), (3, 5)) == (2, 4)
+    assert find_patch((16.0, 15.9), (48, 80), (3, 5)) == (0, 1)
     for point in ((80.0, 3.0), (-0.1, 3.0), (3.0, 48.0)):
         with pytest.raises(ConfigError, match="frames of 80 × 48"):
-            patch_at(point, (48, 80), (3, 5))
+            find_patch(point, (48, 80), (3, 5))

@@ -1,4 +1,4 @@
-"""Views of a video: which frames, in which order, at which size, in bounded memory."""
+"""Views of a video draw the right frames in order, at the right size, in bounded memory."""
 
 import weakref
 from collections.abc import Iterator
@@ -11,15 +11,14 @@ from PIL import Image
 
 from kinema.errors import ConfigError, WeightsError
 from kinema.settings import FeatureSettings, InputSize
-from kinema.tools.visualize.picture_size import Tile
-from kinema.tools.visualize.sheets import Stretch, View, draw_video, sizes_sentence, spread
+from kinema.tools.visualize.sheets import CaptionedPicture, FrameRange, FrameView, describe_sizes, draw_video, spread
 from kinema.tools.visualize.views import (
     AttentionView,
     CorrespondenceView,
     Network,
-    components_view,
-    networks_beside,
-    stretched,
+    build_components_view,
+    fill_patches,
+    load_networks,
 )
 from kinema.video.base import VideoReader
 from kinema.video.reader import ArrayReader, open_video
@@ -29,12 +28,15 @@ from tests.labeling.small import moving_square, write_encoder
 SETTINGS = FeatureSettings(size=InputSize(native=True, multiple=16))
 
 
-def plain_view(seen: list[int], *, along_time: bool = True) -> View:
-    def draw(number: int, frame: np.ndarray) -> list[Tile]:
+def plain_view(seen: list[int], *, along_time: bool = True) -> FrameView:
+    def draw(number: int, frame: np.ndarray) -> list[CaptionedPicture]:
         seen.append(number)
-        return [Tile(picture=frame, caption=f"frame {number}"), Tile(picture=255 - frame, caption="negative")]
+        return [
+            CaptionedPicture(picture=frame, caption=f"frame {number}"),
+            CaptionedPicture(picture=255 - frame, caption="negative"),
+        ]
 
-    return View(name="plain", columns=2, along_time=along_time, draw=draw)
+    return FrameView(name="plain", columns=2, along_time=along_time, draw=draw)
 
 
 def read_png(path: Path) -> np.ndarray:
@@ -43,9 +45,9 @@ def read_png(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("along_time", [True, False])
-def test_without_a_film_the_size_that_is_said_is_that_of_the_sheets_tiles(tmp_path: Path, along_time: bool) -> None:
+def test_without_a_film_the_reported_size_is_that_of_a_sheet_tile(tmp_path: Path, along_time: bool) -> None:
     video, view = ArrayReader(moving_square(12), fps=5.0), plain_view([], along_time=along_time)
-    drawn = draw_video(video, view, tmp_path / "out", stretch=Stretch(), pictures=12, film=False)
+    drawn = draw_video(video, view, tmp_path / "out", stretch=FrameRange(), pictures=12, film=False)
     height, width = read_png(tmp_path / "out" / "plain.png").shape[:2]
     columns, rows = (12, 2) if along_time else (2, 12)
     assert width == columns * (drawn.shown[1] + 8) + 8
@@ -56,7 +58,7 @@ def test_without_a_film_the_size_that_is_said_is_that_of_the_sheets_tiles(tmp_pa
 def test_film_of_all_frames_and_sheet_of_some(tmp_path: Path) -> None:
     seen: list[int] = []
     video = ArrayReader(moving_square(9), fps=5.0)
-    drawn = draw_video(video, plain_view(seen), tmp_path / "out", stretch=Stretch(start=1), pictures=3, film=True)
+    drawn = draw_video(video, plain_view(seen), tmp_path / "out", stretch=FrameRange(start=1), pictures=3, film=True)
     assert seen == list(range(1, 9))
     assert (drawn.files, drawn.frames, drawn.shown) == (("plain.png", "plain.mp4"), 8, (96, 160))
     with open_video(tmp_path / "out" / "plain.mp4") as film:
@@ -74,14 +76,14 @@ def test_film_of_all_frames_and_sheet_of_some(tmp_path: Path) -> None:
 def test_without_film_only_the_sheet_is_drawn(tmp_path: Path) -> None:
     seen: list[int] = []
     view = plain_view(seen, along_time=False)
-    drawn = draw_video(ArrayReader(moving_square(9)), view, tmp_path, stretch=Stretch(), pictures=2, film=False)
+    drawn = draw_video(ArrayReader(moving_square(9)), view, tmp_path, stretch=FrameRange(), pictures=2, film=False)
     assert (seen, drawn.files, drawn.frames) == ([0, 8], ("plain.png",), 2)
     assert read_png(tmp_path / "plain.png").shape[1] == 8 + 2 * 168  # a block for each frame
     assert [path.name for path in tmp_path.iterdir()] == ["plain.png"]
 
 
 class Long(VideoReader):
-    """A long video of which no frame is kept."""
+    """A long video that keeps no frame."""
 
     name, num_frames, fps = "long", 300, 30.0
 
@@ -92,56 +94,56 @@ class Long(VideoReader):
         return ((number, np.full((16, 16, 3), number % 256, np.uint8)) for number in wanted)
 
 
-def test_frames_are_let_go_as_they_are_drawn(tmp_path: Path) -> None:
+def test_frames_are_released_after_drawing(tmp_path: Path) -> None:
     frames: list[weakref.ref[np.ndarray]] = []
     most = 0
 
-    def draw(number: int, frame: np.ndarray) -> list[Tile]:
+    def draw(number: int, frame: np.ndarray) -> list[CaptionedPicture]:
         nonlocal most
         frames.append(weakref.ref(frame))
-        most = max(most, sum(each() is not None for each in frames))
-        return [Tile(picture=frame, caption="")]
+        most = max(most, sum(frame() is not None for frame in frames))
+        return [CaptionedPicture(picture=frame, caption="")]
 
-    view = View(name="v", columns=1, along_time=True, draw=draw)
-    assert draw_video(Long(), view, tmp_path, stretch=Stretch(), pictures=3, film=True).frames == 300
+    view = FrameView(name="v", columns=1, along_time=True, draw=draw)
+    assert draw_video(Long(), view, tmp_path, stretch=FrameRange(), pictures=3, film=True).frames == 300
     assert most < 10
 
 
-def test_stretches_and_spreads() -> None:
-    assert Stretch(start=3, frames=4).of(20) == range(3, 7)
-    assert Stretch(start=18, frames=40).of(20) == range(18, 20)
+def test_frame_ranges_and_spread() -> None:
+    assert FrameRange(start=3, frames=4).of(20) == range(3, 7)
+    assert FrameRange(start=18, frames=40).of(20) == range(18, 20)
     assert spread(range(3, 13), 4) == [3, 6, 9, 12]
     assert spread(range(2), 4) == [2 - 2, 1]
-    for stretch in (Stretch(start=20), Stretch(start=-1), Stretch(frames=0)):
+    for stretch in (FrameRange(start=20), FrameRange(start=-1), FrameRange(frames=0)):
         with pytest.raises(ConfigError, match="start at"):
             stretch.of(20)
     with pytest.raises(ConfigError, match="0 pictures"):
         spread(range(3), 0)
 
 
-def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "plain.mp4").write_text("mine")
-    with pytest.raises(ConfigError, match=r"plain\.mp4 is there already"):
-        draw_video(ArrayReader(moving_square()), plain_view([]), tmp_path, stretch=Stretch(), pictures=2, film=True)
+    with pytest.raises(ConfigError, match=r"plain\.mp4 already exists"):
+        draw_video(ArrayReader(moving_square()), plain_view([]), tmp_path, stretch=FrameRange(), pictures=2, film=True)
     with pytest.raises(ConfigError, match="a file is in the way"):
         draw_video(
             ArrayReader(moving_square()),
             plain_view([]),
             tmp_path / "plain.mp4",
-            stretch=Stretch(),
+            stretch=FrameRange(),
             pictures=2,
             film=True,
         )
     assert [path.name for path in tmp_path.iterdir()] == ["plain.mp4"]
 
 
-def test_sizes_are_said_in_words() -> None:
-    said = sizes_sentence((480, 854), (224, 224), (224, 224), square=480)
+def test_sizes_are_described_in_words() -> None:
+    said = describe_sizes((480, 854), (224, 224), (224, 224), square=480)
     assert (
         said == "frames of 854 × 480, of which a square of 480, read at 224 × 224 (shrunk), shown at 224 × 224 (shrunk)"
     )
     assert (
-        sizes_sentence((48, 80), (48, 80), (96, 160))
+        describe_sizes((48, 80), (48, 80), (96, 160))
         == "frames of 80 × 48, read at 80 × 48, shown at 160 × 96 (enlarged)"
     )
 
@@ -151,8 +153,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_encoder(tmp_path_factory.mktemp("weights") / "run", seed=3))
 
 
-def test_trained_stands_beside_untrained(weights: str) -> None:
-    own, twin = networks_beside(weights, None, settings=SETTINGS)
+def test_trained_is_compared_with_untrained(weights: str) -> None:
+    own, twin = load_networks(weights, None, settings=SETTINGS)
     assert (own.name, twin.name) == ("trained", "untrained")
     fresh = load(f"untrained:{weights}@0", settings=SETTINGS)
     frames = moving_square(1)
@@ -161,7 +163,7 @@ def test_trained_stands_beside_untrained(weights: str) -> None:
     assert torch.equal(own.extractor.dense(frames), load(weights, settings=SETTINGS).dense(frames))
 
 
-def test_what_stands_alone_and_what_is_named(weights: str) -> None:
+def test_names_of_single_and_compared_networks(weights: str) -> None:
     names = {
         (weights, "none"): ["run"],
         ("pixels:16", None): ["pixels:16"],
@@ -169,22 +171,22 @@ def test_what_stands_alone_and_what_is_named(weights: str) -> None:
         (weights, "pixels:16"): ["run", "pixels:16"],
     }
     for (given, beside), expected in names.items():
-        assert [network.name for network in networks_beside(given, beside, settings=SETTINGS)] == expected
+        assert [network.name for network in load_networks(given, beside, settings=SETTINGS)] == expected
     with pytest.raises(WeightsError, match="no untrained form"):
-        networks_beside("pixels:16", "untrained", settings=SETTINGS)
+        load_networks("pixels:16", "untrained", settings=SETTINGS)
 
 
 def test_attention_has_a_row_for_each_network_and_a_scale_for_each_head(weights: str) -> None:
-    networks, frames = networks_beside(weights, None, settings=SETTINGS), moving_square(2)
+    networks, frames = load_networks(weights, None, settings=SETTINGS), moving_square(2)
     shown = AttentionView(networks, list(frames), point=(12.0, 20.0), heads=(1, 3))
-    view = shown.view()
+    view = shown.build_view()
     tiles = view.draw(1, frames[1])
     assert view.columns == 4
     assert [tile.caption.split(",")[0] for tile in tiles[:4]] == ["trained", "mean of heads", "head 1", "head 3"]
     assert tiles[4].caption == "untrained, frame 1"
-    assert shown.asked == "chosen patch"
+    assert shown.query_name == "chosen patch"
     assert {tile.picture.shape for tile in tiles} == {(96, 160, 3)}
-    assert all(tile.caption.endswith("to 2x") for tile in tiles[1:4])  # even attention is not made to look like more
+    assert all(tile.caption.endswith("to 2x") for tile in tiles[1:4])  # uniform attention does not look like a finding
     with pytest.raises(ConfigError, match="head 4 of 3"):
         AttentionView(networks, list(frames), point=None, heads=(4,))
 
@@ -192,13 +194,13 @@ def test_attention_has_a_row_for_each_network_and_a_scale_for_each_head(weights:
 def test_components_and_correspondences_of_raw_pixels() -> None:
     frames = moving_square(3)
     networks = [Network(name="pixels:16", extractor=load("pixels:16", settings=SETTINGS))]
-    view, said = components_view(networks, list(frames))
+    view, said = build_components_view(networks, list(frames))
     first, colors = view.draw(0, frames[0])
     assert (first.caption, colors.caption) == ("frame 0", "pixels:16")
     assert sum(said["explained"]["pixels:16"]) <= 1
     assert (colors.picture[:32, :32] == colors.picture[0, 0]).all()  # one color a patch, enlarged twice
     shown = CorrespondenceView(networks, frames[0], [(20.0, 20.0), (70.0, 8.0)], list(frames))
-    tiles = shown.view().draw(0, frames[0])
+    tiles = shown.build_view().draw(0, frames[0])
     assert [row[:3] for row in shown.rows] == [("pixels:16", 0, 1), ("pixels:16", 0, 2)]
     assert shown.rows[0][3:] == pytest.approx((24, 24, 1))
     assert tiles[0].picture[48, 48].tolist() == [255, 25, 25]  # the dot of the first point, at twice the size
@@ -206,6 +208,6 @@ def test_components_and_correspondences_of_raw_pixels() -> None:
         CorrespondenceView(networks, frames[0], [], list(frames))
 
 
-def test_values_are_stretched_patch_by_patch() -> None:
+def test_each_value_fills_its_patch() -> None:
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert np.array_equal(stretched(values, (8, 12)), values.repeat(4, axis=0).repeat(4, axis=1))
+    assert np.array_equal(fill_patches(values, (8, 12)), values.repeat(4, axis=0).repeat(4, axis=1))

@@ -1,4 +1,4 @@
-"""What one file of a collection is good for: read as training reads it, in a process that it may take down."""
+"""Examines one file of a collection: reads it as training does, in a process that it may crash."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from kinema.datasets.manifest import FileRecord
 from kinema.datasets.scan import Kind, MediaItem, open_item
 from kinema.errors import DatasetError, counted
 from kinema.tools.doctor.children import Beat
-from kinema.tools.doctor.ends import missing_bytes
+from kinema.tools.doctor.truncation import count_missing_bytes
 from kinema.video.base import VideoReader
 from kinema.video.container import ContainerReader
 from kinema.video.facts import StreamFacts, stream_facts
@@ -27,51 +27,54 @@ _RECORDED: dict[Kind, Literal["video", "frames", "image"]] = {
     "packed": "frames",
     "tar": "video",
 }
-_UNEVEN_BY, _UNEVEN_S = 0.2, 0.002  # beyond both, an interval is another one: containers round to a millisecond
-_UNEVEN_SHARE = 0.01  # of all intervals: a frame dropped once makes no variable rate
-_SQUARE = 0.01  # how far from 1 the width to height of a square pixel may be: encoders round it
+_UNEVEN_BY, _UNEVEN_S = 0.2, 0.002
+"""Relative and absolute deviation beyond which an interval is uneven; containers round times to a millisecond."""
+_UNEVEN_SHARE = 0.01
+"""Share of uneven intervals beyond which the rate is variable; a single dropped frame does not count."""
+_SQUARE = 0.01
+"""Deviation of a square pixel's aspect ratio from 1, at most; encoders round it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examination:
-    """What to read, and how thoroughly."""
+    """A file to examine, and how thoroughly."""
 
     item: MediaItem
     path: str
-    """What the record calls it."""
+    """Path of the file in its record."""
     is_quick: bool
-    """Decode up to three keyframes instead of all frames; everything else is the same."""
+    """Whether to decode up to three keyframes instead of all frames; everything else is the same."""
 
 
 def examine(task: Examination, beat: Beat) -> FileRecord:
-    """The record of one file; a problem of the file is in it, never raised."""
-    item, record = task.item, blank_record(task)
+    """Returns the record of one file. Problems of the file are recorded, never raised."""
+    item, record = task.item, build_blank_record(task)
     if item.entry is None and record.size_bytes == 0 and record.modified_ns:
-        return replace(record, problem="zero-length", reason="nothing is in it")
+        return replace(record, problem="zero-length", reason="it is empty")
     try:
-        record = replace(record, sha256=_checksum(item, beat))
-        missing = missing_bytes(Path(item.path)) if item.kind == "video" else 0
+        record = replace(record, sha256=_compute_checksum(item, beat))
+        missing = count_missing_bytes(Path(item.path)) if item.kind == "video" else 0
     except OSError as fault:
         return replace(record, problem="unreadable", reason=fault.strerror or str(fault))
     try:
         with open_item(item) as video:
             facts = stream_facts(video) if isinstance(video, ContainerReader) else None
-            record = _described(record, video, facts)
-            for _ in _decoded(video, record.keyframes, is_quick=task.is_quick):
+            record = _add_facts(record, video, facts)
+            for _ in _decode(video, record.keyframes, is_quick=task.is_quick):
                 beat()
     except DatasetError as fault:
-        return _refused(record, fault, missing)
+        return _record_fault(record, fault, missing)
     stated_frames = facts.stated_frames if facts else None
     if missing and (stated_frames is None or video.num_frames < stated_frames):
         left = counted(video.num_frames, "frame")
-        reason = f"{missing} bytes are missing at its end; what is left is {left}"
+        reason = f"{missing} bytes are missing at its end; {left} can be read"
         return replace(record, problem="truncated", reason=reason)
     return record
 
 
-def blank_record(task: Examination) -> FileRecord:
-    """What is known of a file before it is read; of one that cannot be looked at, size and time are 0."""
-    size_bytes, modified_ns = stamp_of(task.item)
+def build_blank_record(task: Examination) -> FileRecord:
+    """Returns what is known about a file before it is read; size and time are 0 if it is inaccessible."""
+    size_bytes, modified_ns = read_stamp(task.item)
     return FileRecord(
         path=task.path,
         kind=_RECORDED[task.item.kind],
@@ -81,16 +84,16 @@ def blank_record(task: Examination) -> FileRecord:
     )
 
 
-def stamp_of(item: MediaItem) -> tuple[int, int]:
-    """(bytes, time of the last change in ns) of the file, or of a folder's images together; (0, 0) inside packs."""
+def read_stamp(item: MediaItem) -> tuple[int, int]:
+    """Returns (bytes, modification time in ns) of a file, or of a folder's images together; (0, 0) inside packs."""
     try:
-        found = [os.stat(file) for file in _files(item)]
+        stats = [os.stat(file) for file in _list_files(item)]
     except OSError:
         return 0, 0
-    return sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0)
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 
 
-def _files(item: MediaItem) -> list[Path]:
+def _list_files(item: MediaItem) -> list[Path]:
     if item.entry is not None:
         return []
     path = Path(item.path)
@@ -100,9 +103,9 @@ def _files(item: MediaItem) -> list[Path]:
     return [path / name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
 
 
-def _checksum(item: MediaItem, beat: Beat) -> str | None:
-    """Of the file's bytes, or of the names and bytes of a folder's images; None inside packs, which have their own."""
-    files = _files(item)
+def _compute_checksum(item: MediaItem, beat: Beat) -> str | None:
+    """Returns the SHA-256 of a file, or of the names and bytes of a folder's images; None inside packs."""
+    files = _list_files(item)
     if not files:
         return None
     digest = sha256()
@@ -116,7 +119,7 @@ def _checksum(item: MediaItem, beat: Beat) -> str | None:
     return digest.hexdigest()
 
 
-def _described(record: FileRecord, video: VideoReader, facts: StreamFacts | None) -> FileRecord:
+def _add_facts(record: FileRecord, video: VideoReader, facts: StreamFacts | None) -> FileRecord:
     record = replace(
         record,
         num_frames=video.num_frames,
@@ -147,8 +150,8 @@ def _is_uneven(video: VideoReader) -> bool:
     return bool(is_other.mean() > _UNEVEN_SHARE)
 
 
-def _decoded(video: VideoReader, keyframes: tuple[int, ...], *, is_quick: bool) -> Iterator[np.ndarray]:
-    """Every frame; or the first, the middle and the last of the keyframes, or of all frames where there are none."""
+def _decode(video: VideoReader, keyframes: tuple[int, ...], *, is_quick: bool) -> Iterator[np.ndarray]:
+    """Yields every frame or, if quick, the first, middle and last keyframe (or frame, if there are no keyframes)."""
     if not is_quick:
         yield from video
         return
@@ -156,7 +159,7 @@ def _decoded(video: VideoReader, keyframes: tuple[int, ...], *, is_quick: bool) 
     yield from video.frames(sorted({cheap[0], cheap[len(cheap) // 2], cheap[-1]}))
 
 
-def _refused(record: FileRecord, fault: DatasetError, missing: int) -> FileRecord:
+def _record_fault(record: FileRecord, fault: DatasetError, missing: int) -> FileRecord:
     if missing:
         more = f"; {fault.what}" if record.num_frames else ""
         return replace(record, problem="truncated", reason=f"{missing} bytes are missing at its end{more}")

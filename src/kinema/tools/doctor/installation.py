@@ -1,4 +1,4 @@
-"""What is installed and whether it works: Python, PyTorch and its devices, decoders; each with what to do."""
+"""Checks whether Python, PyTorch, its devices and the decoders work, and says what to do if they do not."""
 
 import platform
 import sys
@@ -6,7 +6,7 @@ import warnings
 from importlib import import_module, metadata
 from pathlib import Path
 
-from kinema.tools.doctor.machine import Finding, machine_findings, readable_size
+from kinema.tools.doctor.machine import Finding, check_machine, format_size
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -15,31 +15,31 @@ _BF16_CAPABILITY = (8, 0)
 _DECODERS = {"h264": ("h264",), "hevc": ("hevc",), "vp9": ("vp9", "libvpx-vp9"), "av1": ("libdav1d", "libaom-av1")}
 
 
-def installation_findings(folder: Path) -> list[Finding]:
-    """Everything that a run depends on besides its data. folder: on whose disk runs would be written."""
-    return [python(), *pytorch(), decoders(), torchcodec(), *machine_findings(folder)]
+def check_installation(folder: Path) -> list[Finding]:
+    """Checks everything that a run depends on except its data. folder: a folder on the disk for runs."""
+    return [check_python(), *check_pytorch(), check_decoders(), check_torchcodec(), *check_machine(folder)]
 
 
-def python() -> Finding:
-    """Its version."""
+def check_python() -> Finding:
+    """Checks the version of Python."""
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if sys.version_info < _OLDEST_PYTHON:
         return Finding("Python", "problem", text, f"install Python {'.'.join(map(str, _OLDEST_PYTHON))} or newer")
     return Finding("Python", "ok", text)
 
 
-def pytorch() -> list[Finding]:
-    """Its version and build, and a line for each GPU."""
+def check_pytorch() -> list[Finding]:
+    """Checks version and build of PyTorch, and each GPU."""
     import torch
 
     version = torch.__version__
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         is_usable = torch.cuda.is_available()
     if is_usable:
         kind = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
-        found = [gpu(number) for number in range(torch.cuda.device_count())]
-        return [Finding("PyTorch", "ok", f"{version}, built for {kind}"), *found]
+        gpus = [check_gpu(number) for number in range(torch.cuda.device_count())]
+        return [Finding("PyTorch", "ok", f"{version}, built for {kind}"), *gpus]
     has_driver = NVIDIA_DRIVER.exists()
     if torch.version.cuda is None and torch.version.hip is None:
         if has_driver:
@@ -47,14 +47,14 @@ def pytorch() -> list[Finding]:
             return [Finding("PyTorch", "problem", f"{version}, built for the processor; the GPU is not used", fix)]
         return [Finding("PyTorch", "ok", f"{version}, built for the processor; no GPU found")]
     if has_driver:
-        why = str(said[0].message).partition(".")[0] if said else "CUDA does not start"
+        why = str(caught[0].message).partition(".")[0] if caught else "CUDA does not start"
         fix = "update the driver until `nvidia-smi` lists the GPU; in a container: docker run --gpus all ..."
         return [Finding("PyTorch", "problem", f"{version}; the GPU cannot be used: {why}", fix)]
     return [Finding("PyTorch", "ok", f"{version}, built for CUDA; no GPU found, the processor is used")]
 
 
-def gpu(number: int) -> Finding:
-    """Name, memory and capability of one, tried with a small product."""
+def check_gpu(number: int) -> Finding:
+    """Checks name, memory and capability of a GPU, and computes a small product on it."""
     import torch
 
     properties = torch.cuda.get_device_properties(number)
@@ -62,7 +62,7 @@ def gpu(number: int) -> Finding:
     bf16 = "bf16" if capability >= _BF16_CAPABILITY or torch.version.hip else "no bf16, fp32 is used"
     name = f"GPU {number}"
     text = (
-        f"{properties.name}, {readable_size(properties.total_memory)}, capability {properties.major}.{properties.minor}"
+        f"{properties.name}, {format_size(properties.total_memory)}, capability {properties.major}.{properties.minor}"
     )
     try:
         square = torch.ones(64, 64, device=f"cuda:{number}")
@@ -74,11 +74,11 @@ def gpu(number: int) -> Finding:
         return Finding(name, "problem", f"{text}; cannot compute: {why}", fix)
     if not works:
         return Finding(name, "problem", f"{text}; computes wrong sums", "restart the machine; replace the GPU")
-    return Finding(name, "ok", f"{text}, {bf16}, {readable_size(free)} free")
+    return Finding(name, "ok", f"{text}, {bf16}, {format_size(free)} free")
 
 
-def decoders() -> Finding:
-    """PyAV, its FFmpeg, and which of the usual codecs that reads."""
+def check_decoders() -> Finding:
+    """Checks PyAV, its FFmpeg, and which of the usual codecs it reads."""
     try:
         import av
         from av.codec import codecs_available
@@ -94,8 +94,8 @@ def decoders() -> Finding:
     return Finding("decoders", "ok", text)
 
 
-def torchcodec() -> Finding:
-    """Whether --data.decoder torchcodec would work; nothing else needs it."""
+def check_torchcodec() -> Finding:
+    """Checks whether --data.decoder torchcodec would work; nothing else needs it."""
     try:
         version = metadata.version("torchcodec")
     except metadata.PackageNotFoundError:

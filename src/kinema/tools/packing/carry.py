@@ -1,4 +1,4 @@
-"""Lists of a collection carried along: every line that names a packed file names it as it is called in the pack."""
+"""Copies the lists of a collection into a pack, with the packed names of the files that their lines name."""
 
 import os
 import posixpath
@@ -18,37 +18,37 @@ _MAX_LIST_BYTES = 2**28
 
 @dataclass(frozen=True, kw_only=True)
 class CarriedList:
-    """A list as it was carried."""
+    """A list that was copied into a pack."""
 
     name: str
     """Path in the pack."""
     renamed: int
-    """Lines that name a packed file."""
+    """Number of lines that name a packed file."""
     left_out: int
-    """Lines left out, since what they name is not in the pack."""
+    """Number of lines left out because the pack does not contain the file that they name."""
 
 
 def carry_lists(collection: Collection, folder: Path, renamed: Mapping[str, str]) -> list[CarriedList]:
     """Writes every list of the collection into the pack, sorted by name.
 
-    renamed: the name in the pack of every file that is in it, by its name in the tree. Lines that name nothing, such as
-    headers, class lists and notes, stay as they are.
+    renamed: packed name of every packed file, by its name in the tree. Lines that name no file, such as headers, class
+    lists and comments, are copied unchanged.
     """
     root = os.path.abspath(collection.root)
     names = NamesInTree((entry.name for entry in collection.entries), root=root)
     carried: list[CarriedList] = []
-    for path in _lists(collection.lists_in):
+    for path in _find_lists(collection.lists_in):
         name = os.path.relpath(os.path.abspath(path), root)
-        if name.startswith(".."):  # a list that lies beside the tree of what it lists
+        if name.startswith(".."):  # the list lies outside the tree that it lists
             name = path.name
-        content, about = _rewritten(path, name, names, renamed)
+        content, about = _rewrite(path, name, names, renamed)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_synced(folder / name, content)
         carried.append(about)
     return carried
 
 
-def _lists(source: Path | None) -> Iterator[Path]:
+def _find_lists(source: Path | None) -> Iterator[Path]:
     if source is None:
         return
     if source.is_file():
@@ -61,7 +61,7 @@ def _lists(source: Path | None) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _rewritten(path: Path, name: str, names: NamesInTree, renamed: Mapping[str, str]) -> tuple[bytes, CarriedList]:
+def _rewrite(path: Path, name: str, names: NamesInTree, renamed: Mapping[str, str]) -> tuple[bytes, CarriedList]:
     content = path.read_bytes()
     try:
         text = content.decode("utf-8") if len(content) <= _MAX_LIST_BYTES else None
@@ -75,7 +75,7 @@ def _rewritten(path: Path, name: str, names: NamesInTree, renamed: Mapping[str, 
     for line in text.splitlines(keepends=True):
         found = names.find(line, folder=folder)
         if found is not None and found.name in renamed:
-            kept.append(line.replace(found.words, _new_words(found, renamed[found.name], name), 1))
+            kept.append(line.replace(found.words, _format_name(found, renamed[found.name], name), 1))
             num_renamed += 1
         elif found is not None or _names_media(line, path):
             num_left_out += 1
@@ -86,8 +86,8 @@ def _rewritten(path: Path, name: str, names: NamesInTree, renamed: Mapping[str, 
     )
 
 
-def _new_words(found: NamedFile, target: str, list_name: str) -> str:
-    """What a line says from now on: the path from the list, or counted from where it was counted before."""
+def _format_name(found: NamedFile, target: str, list_name: str) -> str:
+    """Returns the new words of a line: a path relative to the list, or to the same folder as before."""
     if found.is_from_list:
         return posixpath.relpath(target, posixpath.dirname(list_name) or ".")
     words = found.words.rstrip("/")
@@ -95,7 +95,7 @@ def _new_words(found: NamedFile, target: str, list_name: str) -> str:
 
 
 def _names_media(line: str, path: Path) -> bool:
-    """Whether a line names a video or image that is there and was not packed, such as an excluded one."""
+    """Tells whether a line names an existing video or image that was not packed, such as an excluded one."""
     for words in {line.strip(), line.strip().split(",")[0], *line.split()[:1]}:
         suffix = os.path.splitext(words)[1].lower()
         if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES and (path.parent / words).is_file():

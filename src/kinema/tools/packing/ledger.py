@@ -1,8 +1,8 @@
-"""What is known of a pack on disk: its settings, its plan, and which of its parts are finished.
+"""The state of a pack on disk: its settings, its plan, and which of its parts are finished.
 
-`pack.json` is there from the start and says whether the pack is complete. Until it is, `.packing/` holds the plan, a
-journal with a line for every finished unit, and the files being written. A unit is finished when its files bear their
-names; a line that a kill or a power failure kept out of the journal costs that unit's work and nothing else.
+`pack.json` exists from the start and says whether the pack is complete. Until it is, `.packing/` holds the plan, a
+journal with a line for every finished unit, and the files being written. A unit is finished when its files have their
+final names. If a kill or a power failure loses a line of the journal, only that unit is written again.
 """
 
 import json
@@ -19,7 +19,7 @@ from kinema.datasets.packs import PACK_FILE, PACK_FORMAT
 from kinema.errors import ConfigError, DatasetError
 from kinema.files import lock, sync_to_disk
 from kinema.tools.packing.pack_config import PackSettings
-from kinema.tools.packing.plan import Estimate
+from kinema.tools.packing.pack_plan import PackEstimate
 from kinema.tools.packing.sources import Collection
 
 SKIPPED_FILE = "skipped.jsonl"
@@ -32,30 +32,30 @@ _ENCODERS = {"shards": "opencv-python-headless", "h264": "av"}
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedUnit:
-    """What was noted of a unit when it was finished."""
+    """What the journal says about a finished unit."""
 
     record: dict[str, Any] | None
-    """Its part of `pack.json`; None where nothing of it could be read."""
+    """Its entry in `pack.json`; None if nothing of it could be read."""
     skipped: dict[str, str]
-    """Reasons by name of what was left out."""
+    """Reasons by name of entries that were left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
-    """What a folder already holds of the pack that is wanted."""
+class KnownPack:
+    """The part of the requested pack that a folder already holds."""
 
     is_complete: bool = False
     starts: list[int] | None = None
-    """The plan of its shards, where it was made."""
-    estimate: Estimate | None = None
+    """First entry of each shard, if the pack was planned."""
+    estimate: PackEstimate | None = None
     units: dict[str, FinishedUnit] = field(default_factory=dict)
-    """By name."""
+    """Finished units by name."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """Of a complete pack: reasons by name of all that was left out."""
+    """Reasons by name of all entries that a complete pack left out."""
 
 
 class Ledger:
-    """The pack in `folder`, of one collection with one choice of settings."""
+    """The pack of one collection in `folder`, with one choice of settings."""
 
     def __init__(self, folder: Path, settings: PackSettings, collection: Collection) -> None:
         self.folder = folder
@@ -69,23 +69,23 @@ class Ledger:
             "source": {"files": len(collection.entries), "sha256": collection.digest},
         }
 
-    def read(self) -> Known:
-        """What is there; ConfigError where that is something else than this pack."""
+    def read(self) -> KnownPack:
+        """Reads what exists. Raises ConfigError if the folder holds anything other than this pack."""
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError("a file is in the way of the pack", where=str(self.folder), fix="name another folder")
-        about = self._own_about()
+        about = self._read_about()
         if about is None:
-            return Known()
+            return KnownPack()
         self._require_same(about)
         if about["complete"]:
-            return self._complete(about)
-        plan = _json_of(self.state / _PLAN) or {}
-        estimate = Estimate(**plan["estimate"]) if "estimate" in plan else None
-        return Known(starts=plan.get("starts"), estimate=estimate, units=self._journal())
+            return self._read_complete(about)
+        plan = _read_json(self.state / _PLAN) or {}
+        estimate = PackEstimate(**plan["estimate"]) if "estimate" in plan else None
+        return KnownPack(starts=plan.get("starts"), estimate=estimate, units=self._read_journal())
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """A context in which no other process writes to the pack; what a killed one left half-written is removed."""
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes from writing to the pack, and removes what a killed one left unfinished."""
         self.state.mkdir(parents=True, exist_ok=True)
         taken = ConfigError(
             "another `kinema pack` is writing there", where=str(self.folder), fix="wait for it, or end it"
@@ -98,23 +98,23 @@ class Ledger:
             finally:
                 self._remove_unfinished()
 
-    def begin(self, starts: Sequence[int] | None, estimate: Estimate) -> None:
-        """Writes down the plan before anything is written by it."""
-        write_synced(self.state / _PLAN, _lines({"starts": starts, "estimate": asdict(estimate)}))
-        write_synced(self.folder / PACK_FILE, _indented(self._about))
+    def begin(self, starts: Sequence[int] | None, estimate: PackEstimate) -> None:
+        """Saves the plan before any unit is written."""
+        write_synced(self.state / _PLAN, _format_line({"starts": starts, "estimate": asdict(estimate)}))
+        write_synced(self.folder / PACK_FILE, _format_indented(self._about))
         self._end_torn_line()
 
     def note(self, name: str, unit: FinishedUnit) -> None:
-        """Keeps what is known of a finished unit."""
+        """Adds a finished unit to the journal."""
         with (self.state / _JOURNAL).open("ab") as file:
-            file.write(_lines({"name": name, "record": unit.record, "skipped": unit.skipped}))
+            file.write(_format_line({"name": name, "record": unit.record, "skipped": unit.skipped}))
 
     def finish(self, records: Sequence[Mapping[str, Any]], skipped: Mapping[str, str]) -> None:
-        """Declares the pack complete, and removes what was only needed until then."""
+        """Marks the pack as complete, and removes the plan and the journal."""
         skipped_file = self.folder / SKIPPED_FILE
         if skipped:
             rows = ({"path": name, "reason": skipped[name]} for name in sorted(skipped))
-            write_synced(skipped_file, b"".join(map(_lines, rows)))
+            write_synced(skipped_file, b"".join(map(_format_line, rows)))
         else:
             skipped_file.unlink(missing_ok=True)
         about = self._about | {
@@ -125,28 +125,28 @@ class Ledger:
             "skipped": len(skipped),
             _PARTS[self._form]: list(records),
         }
+        # Renames reach the disk with their folder; `pack.json` must not claim files that a power failure would lose.
         for folder in {(self.folder / record["name"]).parent for record in records}:
             sync_to_disk(folder)
-        write_synced(self.folder / PACK_FILE, _indented(about))
+        write_synced(self.folder / PACK_FILE, _format_indented(about))
         sync_to_disk(self.folder)
         shutil.rmtree(self.state)
 
     def _remove_unfinished(self) -> None:
-        """Removes files that were being written."""
         for leftover in self.state.glob("*.partial*"):
             leftover.unlink(missing_ok=True)
 
-    def _own_about(self) -> dict[str, Any] | None:
-        """What `pack.json` says; None where the folder is new."""
-        about = _json_of(self.folder / PACK_FILE)
+    def _read_about(self) -> dict[str, Any] | None:
+        """Returns the content of `pack.json`; None if the folder is new."""
+        about = _read_json(self.folder / PACK_FILE)
         if about is not None and about.get("format") == PACK_FORMAT:
             return about
-        own = (STATE_FOLDER, f".{PACK_FILE}.partial")  # killed before there was a pack.json
+        own = (STATE_FOLDER, f".{PACK_FILE}.partial")  # left by a run that was killed before it wrote pack.json
         strange = next((path for path in self.folder.glob("*") if path.name not in own), None)
         if strange is None:
             return None
         raise ConfigError(
-            "the folder for the pack is not empty, and holds no pack", where=str(strange), fix="name a new folder"
+            "the folder for the pack is not empty and holds no pack", where=str(strange), fix="name a new folder"
         )
 
     def _require_same(self, about: Mapping[str, Any]) -> None:
@@ -154,14 +154,16 @@ class Ledger:
         found = {**about.get("settings", {}), "source": about.get("source")}
         names = [name for name in [*wanted, *found] if wanted.get(name) != found.get(name)]
         if names:
-            differences = (_difference(name, found.get(name), wanted.get(name)) for name in dict.fromkeys(names))
+            differences = (
+                _describe_difference(name, found.get(name), wanted.get(name)) for name in dict.fromkeys(names)
+            )
             raise ConfigError(
                 f"the folder holds another pack: {', '.join(differences)}",
                 where=str(self.folder),
                 fix="name a new folder, or repeat the command that made this one",
             )
 
-    def _complete(self, about: Mapping[str, Any]) -> Known:
+    def _read_complete(self, about: Mapping[str, Any]) -> KnownPack:
         try:
             records = about[_PARTS[self._form]]
             skipped_file = self.folder / SKIPPED_FILE
@@ -173,16 +175,16 @@ class Ledger:
             raise DatasetError(
                 f"a damaged pack: {fault}", where=str(self.folder), fix="pack to a new folder"
             ) from fault
-        return Known(is_complete=True, starts=starts, units=units, skipped=skipped)
+        return KnownPack(is_complete=True, starts=starts, units=units, skipped=skipped)
 
-    def _journal(self) -> dict[str, FinishedUnit]:
+    def _read_journal(self) -> dict[str, FinishedUnit]:
         file = self.state / _JOURNAL
         units: dict[str, FinishedUnit] = {}
         for line in file.read_bytes().splitlines() if file.exists() else ():
             try:
                 row = json.loads(line)
                 units[row["name"]] = FinishedUnit(record=row["record"], skipped=row["skipped"])
-            except (ValueError, KeyError, TypeError):  # torn when the disk was full or the power went
+            except (ValueError, KeyError, TypeError):  # cut off when the disk was full or the power failed
                 continue
         return units
 
@@ -193,7 +195,7 @@ class Ledger:
                 torn.write(b"\n")
 
 
-def _difference(name: str, found: Any, wanted: Any) -> str:
+def _describe_difference(name: str, found: Any, wanted: Any) -> str:
     if name == "source" and isinstance(found, dict) and isinstance(wanted, dict):
         if found.get("files") == wanted.get("files"):
             return "the source's files have other names or sizes now"
@@ -201,7 +203,7 @@ def _difference(name: str, found: Any, wanted: Any) -> str:
     return f"{name.replace('_', ' ')} {found} there, {wanted} wanted"
 
 
-def _json_of(file: Path) -> dict[str, Any] | None:
+def _read_json(file: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -209,16 +211,16 @@ def _json_of(file: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _lines(row: Mapping[str, Any]) -> bytes:
+def _format_line(row: Mapping[str, Any]) -> bytes:
     return (json.dumps(row) + "\n").encode()
 
 
-def _indented(about: Mapping[str, Any]) -> bytes:
+def _format_indented(about: Mapping[str, Any]) -> bytes:
     return (json.dumps(about, indent=1) + "\n").encode()
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """A file with this content, whole or not there: written beside, synced and renamed."""
+    """Writes a file that is complete or absent even after a power failure: temporary file, sync, rename."""
     beside = path.with_name(f".{path.name}.partial")
     try:
         beside.write_bytes(content)

@@ -1,4 +1,4 @@
-"""A collection of videos packed for training: planned, written by many processes, going on after any interruption."""
+"""Packs a collection of videos for training, with many processes. An interrupted run resumes where it stopped."""
 
 import errno
 import os
@@ -8,53 +8,53 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kinema.errors import ConfigError, DatasetError, KinemaError
-from kinema.tools.doctor.children import Lost, in_children
+from kinema.tools.doctor.children import Lost, run_in_children
 from kinema.tools.packing.carry import CarriedList, carry_lists
 from kinema.tools.packing.ledger import SKIPPED_FILE, FinishedUnit, Ledger
-from kinema.tools.packing.plan import Unit
-from kinema.tools.packing.prepare import Plan, Report
-from kinema.tools.packing.sources import targets
-from kinema.tools.packing.units import Kept, Stopped, UnitTask, Written, decodes, make_unit
+from kinema.tools.packing.pack_plan import Unit
+from kinema.tools.packing.prepare import PackPlan, Report
+from kinema.tools.packing.sources import choose_names
+from kinema.tools.packing.units import KeptUnit, StoppedUnit, UnitTask, WrittenUnit, check_decodes, make_unit
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackResult:
-    """What was packed."""
+    """The contents of a finished pack."""
 
     files: int
     videos: int
     frames: int
     bytes: int
     kept: int
-    """Files of the pack that an earlier run had written."""
+    """Number of files of the pack that an earlier run wrote."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """Reasons by name of what could not be read."""
+    """Reasons by name of files that could not be read."""
     lists: list[CarriedList] = field(default_factory=list)
 
 
-def pack(plan: Plan, *, report: Report = lambda *_: None) -> PackResult:
-    """Writes what is planned and not there yet, and checks what is; the result does not depend on interruptions.
+def pack(plan: PackPlan, *, report: Report = lambda *_: None) -> PackResult:
+    """Writes the missing units of a plan and checks the existing ones. Interruptions do not change the result.
 
-    ConfigError where the disk is full, or another process packs into the same folder; what is finished stays.
+    Raises ConfigError if the disk is full or another process packs into the same folder; finished units are kept.
     """
     ledger = Ledger(plan.folder, plan.settings, plan.collection)
     try:
-        with ledger.locked():
+        with ledger.lock():
             if plan.estimate is not None:
                 ledger.begin([unit.entries[0].number for unit in plan.units], plan.estimate)
-            return _Run(plan, ledger, report).run()
+            return _Packing(plan, ledger, report).run()
     except OSError as fault:
         if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise ConfigError(
-            "the disk is full", where=str(plan.folder), fix="make room and run the same command again, it goes on"
+            "the disk is full", where=str(plan.folder), fix="make room and run the same command again; it resumes"
         ) from fault
 
 
-class _Run:
-    """One run of the packing of a plan."""
+class _Packing:
+    """One run that carries out a plan."""
 
-    def __init__(self, plan: Plan, ledger: Ledger, report: Report) -> None:
+    def __init__(self, plan: PackPlan, ledger: Ledger, report: Report) -> None:
         self._plan = plan
         self._ledger = ledger
         self._report = report
@@ -64,15 +64,15 @@ class _Run:
 
     def run(self) -> PackResult:
         self._report("files", 0, len(self._plan.collection.entries))
-        lost = self._make(self._tasks(), self._plan.num_workers)
-        for task, reason in lost:  # one by one: what takes a process down is found, or memory was short
+        lost = self._make(self._build_tasks(), self._plan.num_workers)
+        for task, reason in lost:  # one at a time, because memory may have been short with many processes
             self._make_alone(task, reason)
         return self._finish()
 
-    def _tasks(self) -> list[UnitTask]:
+    def _build_tasks(self) -> list[UnitTask]:
         tasks: list[UnitTask] = []
         for unit in self._plan.units:
-            known = self._known(unit)
+            known = self._find_known(unit)
             if known is not None and known.record is None:
                 self._done[unit.name] = known
                 self._count(unit)
@@ -84,13 +84,13 @@ class _Run:
                     settings=self._plan.settings,
                     folder=self._plan.folder.absolute(),
                     beside=self._ledger.state.absolute() / f"{unit.number:08d}-{os.getpid()}.partial",
-                    known_sha256=_checksums(record) if record else None,
+                    known_sha256=_collect_checksums(record) if record else None,
                 )
             )
         return tasks
 
-    def _known(self, unit: Unit) -> FinishedUnit | None:
-        """What was noted of a unit; of a complete pack, with what was left out of it."""
+    def _find_known(self, unit: Unit) -> FinishedUnit | None:
+        """Returns what is known of a unit that an earlier run finished, including entries that it left out."""
         known = self._plan.known
         noted = known.units.get(unit.name)
         skipped = {entry.name: known.skipped[entry.name] for entry in unit.entries if entry.name in known.skipped}
@@ -99,21 +99,22 @@ class _Run:
         return replace(noted, skipped=noted.skipped | skipped) if noted else None
 
     def _make(self, tasks: Sequence[UnitTask], num_processes: int) -> list[tuple[UnitTask, str]]:
-        """Does the tasks; gives those whose process was lost."""
+        """Carries out tasks and returns those whose process was lost, with the reason."""
         lost: list[tuple[UnitTask, str]] = []
-        with closing(_in_children(make_unit, tasks, num_processes, self._plan.limit_s)) as outcomes:
-            for index, outcome in outcomes:  # closed, no process writes any more when an error has passed
+        # Closing the generator ends the processes, so that none still writes after an error.
+        with closing(_run_tasks(make_unit, tasks, num_processes, self._plan.limit_s)) as outcomes:
+            for index, outcome in outcomes:
                 if isinstance(outcome, Lost):
                     lost.append((tasks[index], outcome.reason))
                 else:
                     self._settle(tasks[index].unit, outcome)
         return lost
 
-    def _settle(self, unit: Unit, outcome: Written | Kept | Stopped) -> None:
-        if isinstance(outcome, Stopped):
+    def _settle(self, unit: Unit, outcome: WrittenUnit | KeptUnit | StoppedUnit) -> None:
+        if isinstance(outcome, StoppedUnit):
             raise outcome.fault
-        if isinstance(outcome, Kept):
-            known = self._known(unit)
+        if isinstance(outcome, KeptUnit):
+            known = self._find_known(unit)
             assert known is not None
             self._done[unit.name] = known
             self._num_kept += 1
@@ -130,11 +131,11 @@ class _Run:
         self._report("files", self._num_entries, len(self._plan.collection.entries))
 
     def _make_alone(self, task: UnitTask, reason: str) -> None:
-        """Writes a unit without the entries that take a process down."""
+        """Writes a unit whose process was lost, without the entries that crash a process."""
         singles = [
             replace(task, unit=replace(task.unit, entries=(entry,)), known_sha256=None) for entry in task.unit.entries
         ]
-        outcomes = dict(_in_children(decodes, singles, 1, self._plan.limit_s))
+        outcomes = dict(_run_tasks(check_decodes, singles, 1, self._plan.limit_s))
         avoided = {
             single.unit.entries[0].name: outcomes[number].reason
             for number, single in enumerate(singles)
@@ -142,7 +143,7 @@ class _Run:
         }
         if self._make([replace(task, avoided=avoided)], 1):
             raise KinemaError(
-                f"a process that packs was lost twice: {reason}", where=task.unit.name, fix="free memory, run it again"
+                f"a packing process was lost twice: {reason}", where=task.unit.name, fix="free memory and run it again"
             )
 
     def _finish(self) -> PackResult:
@@ -150,7 +151,7 @@ class _Run:
         records = [unit.record for unit in done if unit.record is not None]
         skipped = {name: reason for unit in done for name, reason in unit.skipped.items()}
         entries = self._plan.collection.entries
-        renamed = targets(entries, form=self._plan.settings.form)
+        renamed = choose_names(entries, form=self._plan.settings.form)
         carried = carry_lists(
             self._plan.collection, self._plan.folder, {old: new for old, new in renamed.items() if old not in skipped}
         )
@@ -167,7 +168,7 @@ class _Run:
 
 
 def require_usable(result: PackResult, folder: Path, *, max_unreadable_share: float) -> None:
-    """DatasetError where nothing could be packed, or more than a share, in [0, 1], of the files could not be."""
+    """Raises DatasetError if nothing was packed, or if more than this share of the files, in [0, 1], was unreadable."""
     total = result.videos + len(result.skipped)
     if result.videos and len(result.skipped) <= max_unreadable_share * total:
         return
@@ -179,12 +180,12 @@ def require_usable(result: PackResult, folder: Path, *, max_unreadable_share: fl
     )
 
 
-def _in_children(work: Callable, tasks: Sequence, num_processes: int, limit_s: float) -> Generator[tuple, None, None]:
+def _run_tasks(work: Callable, tasks: Sequence, num_processes: int, limit_s: float) -> Generator[tuple, None, None]:
     if tasks:
-        yield from in_children(work, tasks, num_processes=num_processes, limit_s=limit_s)
+        yield from run_in_children(work, tasks, num_processes=num_processes, limit_s=limit_s)
 
 
-def _checksums(record: dict) -> dict[str, str]:
+def _collect_checksums(record: dict) -> dict[str, str]:
     checksums = {record["name"]: record["sha256"]}
     if "index_sha256" in record:
         checksums[str(Path(record["name"]).with_suffix(".safetensors"))] = record["index_sha256"]

@@ -1,7 +1,7 @@
-"""One shard: a WebDataset tar of JPEG frames and its index, both whole on the disk and read back before they count.
+"""Writes a shard: a WebDataset tar of JPEG frames and its index. Both are synced and read back before they count.
 
-Of each video the tar holds `<key>.000000.jpg ...`, then `<key>.json` (path in the tree, label, fps, times where they
-are uneven, size, number of frames); the key is the video's number in the collection.
+For each video, the tar holds `<key>.000000.jpg ...`, then `<key>.json` with path in the tree, label, fps, uneven frame
+times, size and number of frames. The key is the video's number in the collection.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from kinema.datasets.packs import INDEX_SUFFIX, MAX_FRAME_BYTES, decode_jpeg, jp
 from kinema.datasets.scan import open_item
 from kinema.errors import DecodeError, KinemaError
 from kinema.files import sha256_of, sync_to_disk
-from kinema.tools.packing.images import encode_jpeg, plain_jpeg, resized, uneven_times
+from kinema.tools.packing.encode import encode_jpeg, read_plain_jpeg, read_uneven_times, resize_frame
 from kinema.tools.packing.pack_config import PackSettings
-from kinema.tools.packing.plan import Unit
+from kinema.tools.packing.pack_plan import Unit
 from kinema.tools.packing.sources import Entry
 from kinema.video.base import VideoReader
 
@@ -33,9 +33,10 @@ _KEY_DIGITS = 8
 def write_shard(
     unit: Unit, settings: PackSettings, beside: Path, avoided: Mapping[str, str], beat: Beat
 ) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """(what `pack.json` says of it, files written -> paths in the pack, reasons of what was left out by name).
+    """Writes a shard; returns its entry in `pack.json`, paths in the pack of the written files, and reasons by name.
 
-    A video that cannot be decoded to its end is left out whole. An OSError of the disk passes through.
+    The reasons are those of videos that were left out: a video that cannot be decoded to its end is left out as a
+    whole. An OSError of the disk is passed on.
     """
     tar, index = Path(f"{beside}.tar"), Path(f"{beside}{INDEX_SUFFIX}")
     videos: list[ShardVideo] = []
@@ -49,12 +50,13 @@ def write_shard(
                 skipped[entry.name] = fault.what
                 file.seek(start)
                 file.truncate()
+        # A tar ends with two zero blocks and fills its last record.
         file.write(bytes(-(file.tell() + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE + 2 * tarfile.BLOCKSIZE))
     sync_to_disk(tar)
     encoded, header_bytes = encode_index(videos)
     index.write_bytes(encoded)
     sync_to_disk(index)
-    _read_back(tar, index, header_bytes, videos, beat)
+    _check_shard(tar, index, header_bytes, videos, beat)
     index_name = str(Path(unit.name).with_suffix(INDEX_SUFFIX))
     record = {
         "name": unit.name,
@@ -78,8 +80,8 @@ def _add_video(
     key, rows, shape = f"{entry.number:0{_KEY_DIGITS}d}", [], (0, 0)
     beat()
     with open_item(entry.item) as video:
-        times_s = uneven_times(video)
-        for index, (jpeg, height, width) in enumerate(_jpegs(entry, video, settings)):
+        times_s = read_uneven_times(video)
+        for index, (jpeg, height, width) in enumerate(_encode_frames(entry, video, settings)):
             shape = height, width
             if len(jpeg) > MAX_FRAME_BYTES:
                 raise DecodeError(f"frame {index} takes {len(jpeg)} bytes as JPEG", where=entry.name)
@@ -103,17 +105,17 @@ def _add_video(
     return ShardVideo(name=entry.name, fps=fps, height=shape[0], width=shape[1], frames=frames, times_s=times_s)
 
 
-def _jpegs(entry: Entry, video: VideoReader, settings: PackSettings) -> Iterator[tuple[bytes, int, int]]:
-    """(JPEG, height, width) of each frame; of a single image as it is, where it is a JPEG."""
+def _encode_frames(entry: Entry, video: VideoReader, settings: PackSettings) -> Iterator[tuple[bytes, int, int]]:
+    """Yields (JPEG, height, width) of each frame. A single image that is a JPEG is not encoded again."""
     is_image = entry.item.kind == "image"
     for frame in video:
-        own = plain_jpeg(Path(entry.item.path)) if is_image else None
-        small = frame if is_image else resized(frame, settings)
+        own = read_plain_jpeg(Path(entry.item.path)) if is_image else None
+        small = frame if is_image else resize_frame(frame, settings)
         yield own or encode_jpeg(small, settings.jpeg_quality), *small.shape[:2]
 
 
 def _add_member(file: BinaryIO, name: str, data: bytes) -> int:
-    """Appends a member; gives the byte at which its data begin."""
+    """Appends a member and returns the offset of its data."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
     file.write(info.tobuf(tarfile.USTAR_FORMAT))
@@ -123,8 +125,8 @@ def _add_member(file: BinaryIO, name: str, data: bytes) -> int:
     return offset
 
 
-def _read_back(tar: Path, index: Path, header_bytes: int, videos: list[ShardVideo], beat: Beat) -> None:
-    """Raises where the files on the disk are not what was meant: every frame is found, compared and decoded."""
+def _check_shard(tar: Path, index: Path, header_bytes: int, videos: list[ShardVideo], beat: Beat) -> None:
+    """Finds, compares and decodes every frame of the written files. Raises KinemaError if anything differs."""
     with index.open("rb") as file:
         named = [(video.name, video.num_frames) for video in parse_header(file.read(header_bytes), where=str(index))]
     is_whole = named == [(video.name, len(video.frames)) for video in videos]

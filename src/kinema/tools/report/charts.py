@@ -1,35 +1,38 @@
-"""Line charts as inline SVG: axes with round numbers, readable without a script, on paper and on a phone."""
+"""Line and dot charts as inline SVG, with round axis labels; legible without scripts, in print and on a phone."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from statistics import fmean
 
 WIDTH, HEIGHT = 360, 210
-"""Units of the drawing: pixels on a phone. Charts stand beside each other on wider screens and stay about as large."""
+"""Size of a line chart in SVG units, about pixels on a phone. Wider screens show charts next to each other."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 34
 _MOST_POINTS = 320
-"""Of a line: there are no more pixels."""
+"""Points of a line, at most; a chart has no more pixels."""
 _SMOOTH_FROM = 40
-"""Points from which a line is drawn faintly under its running mean."""
+"""Least number of points for which a line is drawn faintly under its running mean."""
 _LOG_FROM = 30.0
-"""Highest over lowest value from which an axis is logarithmic."""
+"""Least ratio of the highest to the lowest value for which an axis is logarithmic."""
 _TICKS = 5
+_ROW, _ROWS_LEFT, _ROWS_BOTTOM = 34, 8, 22
+"""Row height and margins of a dot chart; a row's name stands above its dots, so that no name is cut off on a phone."""
 Number = int | float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """A named line; places without a value are gaps."""
+    """A named line; missing and non-finite values are left out."""
 
     name: str
     steps: Sequence[Number]
     values: Sequence[Number]
     smooth: bool = False
-    """Draw the running mean over the values, where there are many: for what is measured on one batch."""
+    """Whether to draw a running mean over many values, for noisy measurements on single batches."""
 
 
-def line_chart(
+def draw_line_chart(
     title: str,
     series: Sequence[Series],
     *,
@@ -38,29 +41,50 @@ def line_chart(
     span: tuple[Number, Number] | None = None,
     from_zero: bool = False,
 ) -> str:
-    """A figure with a heading, the last value of each line, and the drawing; empty text where there is no value.
+    """Returns a figure with a heading, a legend with the last values, and the drawing; "" if there are no values.
 
-    unit: of the values, written beside them. span: what the axis across covers, so that charts beside each other can
-    be compared; None: what was measured. from_zero: the axis begins at 0, for amounts that are compared by length.
+    across: name of the horizontal axis. span: its range, so that neighboring charts share it; None means the range of
+    the data. from_zero: whether the vertical axis starts at 0, for amounts that are compared by length.
     """
-    drawn = [_without_gaps(each) for each in series]
-    drawn = [each for each in drawn if each.values]
+    drawn = [line for line in map(_drop_gaps, series) if line.values]
     if not drawn:
         return ""
-    scale = _Scale.of(drawn, span=span, from_zero=from_zero)
-    lines = "".join(_line(each, number, scale) for number, each in enumerate(drawn))
-    last = ", ".join(f"{each.name} {number_text(each.values[-1])}" for each in drawn)
-    spoken = escape(f"{title}{f' in {unit}' if unit else ''} by {across}; last: {last}", quote=True)
+    scale = _Scale.fit(drawn, span=span, from_zero=from_zero)
+    lines = "".join(_draw_line(line, number, scale) for number, line in enumerate(drawn))
+    last = ", ".join(f"{line.name} {format_number(line.values[-1])}" for line in drawn)
+    spoken = f"{title}{f' in {unit}' if unit else ''} by {across}; last: {last}"
     note = "logarithmic" if scale.is_log else ""
+    return _wrap(title, unit, HEIGHT, spoken, scale.draw_axes(across, note) + lines, legend=_draw_legend(drawn))
+
+
+def draw_dot_chart(title: str, rows: Sequence[tuple[str, Sequence[Number]]], *, unit: str = "") -> str:
+    """Returns a figure with a row for each name: a dot for each value and a bar at their mean.
+
+    Rows without values are named and stay empty. Returns "" if there are no values at all.
+    """
+    all_values = [value for _, values in rows for value in values]
+    if not all_values:
+        return ""
+    ticks = choose_ticks(min(all_values), max(all_values))
+    height = len(rows) * _ROW + _ROWS_BOTTOM
+    drawn = _draw_dot_axis(ticks, height) + "".join(
+        _draw_dots(name, values, top=number * _ROW, ticks=ticks) for number, (name, values) in enumerate(rows)
+    )
+    means = ", ".join(f"{name} {format_number(fmean(values))}" for name, values in rows if values)
+    return _wrap(title, unit, height, f"{title}: {means}", drawn)
+
+
+def _wrap(title: str, unit: str, height: int, spoken: str, drawn: str, *, legend: str = "") -> str:
+    """Returns the drawing as a figure. spoken: the text that screen readers say instead of it."""
+    label = escape(spoken, quote=True)
     return (
-        f'<figure class="chart"><figcaption><h3>{escape(title)}{unit_text(unit)}</h3>{_legend(drawn)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{spoken}">'
-        f"{scale.axes(across, note)}{lines}</svg></figure>"
+        f'<figure class="chart"><figcaption><h3>{escape(title)}{_format_unit(unit)}</h3>{legend}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{drawn}</svg></figure>'
     )
 
 
-def number_text(value: Number) -> str:
-    """A number as a person reads it: four digits at most, thousands as k and M."""
+def format_number(value: Number) -> str:
+    """Formats a number with at most four digits, with k for thousands and M for millions."""
     if value != value or math.isinf(value):
         return "–"
     size = abs(value)
@@ -74,10 +98,10 @@ def number_text(value: Number) -> str:
     return f"{value:.4g}"
 
 
-def round_ticks(low: Number, high: Number, count: int = _TICKS) -> list[float]:
-    """About `count` round numbers that cover low to high, 1, 2 or 5 of a power of ten apart."""
+def choose_ticks(low: Number, high: Number, count: int = _TICKS) -> list[float]:
+    """Returns about `count` round numbers that cover low to high; their distance is 1, 2 or 5 times a power of ten."""
     span = high - low
-    if span <= 1e-9 * max(abs(low), abs(high)):  # one value, as far as an axis can tell
+    if span <= 1e-9 * max(abs(low), abs(high)):  # one value, up to rounding; an axis still needs two ticks
         span = abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next((power * m for m in (1, 2, 5, 10) if span / (power * m) <= count), power * 10)
@@ -87,88 +111,124 @@ def round_ticks(low: Number, high: Number, count: int = _TICKS) -> list[float]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scale:
-    """Where numbers lie in the drawing."""
+    """Maps steps and values to places in the drawing."""
 
     x: tuple[Number, Number]
     y_ticks: Sequence[Number]
     is_log: bool
 
     @classmethod
-    def of(cls, series: Sequence[Series], *, span: tuple[Number, Number] | None, from_zero: bool) -> "_Scale":
-        steps = [step for each in series for step in each.steps]
-        values = [value for each in series for value in each.values]
+    def fit(cls, series: Sequence[Series], *, span: tuple[Number, Number] | None, from_zero: bool) -> "_Scale":
+        steps = [step for line in series for step in line.steps]
+        values = [value for line in series for value in line.values]
         low, high = min(values), max(values)
         is_log = not from_zero and low > 0 and high / low >= _LOG_FROM
         if is_log:
+            # Ticks are powers of ten. Of many, every n-th is kept, and one is added if that cuts off the top.
             exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
             every = max(-(-(len(exponents) - 1) // _TICKS), 1)
             ticks = [10.0**exponent for exponent in exponents][::every]
             if ticks[-1] < high:
                 ticks.append(10.0 ** (exponents[0] + every * len(ticks)))
         else:
-            ticks = round_ticks(min(low, 0), max(high, 0)) if from_zero else round_ticks(low, high)
+            ticks = choose_ticks(min(low, 0), max(high, 0)) if from_zero else choose_ticks(low, high)
         return cls(x=span or (min(steps), max(steps)), y_ticks=ticks, is_log=is_log)
 
-    def left(self, step: Number) -> float:
+    def get_x(self, step: Number) -> float:
         low, high = self.x
         share = (step - low) / (high - low) if high > low else 0.5
         return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
 
-    def top(self, value: Number) -> float:
+    def get_y(self, value: Number) -> float:
         low, high = self.y_ticks[0], self.y_ticks[-1]
         if self.is_log:
             low, high, value = math.log10(low), math.log10(high), math.log10(max(value, low))
         share = (value - low) / (high - low)
         return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
 
-    def axes(self, across: str, note: str) -> str:
+    def draw_axes(self, across: str, note: str) -> str:
         right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
         parts = []
         for tick in self.y_ticks:
-            y = round(self.top(tick), 1)
+            y = round(self.get_y(tick), 1)
             parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>')
-            parts.append(f'<text x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{number_text(tick)}</text>')
-        for tick in self._x_ticks():
-            x = round(self.left(tick), 1)
-            parts.append(f'<line class="tick" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>')
-            anchor = "end" if x > right - 12 else "middle"
-            parts.append(f'<text x="{x}" y="{bottom + 15}" text-anchor="{anchor}">{number_text(tick)}</text>')
+            parts.append(f'<text x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{format_number(tick)}</text>')
+        for tick in self._choose_x_ticks():
+            x = round(self.get_x(tick), 1)
+            parts.append(_draw_tick(tick, x, bottom, anchor="end" if x > right - 12 else "middle"))
         parts.append(f'<text x="{right}" y="{HEIGHT - 4}" text-anchor="end">{escape(across)}</text>')
         if note:
             parts.append(f'<text x="{_LEFT}" y="{HEIGHT - 4}">{note}</text>')
         return "".join(parts)
 
-    def _x_ticks(self) -> Sequence[Number]:
+    def _choose_x_ticks(self) -> Sequence[Number]:
         low, high = self.x
-        return [tick for tick in round_ticks(low, high) if low <= tick <= high] if high > low else [low]
+        return [tick for tick in choose_ticks(low, high) if low <= tick <= high] if high > low else [low]
 
 
-def _line(series: Series, number: int, scale: _Scale) -> str:
+def _draw_line(series: Series, number: int, scale: _Scale) -> str:
     kind = f"s{number % 6 + 1}"
     points = list(zip(series.steps, series.values, strict=True))
     if len(points) == 1:
-        return (
-            f'<circle class="{kind}" r="3.5" cx="{scale.left(points[0][0]):.1f}" cy="{scale.top(points[0][1]):.1f}"/>'
-        )
+        ((step, value),) = points
+        return f'<circle class="{kind}" r="3.5" cx="{scale.get_x(step):.1f}" cy="{scale.get_y(value):.1f}"/>'
     if not series.smooth or len(points) < _SMOOTH_FROM:
-        return _path(_thinned(points), scale, kind)
-    return _path(_thinned(points), scale, f"{kind} faint") + _path(_thinned(_running_mean(points)), scale, kind)
+        return _draw_path(_thin(points), scale, kind)
+    return _draw_path(_thin(points), scale, f"{kind} faint") + _draw_path(_thin(_smooth(points)), scale, kind)
 
 
-def _path(points: Sequence[tuple[Number, Number]], scale: _Scale, kind: str) -> str:
-    places = " ".join(f"{scale.left(step):.1f},{scale.top(value):.1f}" for step, value in points)
+def _draw_path(points: Sequence[tuple[Number, Number]], scale: _Scale, kind: str) -> str:
+    places = " ".join(f"{scale.get_x(step):.1f},{scale.get_y(value):.1f}" for step, value in points)
     return f'<polyline class="{kind}" points="{places}"/>'
 
 
-def _without_gaps(series: Series) -> Series:
-    found = [(s, v) for s, v in zip(series.steps, series.values, strict=True) if v is not None and math.isfinite(v)]
-    return Series(
-        name=series.name, steps=[step for step, _ in found], values=[value for _, value in found], smooth=series.smooth
+def _draw_tick(tick: Number, x: float, bottom: int, *, anchor: str) -> str:
+    line = f'<line class="tick" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>'
+    return f'{line}<text x="{x}" y="{bottom + 15}" text-anchor="{anchor}">{format_number(tick)}</text>'
+
+
+def _draw_legend(series: Sequence[Series]) -> str:
+    items = "".join(
+        f'<li class="s{number % 6 + 1}">{escape(line.name)} <b>{format_number(line.values[-1])}</b></li>'
+        for number, line in enumerate(series)
+    )
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _draw_dots(name: str, values: Sequence[Number], *, top: int, ticks: Sequence[Number]) -> str:
+    y = top + 22
+    dots = "".join(f'<circle class="s1 faint" r="3.5" cx="{_get_dot_x(value, ticks)}" cy="{y}"/>' for value in values)
+    bar = mean = ""
+    if values:
+        x = _get_dot_x(fmean(values), ticks)
+        bar = f'<line class="s1 mean" x1="{x}" x2="{x}" y1="{y - 7}" y2="{y + 7}"/>'
+        mean = f' <tspan class="value">{format_number(round(fmean(values), 1))}</tspan>'
+    line = f'<line class="grid" x1="{_ROWS_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
+    return f'{line}{dots}{bar}<text x="{_ROWS_LEFT}" y="{top + 11}">{escape(name)}{mean}</text>'
+
+
+def _draw_dot_axis(ticks: Sequence[Number], height: int) -> str:
+    anchors = {ticks[0]: "start", ticks[-1]: "end"}
+    bottom = height - _ROWS_BOTTOM + 2
+    return "".join(
+        _draw_tick(tick, _get_dot_x(tick, ticks), bottom, anchor=anchors.get(tick, "middle")) for tick in ticks
     )
 
 
-def _thinned(points: Sequence[tuple[Number, Number]]) -> list[tuple[Number, Number]]:
-    """The lowest and the highest point of each of many equal parts, so that no peak is lost."""
+def _get_dot_x(value: Number, ticks: Sequence[Number]) -> float:
+    share = (value - ticks[0]) / (ticks[-1] - ticks[0])
+    return round(_ROWS_LEFT + share * (WIDTH - _ROWS_LEFT - _RIGHT), 1)
+
+
+def _drop_gaps(series: Series) -> Series:
+    kept = [(s, v) for s, v in zip(series.steps, series.values, strict=True) if v is not None and math.isfinite(v)]
+    return Series(
+        name=series.name, steps=[step for step, _ in kept], values=[value for _, value in kept], smooth=series.smooth
+    )
+
+
+def _thin(points: Sequence[tuple[Number, Number]]) -> list[tuple[Number, Number]]:
+    """Keeps the lowest and the highest point of each of many equal parts, so that no peak is lost."""
     if len(points) <= _MOST_POINTS:
         return list(points)
     kept: list[tuple[Number, Number]] = []
@@ -180,10 +240,10 @@ def _thinned(points: Sequence[tuple[Number, Number]]) -> list[tuple[Number, Numb
     return kept
 
 
-def _running_mean(points: Sequence[tuple[Number, Number]]) -> list[tuple[Number, Number]]:
-    """Each value as the mean of those around it, a fortieth of the line to either side."""
+def _smooth(points: Sequence[tuple[Number, Number]]) -> list[tuple[Number, Number]]:
+    """Returns the centered running mean over a twentieth of the line. The window shrinks at both ends."""
     reach = max(len(points) // 40, 2)
-    sums = [0.0]
+    sums = [0.0]  # prefix sums make each mean one subtraction
     for _, value in points:
         sums.append(sums[-1] + value)
     smooth = []
@@ -193,14 +253,5 @@ def _running_mean(points: Sequence[tuple[Number, Number]]) -> list[tuple[Number,
     return smooth
 
 
-def unit_text(unit: str) -> str:
-    """A unit as it stands beside a heading."""
+def _format_unit(unit: str) -> str:
     return f' <span class="unit">{escape(unit)}</span>' if unit else ""
-
-
-def _legend(series: Sequence[Series]) -> str:
-    items = "".join(
-        f'<li class="s{number % 6 + 1}">{escape(each.name)} <b>{number_text(each.values[-1])}</b></li>'
-        for number, each in enumerate(series)
-    )
-    return f'<ul class="legend">{items}</ul>'

@@ -1,11 +1,10 @@
-"""Every study by name. Free of torch."""
+"""Every study by name. It does not import torch."""
 
 from collections.abc import Callable
 
 from kinema.errors import ConfigError, nearest
 from kinema.tools.studies.questions.ino import ino
-from kinema.tools.studies.questions.methods import methods
-from kinema.tools.studies.questions.robustness import robustness
+from kinema.tools.studies.questions.methods import methods, robustness
 from kinema.tools.studies.questions.siammae import siammae
 from kinema.tools.studies.questions.vicmae import vicmae
 from kinema.tools.studies.questions.videomae import videomae
@@ -16,8 +15,8 @@ STUDIES: dict[str, Callable[[], Study]] = {
 }
 
 
-def study_named(name: str) -> Study:
-    """The study of that name; ConfigError naming the nearest where there is none."""
+def get_study(name: str) -> Study:
+    """Returns the study of that name. Raises ConfigError with the nearest name if it is unknown."""
     if name not in STUDIES:
         fix = f"{nearest(name, STUDIES)}there are {', '.join(STUDIES)}"
         raise ConfigError(f"unknown study '{name}'", where="kinema ablate", fix=fix)

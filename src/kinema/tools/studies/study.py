@@ -1,6 +1,6 @@
-"""A study is a value: the questions a paper asks of its own method, the runs that answer them, and its own answers.
+"""A study as a value: the ablations of a paper as questions, the arms that answer them, and the published answers.
 
-Free of torch, so that `kinema ablate --help` can show it.
+It does not import torch, so that `kinema ablate --help` can show it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,51 +10,51 @@ from typing import Any, Literal
 from kinema.errors import ConfigError, nearest
 
 Files = Literal["all", "target", "as many others", "others"]
-"""Of the files to learn from: all; those that are named as the target's; as many others, or all the others."""
+"""Training files of an arm: all, those of the target data set, as many others as the target has, or all others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One answer that a question allows: the study's recipe with some settings changed."""
+    """One of the alternatives that a question compares: the study's recipe with some settings changed."""
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Values by the dotted names of the recipe's settings, e.g. `method.mask_ratio`."""
+    """Values by dotted names of the recipe's settings, for example `method.mask_ratio`."""
     recipe: str | None = None
-    """Another recipe than the study's."""
+    """Recipe to use instead of the study's."""
     share: float = 1.0
-    """Of the training files, in (0, 1]; those of a smaller share are among those of a larger one."""
+    """Share of the training files, in (0, 1]. A smaller share is a subset of a larger one."""
     step_share: float = 1.0
-    """Of the recipe's steps and warm-up, for runs of equal epochs over fewer files."""
+    """Share of the recipe's steps and warm-up, for equal numbers of epochs over fewer files."""
     files: Files = "all"
-    """Which of the training files."""
+    """Which training files to use."""
     is_trained: bool = True
-    """Otherwise the network as a run with that seed begins with it."""
+    """If False, the network is measured with the weights that a run with its seed starts from."""
     weights: str | None = None
-    """A network of `kinema.load` in place of a run."""
+    """Name of an existing network, as `kinema.load` takes it, to measure instead of a run."""
     part: str | None = None
-    """Folder, in that of the run, of the network to measure in place of the run's encoder, e.g. `student`."""
+    """Subfolder of the run with the network to measure instead of the run's encoder, for example `student`."""
     layer: int | None = None
-    """Block that is read, in place of the one that is asked for: 1 is the first, -1 the last."""
+    """Block to read instead of the requested one: 1 is the first, -1 the last."""
     published: float | None = None
     """The paper's number, in the question's `measure`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What one table of a paper asks: a few arms that differ in one respect."""
+    """The question of one table of a paper: a few arms that differ in one respect."""
 
     name: str
     asks: str
-    """In words, for tables and plots."""
+    """The question in words, for tables and plots."""
     arms: tuple[Arm, ...]
     order: tuple[tuple[str, ...], ...] = ()
-    """Names of arms from the best to the worst, those of one rank together; empty: the order of the published numbers.
-    Arms that the source does not rank are in none."""
+    """Names of arms from best to worst, grouped by rank; empty means the order of the published numbers. Arms that the
+    source does not rank are left out."""
     source: str
-    """Where order and numbers are from, or why there are none."""
+    """Where the order and the numbers come from, or why there are none."""
     measure: str = ""
-    """What the published numbers are."""
+    """What the published numbers measure."""
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -63,7 +63,7 @@ class Question:
             raise ValueError(f"question {self.name}: arms {names}, ranked {self.order}")
 
     def ranks(self) -> tuple[tuple[str, ...], ...]:
-        """Names of arms from the best to the worst, as the source orders them; empty where it does not."""
+        """Returns the names of arms from best to worst, as the source orders them; empty if it does not order them."""
         if self.order:
             return self.order
         numbers = sorted({arm.published for arm in self.arms if arm.published is not None}, reverse=True)
@@ -72,26 +72,27 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Questions about one method, asked of one small recipe."""
+    """Questions about one method, answered with one small recipe."""
 
     name: str
     about: str
-    """Its paper or subject, in a line."""
+    """Its paper or subject, in one line."""
     recipe: str
-    """Of `kinema pretrain`, the one that arms change."""
+    """Name of the pre-training recipe that arms change."""
     questions: tuple[Question, ...]
     part: str = ""
-    """What the files of a part are called; empty: this is the whole study."""
+    """File name of a part of a study; empty for a whole study."""
 
     @property
     def file(self) -> str:
-        """What its files are called."""
+        """Name of its files, without suffix."""
         return self.part or self.name
 
     def only(self, names: Sequence[str]) -> "Study":
-        """The study with these questions alone, or with all where none is named; ConfigError for an unknown one.
+        """Returns the study with the named questions only, or with all if none is named.
 
-        Its files are called after them: those of a whole study in the same folder stay.
+        Its files are named after the questions, so that files of the whole study in the same folder stay.
+        Raises ConfigError if a name is unknown.
         """
         known = {question.name: question for question in self.questions}
         for name in names:
@@ -103,9 +104,12 @@ class Study:
         return replace(self, questions=tuple(known[name] for name in names), part="-".join([self.name, *names]))
 
 
-def with_changes(settings: Any, changes: Mapping[str, Any]) -> Any:
-    """Frozen settings with other values at dotted names; ConfigError for a name that is none or a value refused."""
-    known = {each.name for each in fields(settings)}
+def apply_changes(settings: Any, changes: Mapping[str, Any]) -> Any:
+    """Returns frozen settings with new values at dotted names.
+
+    Raises ConfigError if a name is unknown or a value is invalid.
+    """
+    known = {option.name for option in fields(settings)}
     own: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
     for name, value in changes.items():
@@ -118,5 +122,5 @@ def with_changes(settings: Any, changes: Mapping[str, Any]) -> Any:
         else:
             own[first] = value
     return replace(
-        settings, **own, **{name: with_changes(getattr(settings, name), each) for name, each in nested.items()}
+        settings, **own, **{name: apply_changes(getattr(settings, name), inner) for name, inner in nested.items()}
     )

@@ -1,4 +1,4 @@
-"""What a study measures, and how; free of torch, so that `--help` can show it."""
+"""What a study measures, and how. It does not import torch, so that `--help` can show it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from kinema.video.sampling import Clips
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluations:
-    """What is measured of every network; at least one data set."""
+    """What to measure of every network; at least one data set."""
 
     davis: Path | None = None
     """A DAVIS-2017 root: J&F."""
@@ -20,35 +20,35 @@ class Evaluations:
     jhmdb: Path | None = None
     """A JHMDB root: PCK@0.1."""
     ytvos: Path | None = None
-    """A YouTube-VOS root with masks to score by: overall J&F, and J and F of seen and of unseen categories."""
+    """A YouTube-VOS root with true masks: overall J&F, and J and F of seen and of unseen categories."""
     dials: Path | None = None
-    """Folder of synthetic sets, rendered where they are absent: J&F of an easy one and by factor of difficulty."""
+    """Folder of synthetic sets, rendered if absent: J&F of an easy one and by factor of difficulty."""
     dial_clips: int = 4
-    """Clips of each of these sets."""
+    """Number of clips in each synthetic set."""
     dial_frames: int = 30
-    """Frames of each of their clips, at least 3."""
+    """Number of frames in each of their clips, at least 3."""
     unseen: tuple[str, ...] = ()
-    """Categories of YouTube-VOS to count as unseen beside those that its train split does not have."""
+    """YouTube-VOS categories to count as unseen, in addition to those that its train split does not have."""
     protocol: str = "dino_480p"
-    """Of label propagation."""
+    """Protocol of label propagation."""
     layer: int | None = None
-    """Block whose output is read, in place of the protocol's: 1 is the first, -1 the last."""
+    """Block whose output is read, instead of the protocol's: 1 is the first, -1 the last."""
     short_side: int | None = None
-    """Pixels of the frames' shorter side, in place of the protocol's size."""
+    """Shorter side of the frames in pixels, instead of the protocol's size."""
     multiple: int = 16
-    """With short_side: the longer side is rounded down to a multiple of this many pixels."""
+    """With short_side, the longer side is rounded down to a multiple of this many pixels."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the features; `auto` is bf16 where the processor multiplies it fast."""
+    """Precision of the features; `auto` is bf16 if the processor multiplies it fast."""
     sequences: tuple[str, ...] = ()
-    """Only these of the list; of `dials` all are measured."""
+    """Only these sequences of the list; the sets of `dials` are always measured as a whole."""
     dataset: str | None = None
     """Labeled clips or images: ucf101, hmdb51, kinetics, ssv2, folders or list; k-NN and linear top-1."""
     root: Path | None = None
-    """Their root."""
+    """Root of the labeled data set."""
     finetune_steps: int | None = None
-    """Steps of `finetune_cpu` from every network on them, as well as k-NN and linear probe."""
+    """Also fine-tune every network on the labeled data set with `finetune_cpu`, for this many steps."""
     reading: ClipReading = ClipReading(sampling=Clips(num_frames=16, stride=4), size=112, precision="auto")
-    """How their clips are read."""
+    """How clips of the labeled data set are read."""
     knn: KNNConfig = KNNConfig(k=10)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of what a masked method predicts, beside what it saw and what was there."""
+"""Pictures of a masked method's predictions, next to its input and the truth."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -8,41 +8,42 @@ from kinema.errors import ConfigError
 from kinema.methods.method import Reconstruction
 from kinema.video.overlays import caption, contact_sheet
 
-HIDDEN = 128  # gray level of a patch that the encoder did not see
+HIDDEN = 128
+"""Gray level of patches that the encoder does not see."""
 GAP = 6
 LEGIBLE_WIDTH = 192
-"""Pixels that the frame of a pair has at least; a clip's, of which there are many side by side, half as many."""
+"""Least width in pixels of a frame of a pair. Frames of a clip, many in a row, have half of it."""
 MOST_FRAMES = 8
-"""Of a clip, spread evenly."""
+"""Evenly spaced frames of a clip that are drawn, at most."""
 
 
-def reconstruction_sheet(reconstruction: Reconstruction, *, rows: int = 6) -> UInt8[np.ndarray, "h w 3"]:
-    """Pictures of what was seen, predicted and true, with and without the true patch statistics.
+def draw_reconstructions(reconstruction: Reconstruction, *, rows: int = 6) -> UInt8[np.ndarray, "h w 3"]:
+    """Draws the input, the predictions with and without true patch statistics, and the truth.
 
-    A frame predicted from a past: one row a clip (past, future as the encoder saw it, both predictions, truth). A clip
-    predicted from itself: a block of four rows (truth, what the encoder saw, both predictions), its frames from left
-    to right. rows: most clips shown, from the first on; ConfigError below 1. Small frames are enlarged by a whole
-    factor, without smoothing.
+    If a frame is predicted from a past, each clip is one row: past, visible part of the future, both predictions,
+    truth. If a clip is predicted from itself, it is a block of four rows with its frames from left to right: truth,
+    visible part, both predictions. rows: number of clips drawn, at most. Small frames are enlarged by an integer
+    factor, without smoothing. Raises ConfigError if `rows` is below 1.
     """
     if rows < 1:
         raise ConfigError(f"{rows} rows", where="reconstruction sheet", fix="give at least 1")
     if reconstruction.context.shape[1] == 0 and reconstruction.truth.shape[1] > 1:
         shown = range(min(rows, len(reconstruction.truth)))
-        return np.concatenate([_clip_rows(reconstruction, clip) for clip in shown])
-    return _pair_rows(reconstruction, rows)
+        return np.concatenate([_draw_clip(reconstruction, clip) for clip in shown])
+    return _draw_pairs(reconstruction, rows)
 
 
-def _clip_rows(reconstruction: Reconstruction, clip: int) -> UInt8[np.ndarray, "h w 3"]:
+def _draw_clip(reconstruction: Reconstruction, clip: int) -> UInt8[np.ndarray, "h w 3"]:
     num_frames, width = reconstruction.truth.shape[1], reconstruction.truth.shape[-1]
     kept = np.linspace(0, num_frames - 1, min(num_frames, MOST_FRAMES)).round().astype(int)
-    truth = pixels(reconstruction.truth[clip, kept])
+    truth = to_pixels(reconstruction.truth[clip, kept])
     hidden = reconstruction.hidden[clip, kept].cpu().numpy()
     share = reconstruction.hidden[clip].float().mean().item()
     lines = {
         "truth": truth,
         f"seen, {100 * share:.0f} % hidden": np.where(hidden[..., None], np.uint8(HIDDEN), truth),
-        "prediction": pixels(reconstruction.predicted[clip, kept]),
-        "with true patch statistics": pixels(reconstruction.predicted_with_truth[clip, kept]),
+        "prediction": to_pixels(reconstruction.predicted[clip, kept]),
+        "with true patch statistics": to_pixels(reconstruction.predicted_with_truth[clip, kept]),
     }
     factor = max(-(-LEGIBLE_WIDTH // (2 * width)), 1)
     blocks = []
@@ -52,20 +53,20 @@ def _clip_rows(reconstruction: Reconstruction, clip: int) -> UInt8[np.ndarray, "
     return np.concatenate(blocks)
 
 
-def _pair_rows(reconstruction: Reconstruction, rows: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Of several frames the last that was seen whole and the middle one of those predicted; no past, no such column."""
+def _draw_pairs(reconstruction: Reconstruction, rows: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Draws one row per clip: the last past frame, if there is one, and the middle one of the predicted frames."""
     middle = reconstruction.truth.shape[1] // 2
-    truth = pixels(reconstruction.truth[:rows, middle])
+    truth = to_pixels(reconstruction.truth[:rows, middle])
     hidden = reconstruction.hidden[:rows, middle].cpu().numpy()
     seen = "future" if reconstruction.context.shape[1] else "seen"
     columns = {
         f"{seen}, {100 * hidden.mean():.0f} % hidden": np.where(hidden[..., None], np.uint8(HIDDEN), truth),
-        "prediction": pixels(reconstruction.predicted[:rows, middle]),
-        "with true patch statistics": pixels(reconstruction.predicted_with_truth[:rows, middle]),
+        "prediction": to_pixels(reconstruction.predicted[:rows, middle]),
+        "with true patch statistics": to_pixels(reconstruction.predicted_with_truth[:rows, middle]),
         "truth": truth,
     }
     if reconstruction.context.shape[1]:
-        columns = {"past": pixels(reconstruction.context[:rows, -1]), **columns}
+        columns = {"past": to_pixels(reconstruction.context[:rows, -1]), **columns}
     factor = max(-(-LEGIBLE_WIDTH // truth.shape[2]), 1)
     captions = [caption(text, width=factor * truth.shape[2]) for text in columns]
     pictures = [_enlarge(picture, factor) for row in zip(*columns.values(), strict=True) for picture in row]
@@ -73,8 +74,8 @@ def _pair_rows(reconstruction: Reconstruction, rows: int) -> UInt8[np.ndarray, "
     return np.concatenate([heading, contact_sheet(pictures, columns=len(columns), gap=GAP)])
 
 
-def pixels(frames: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
-    """Frames in [0, 1] as pixels."""
+def to_pixels(frames: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
+    """Converts frames in [0, 1] to uint8 pixels."""
     return (frames.float() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 

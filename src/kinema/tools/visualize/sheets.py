@@ -1,4 +1,4 @@
-"""Pictures of what networks see in a video: one sheet of a few frames, and one film of all, drawn as frames come."""
+"""Sheets and films of what networks see in a video: captioned pictures of one size, drawn while frames are decoded."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,25 +13,40 @@ from PIL import Image
 from kinema.errors import ConfigError
 from kinema.files import replacing
 from kinema.labeling.results import create_folder
-from kinema.tools.visualize.picture_size import GAP, Tile, at_size, tile_size
 from kinema.video.base import VideoReader
 from kinema.video.overlays import contact_sheet
 from kinema.video.writer import write_video
 
 Report = Callable[[str, int, int], None]
+MOST_WIDTH = 1920
+"""Width limit of a sheet or film in pixels: screens show it and players decode it."""
+MOST_HEIGHT = 1080
+"""Height limit of a tile in pixels. Without it, upright videos would make films that no player shows as a whole."""
+LEAST_WIDTH = 96
+"""Least width of a tile in pixels; captions under narrower ones cannot be read."""
+_LEGIBLE_WIDTH = 192
+GAP = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """The part of a video that is shown."""
+class CaptionedPicture:
+    """One tile of a sheet and the words under it."""
+
+    picture: UInt8[np.ndarray, "H W 3"]
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameRange:
+    """The part of a video that is drawn."""
 
     start: int = 0
-    """Its first frame, from 0."""
+    """First frame, from 0."""
     frames: int | None = None
-    """How many; None: to the end."""
+    """Number of frames; None means up to the end."""
 
     def of(self, num_frames: int) -> range:
-        """The frames that it names; ConfigError where there are none."""
+        """Returns the frame numbers within a video of `num_frames`. Raises ConfigError if there are none."""
         if self.start < 0 or (self.frames is not None and self.frames < 1):
             what = f"{self.frames} frames from frame {self.start}"
             raise ConfigError(what, where="--start, --frames", fix="start at 0 or later and show at least 1")
@@ -43,73 +58,73 @@ class Stretch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """What came into being, and at which sizes."""
+class DrawnFiles:
+    """The files that were written, and their sizes."""
 
     files: tuple[str, ...]
     frames: int
-    """Of the film, or of the sheet where there is no film."""
+    """Number of frames in the film, or on the sheet if no film was written."""
     shown: tuple[int, int]
-    """(height, width) in pixels of a tile of the film, or of the sheet where there is no film."""
+    """(height, width) in pixels of a tile of the film, or of the sheet if no film was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
-    """A way to look at one frame after the other."""
+class FrameView:
+    """A function that draws one frame as a row of tiles, and how the rows are laid out."""
 
     name: str
-    """Of the files."""
+    """File name without its suffix."""
     columns: int
-    """Tiles side by side in the film."""
+    """Tiles next to each other in the film."""
     along_time: bool
-    """In the sheet a tile's row is its own, and time runs from left to right; else each frame is a block as in the
-    film, one below the other."""
-    draw: Callable[[int, UInt8[np.ndarray, "H W 3"]], Sequence[Tile]]
-    """The tiles of a frame with its number; as many of every frame."""
+    """Whether time runs from left to right on the sheet, with a row for each tile of a frame. Otherwise each frame is
+    a block, as in the film, and blocks are stacked."""
+    draw: Callable[[int, UInt8[np.ndarray, "H W 3"]], Sequence[CaptionedPicture]]
+    """Draws the tiles of a frame, given its number; every frame has the same number of tiles."""
 
 
 def draw_video(
     video: VideoReader,
-    view: View,
+    view: FrameView,
     out: Path,
     *,
-    stretch: Stretch,
+    stretch: FrameRange,
     pictures: int,
     film: bool,
     report: Report = lambda *_: None,
-) -> Drawn:
-    """Writes `NAME.png` of some frames spread evenly and, with `film`, `NAME.mp4` of all of them, in bounded memory.
+) -> DrawnFiles:
+    """Writes `NAME.png` with evenly spaced frames and, with `film`, `NAME.mp4` with all frames, in bounded memory.
 
-    pictures: frames on the sheet. ConfigError where either file is there already.
+    pictures: number of frames on the sheet. Raises ConfigError if either file already exists.
     """
     numbers = stretch.of(video.num_frames)
     chosen = spread(numbers, pictures)
     wanted = numbers if film else chosen
-    kept: dict[int, Sequence[Tile]] = {}
+    on_sheet: dict[int, Sequence[CaptionedPicture]] = {}
 
-    def drawn() -> Iterator[tuple[int, Sequence[Tile]]]:
-        for done, (number, frame) in enumerate(_numbered(video, wanted), start=1):
+    def draw_frames() -> Iterator[tuple[int, Sequence[CaptionedPicture]]]:
+        for done, (number, frame) in enumerate(_read_numbered(video, wanted), start=1):
             tiles = view.draw(number, frame)
             if number in chosen:
-                kept[number] = tiles
+                on_sheet[number] = tiles
             yield number, tiles
             report("frames", done, len(wanted))
 
     sheets = Sheets(view.columns)
-    with picture_files(out, view.name, film=film) as files:
+    with reserve_files(out, view.name, film=film) as files:
         if film:
-            write_video(out / f"{view.name}.mp4", (sheets.of(tiles) for _, tiles in drawn()), video.fps)
+            write_video(out / f"{view.name}.mp4", (sheets.of(tiles) for _, tiles in draw_frames()), video.fps)
         else:
-            for _ in drawn():
+            for _ in draw_frames():
                 pass
-        sheet, shown = _sheet(view, list(kept.values()))
+        sheet, shown = _draw_sheet(view, list(on_sheet.values()))
         write_picture(out / f"{view.name}.png", sheet)
-    shown = sheets.size_of(next(iter(kept.values()))) if film else shown
-    return Drawn(files=files, frames=len(wanted), shown=shown)
+    shown = sheets.size_of(next(iter(on_sheet.values()))) if film else shown
+    return DrawnFiles(files=files, frames=len(wanted), shown=shown)
 
 
 def spread(numbers: range, count: int) -> list[int]:
-    """At most `count` of the numbers, evenly from the first to the last; ConfigError below 1."""
+    """Returns at most `count` evenly spaced numbers, including both ends. Raises ConfigError if `count` is below 1."""
     if count < 1:
         raise ConfigError(f"{count} pictures", where="--pictures", fix="give at least 1")
     places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
@@ -117,36 +132,61 @@ def spread(numbers: range, count: int) -> list[int]:
 
 
 class Sheets:
-    """Tiles of the frames of a film, all at one size that the first of them decides."""
+    """Lays out the tiles of each frame of a film, all at the size that the first frame determines."""
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
         self._size: tuple[int, int] | None = None
 
-    def size_of(self, tiles: Sequence[Tile]) -> tuple[int, int]:
-        """(height, width) of a tile as it is shown."""
+    def size_of(self, tiles: Sequence[CaptionedPicture]) -> tuple[int, int]:
+        """Returns (height, width) of a tile as it is drawn."""
         height, width = tiles[0].picture.shape[:2]
-        self._size = self._size or tile_size(height, width, columns=self._columns)
+        self._size = self._size or compute_tile_size(height, width, columns=self._columns)
         return self._size
 
-    def of(self, tiles: Sequence[Tile]) -> UInt8[np.ndarray, "h w 3"]:
-        """One frame of the film."""
+    def of(self, tiles: Sequence[CaptionedPicture]) -> UInt8[np.ndarray, "h w 3"]:
+        """Returns the tiles of one frame as one picture."""
         size = self.size_of(tiles)
-        pictures, captions = [at_size(tile.picture, size) for tile in tiles], [tile.caption for tile in tiles]
+        pictures, captions = [resize_picture(tile.picture, size) for tile in tiles], [tile.caption for tile in tiles]
         return contact_sheet(pictures, columns=self._columns, labels=captions, gap=GAP)
 
 
-def _sheet(view: View, shown: Sequence[Sequence[Tile]]) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int]]:
-    """The sheet, and (height, width) of one of its tiles."""
+def compute_tile_size(height: int, width: int, *, columns: int, most_width: int = MOST_WIDTH) -> tuple[int, int]:
+    """Returns (height, width) in pixels at which `columns` pictures of one size fit next to each other.
+
+    Larger pictures shrink and keep their aspect ratio. Small ones grow by an integer factor, to at most 192 pixels,
+    so that a pixel stays a square. The function is idempotent: a picture of the returned size keeps it.
+    """
+    room = max((most_width - GAP) // columns - GAP, LEAST_WIDTH)
+    room = min(room, max(width * MOST_HEIGHT // height, 1))
+    if width > room:
+        return max(min(round(height * room / width), MOST_HEIGHT), 1), room
+    factor = max(min(_LEGIBLE_WIDTH, room) // width, 1)
+    return height * factor, width * factor
+
+
+def resize_picture(picture: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+    """Resizes a picture to (height, width), with antialiasing if it shrinks and by repeating pixels if it grows."""
+    if picture.shape[:2] == size:
+        return picture
+    shrinks = size[0] < picture.shape[0] or size[1] < picture.shape[1]
+    how = Image.Resampling.LANCZOS if shrinks else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), how))
+
+
+def _draw_sheet(
+    view: FrameView, rows: Sequence[Sequence[CaptionedPicture]]
+) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int]]:
+    """Returns the sheet, and (height, width) of one of its tiles."""
     if not view.along_time:
         sheets = Sheets(view.columns)
-        return np.concatenate([sheets.of(tiles) for tiles in shown]), sheets.size_of(shown[0])
-    tiles, sheets = [tile for row in zip(*shown, strict=True) for tile in row], Sheets(len(shown))
+        return np.concatenate([sheets.of(tiles) for tiles in rows]), sheets.size_of(rows[0])
+    tiles, sheets = [tile for row in zip(*rows, strict=True) for tile in row], Sheets(len(rows))
     return sheets.of(tiles), sheets.size_of(tiles)
 
 
-def _numbered(video: VideoReader, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Each wanted frame with its number: in one pass where they follow each other, one by one where they do not."""
+def _read_numbered(video: VideoReader, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields each wanted frame with its number: consecutive frames in one pass, others with one seek each."""
     if isinstance(wanted, range):
         yield from zip(wanted, islice(video, wanted.start, wanted.stop, wanted.step), strict=True)
         return
@@ -155,43 +195,43 @@ def _numbered(video: VideoReader, wanted: Iterable[int]) -> Iterator[tuple[int, 
 
 
 @contextmanager
-def picture_files(out: Path, name: str, *, film: bool) -> Iterator[tuple[str, ...]]:
-    """A context with the names of the files that a view writes into a folder, which is made where it is not there.
+def reserve_files(out: Path, name: str, *, film: bool) -> Iterator[tuple[str, ...]]:
+    """Makes the folder and yields the names of the files to write; removes a folder that it made if writing fails.
 
-    ConfigError where one of the files is there, or the folder cannot be made; a folder made for nothing is removed.
+    Raises ConfigError if one of the files already exists or the folder cannot be made.
     """
     files = (f"{name}.png", f"{name}.mp4") if film else (f"{name}.png",)
     for file in files:
         if (out / file).exists():
-            raise ConfigError(f"{file} is there already", where=f"--out {out}", fix="name another folder, or remove it")
+            raise ConfigError(f"{file} already exists", where=f"--out {out}", fix="name another folder, or remove it")
     with create_folder(out):
         yield files
 
 
 def write_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> None:
-    """Writes a picture as PNG, whole or not at all."""
+    """Writes a PNG file; it is complete or absent."""
     with replacing(path) as beside:
         Image.fromarray(picture).save(beside, "PNG", optimize=True)
 
 
-def sizes_sentence(
+def describe_sizes(
     frame: tuple[int, int], read: tuple[int, int], shown: tuple[int, int], *, square: int | None = None
 ) -> str:
-    """What became of the size of frames: as they are, as the network reads them, as they are shown.
+    """Describes the size of frames in the video, as the network reads them, and as they are shown.
 
-    square: side, in pixels, of the part of the frame that is read; None where all of it is.
+    square: side, in pixels, of the part of the frame that is read; None means all of it.
     """
     kept = frame if square is None else (square, square)
     part = "" if kept == frame else f", of which a square of {square}"
-    words = [f"frames of {_by(frame)}{part}", f"read at {_by(read)}{_change(kept, read)}"]
-    return ", ".join([*words, f"shown at {_by(shown)}{_change(kept, shown)}"])
+    words = [f"frames of {_format_size(frame)}{part}", f"read at {_format_size(read)}{_describe_change(kept, read)}"]
+    return ", ".join([*words, f"shown at {_format_size(shown)}{_describe_change(kept, shown)}"])
 
 
-def _by(size: tuple[int, int]) -> str:
+def _format_size(size: tuple[int, int]) -> str:
     return f"{size[1]} × {size[0]}"
 
 
-def _change(before: tuple[int, int], after: tuple[int, int]) -> str:
+def _describe_change(before: tuple[int, int], after: tuple[int, int]) -> str:
     if after == before:
         return ""
     return " (shrunk)" if after[0] * after[1] < before[0] * before[1] else " (enlarged)"

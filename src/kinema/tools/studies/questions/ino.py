@@ -1,25 +1,25 @@
-"""What INO's four losses are worth (Pan et al. 2022, arXiv:2203.15312). The paper's tables are in no source we have."""
+"""Ablations of INO and its four losses (Pan et al. 2022, arXiv:2203.15312). We do not have the paper's tables."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from kinema.tools.studies.study import Arm, Question, Study
 
-_NO_TABLE = "the paper varies its losses; its tables are in no source we have"
+_NO_TABLE = "the paper varies its losses; we do not have its tables"
 
 
 def ino() -> Study:
-    """The four losses, level of consistency, pairing of class tokens, masks, targets, and what is read of INO."""
+    """Returns questions about losses, consistency, pairing of class tokens, masks, targets and the block to read."""
     return Study(
         name="ino",
-        about="INO (Pan et al. 2022): what each of four losses gives to label propagation",
+        about="INO (Pan et al. 2022): what each of its four losses gives to label propagation",
         recipe="ino_demo",
         questions=(_losses(), _consistency(), _pairing(), _masks(), _targets(), _reading()),
     )
 
 
 def _student(name: str, changes: Mapping[str, Any] | None = None) -> Arm:
-    """An arm whose student is measured, as the public code does: so soon the teacher has hardly left its beginning."""
+    """Returns an arm that measures the student, as the public code does; a teacher changes little in a short run."""
     return Arm(name=name, changes=changes or {}, part="student")
 
 
@@ -32,11 +32,11 @@ def _losses() -> Question:
     }
     return Question(
         name="losses",
-        asks="Which of the four losses can be missed?",
+        asks="Which of the four losses is dispensable?",
         arms=(
             Arm(name="untrained", is_trained=False),
             _student(name="all four"),
-            *(_student(name=f"without {said}", changes={f"method.{option}": 0.0}) for said, option in names.items()),
+            *(_student(name=f"without {loss}", changes={f"method.{option}": 0.0}) for loss, option in names.items()),
         ),
         source=_NO_TABLE,
     )
@@ -45,7 +45,7 @@ def _losses() -> Question:
 def _consistency() -> Question:
     return Question(
         name="consistency",
-        asks="Of what must neighboring frames be consistent?",
+        asks="What must be consistent between neighboring frames?",
         arms=(
             _student(name="affinities"),
             _student(name="features", changes={"method.consistency_of": "feature"}),
@@ -74,9 +74,9 @@ def _pairing() -> Question:
 def _masks() -> Question:
     return Question(
         name="masks",
-        asks="Single tokens or blocks?",
+        asks="Are single tokens or blocks masked?",
         arms=(_student(name="random"), _student(name="blocks", changes={"method.mask": "block"})),
-        source="iBOT finds random masks of a larger share slightly better than blocks; of this share it says nothing",
+        source="iBOT finds random masks with a larger share slightly better than blocks; it does not test this share",
     )
 
 
@@ -85,7 +85,7 @@ def _targets() -> Question:
         name="targets",
         asks="What keeps the teacher from collapse?",
         arms=(_student(name="centering"), _student(name="Sinkhorn", changes={"method.targets": "sinkhorn"})),
-        source="DINOv2 prefers Sinkhorn, at another scale; the paper centers",
+        source="DINOv2 prefers Sinkhorn, at another scale; the paper uses centering",
     )
 
 
@@ -99,5 +99,5 @@ def _reading() -> Question:
             *(Arm(name=f"teacher, {name}", layer=layer) for name, layer in blocks.items()),
             *(Arm(name=f"student, {name}", layer=layer, part="student") for name, layer in blocks.items()),
         ),
-        source="the public code reads block 7 of the student's 12, and says nothing of others",
+        source="the public code reads block 7 of 12 of the student and reports no others",
     )

@@ -1,11 +1,16 @@
-"""All methods on the same clips with the same ViT, for the same time with `--minutes`."""
+"""All methods on the same clips with the same ViT, and with `--minutes` for the same time.
+
+The study `robustness` measures the same networks by factor of difficulty.
+"""
+
+from dataclasses import replace
 
 from kinema.tools.studies.study import Arm, Question, Study
 from kinema.video.photometric import COLORS
 
 _VICMAE = "vicmae_vitt16_videos_cpu"
 _MAE = {"method.contrast": 0.0}
-"""Hides half of each frame, as that recipe does; the paper hides three quarters."""
+"""MAE that hides half of each frame, as the ViC-MAE recipe does; the paper hides three quarters."""
 _CONTRAST_ALONE = {
     "method.reconstruction": 0.0,
     "method.contrast": 1.0,
@@ -13,18 +18,18 @@ _CONTRAST_ALONE = {
     "data.transform.photometric.jitter": COLORS.jitter,
     "data.transform.photometric.gray": COLORS.gray,
 }
-"""SimCLR with two frames of a video as views, colors always, and the mean token."""
+"""SimCLR with two frames of a video as views, color augmentation of all clips, and the mean token."""
 _DINO = {
     "method.masked_tokens": 0.0,
     "method.consistency": 0.0,
     "method.mask_probability": 0.0,
     "method.center_updates": "step",
 }
-"""INO without what it adds to DINO; views are of two frames, as there."""
+"""DINO: INO without its additions; the views are still of two frames."""
 
 
 def methods() -> Study:
-    """SiamMAE, VideoMAE, ViC-MAE, INO, MAE, DINO, SimCLR, and what needs no training."""
+    """Returns the comparison of all methods with MAE, DINO, SimCLR, and networks that need no training."""
     return Study(
         name="methods",
         about="all methods: the same clips, the same ViT-Ti/16, the same steps or minutes",
@@ -49,6 +54,29 @@ def _networks() -> Question:
             Arm(name="DINO, across frames", recipe="ino_vitt16_cpu", changes=_DINO, published=59.5),
             Arm(name="SimCLR, across frames", recipe=_VICMAE, changes=_CONTRAST_ALONE, published=53.9),
         ),
-        source="ToBo's table 5, ViT-S/16, 400 epochs of Kinetics-400; it has no number of the other methods",
+        source="table 5 of ToBo, ViT-S/16, 400 epochs of Kinetics-400; it has no numbers for the other methods",
         measure="DAVIS-2017 J&F",
+    )
+
+
+def robustness() -> Study:
+    """Returns the question of `methods` without published numbers, to be measured with `--evaluate.dials`."""
+    compared = methods()
+    question = compared.questions[0]
+    return replace(
+        compared,
+        name="robustness",
+        about="robustness by method: what deformation, occlusion, viewpoint, blur, noise and compression cost "
+        "(measure it with --evaluate.dials FOLDER)",
+        questions=(
+            replace(
+                question,
+                name="networks",
+                asks="Which features withstand which difficulty?",
+                arms=tuple(replace(arm, published=None) for arm in question.arms),
+                order=(),
+                measure="",
+                source="no paper compares these methods by factor",
+            ),
+        ),
     )

@@ -1,19 +1,19 @@
-"""What SiamMAE's paper varies (Gupta et al. 2023, arXiv:2305.14344, section 4.3).
+"""Ablations of SiamMAE (Gupta et al. 2023, arXiv:2305.14344, section 4.3).
 
-The cells of its tables 2 and 3 are in no source we have; orders are those that reports on the paper agree on.
+We do not have the cells of tables 2 and 3; orders are those on which reports on the paper agree.
 """
 
 from kinema.tools.studies.study import Arm, Question, Study
 
-_REPORTS = "tables 2 and 3 of the paper as reports on it tell them; the cells are in no source we have"
-_NO_ORDER = "the paper varies it; its cells are in no source we have"
+_REPORTS = "tables 2 and 3 of the paper, as reports on it describe them; we do not have the cells"
+_NO_ORDER = "the paper varies it; we do not have its cells"
 
 
 def siammae() -> Study:
-    """Encoder and decoder, masking, frame gap, augmentation, target and patch size of SiamMAE."""
+    """Returns questions about encoder and decoder, masking, frame gap, augmentation, target and patch size."""
     return Study(
         name="siammae",
-        about="SiamMAE (Gupta et al. 2023): what makes a masked future frame a lesson in correspondence",
+        about="SiamMAE (Gupta et al. 2023): how predicting a masked future frame teaches correspondence",
         recipe="siammae_demo",
         questions=(_architecture(), _masking(), _gap(), _augmentation(), _target(), _patch()),
     )
@@ -28,7 +28,7 @@ def _architecture() -> Question:
     siamese, joint = (tuple(arm.name for arm in arms if arm.name.startswith(kind)) for kind in ("siamese", "joint"))
     return Question(
         name="architecture",
-        asks="Do both frames go through the encoder together, and what does the decoder attend to?",
+        asks="Does the encoder see both frames together, and what does the decoder attend to?",
         arms=tuple(arms),
         order=(siamese[2:], siamese[:2], joint),
         source=_REPORTS,
@@ -47,10 +47,10 @@ def _masking() -> Question:
     ]
     return Question(
         name="masking",
-        asks="How much of the future frame is hidden, and is the past hidden as well?",
+        asks="How much of the future frame is hidden, and is the past also hidden?",
         arms=tuple(arms),
         order=(("future 95 %",), ("both frames 50 %", "both frames 90 %")),
-        source=f"{_REPORTS}: half of both frames hidden is too easy, nine tenths of both too hard",
+        source=f"{_REPORTS}: hiding half of both frames is too easy, nine tenths of both too hard",
     )
 
 
@@ -66,7 +66,7 @@ def _gap() -> Question:
     drawn = Arm(name="drawn from 2 to 16", changes={"data.sampling.gap_min": 2, "data.sampling.gap_max": 16})
     return Question(
         name="gap",
-        asks="How many frames (of a video at 30 fps) lie between past and future?",
+        asks="How many frames (at 30 fps) lie between past and future?",
         arms=(*fixed, drawn),
         source=_NO_ORDER,
     )
@@ -77,21 +77,21 @@ def _augmentation() -> Question:
     colored = {"data.transform.photometric.jitter": (0.4, 0.4, 0.4, 0.1)}
     return Question(
         name="augmentation",
-        asks="The middle of the frame, crop and flip, or colors as well?",
+        asks="The center of the frame, crop and flip, or also color jitter?",
         arms=(
             Arm(name="middle, no flip", changes=middle),
             Arm(name="crop, flip"),
             Arm(name="crop, flip, color", changes=colored),
         ),
         order=(("crop, flip",), ("crop, flip, color",)),
-        source="CropMAE's ablation of the same knob as notes on it report: 60.4 without, 56.2 with color jitter",
+        source="CropMAE's ablation of the same option, as notes on it report: 60.4 without, 56.2 with color jitter",
     )
 
 
 def _target() -> Question:
     return Question(
         name="target",
-        asks="Are a patch's mean and contrast taken out of what is predicted?",
+        asks="Are target patches normalized by their mean and contrast?",
         arms=(Arm(name="normalized"), Arm(name="raw pixels", changes={"method.target": "raw"})),
         source=_NO_ORDER,
     )

@@ -1,6 +1,6 @@
-"""What ViC-MAE's choices are worth (Hernandez et al. 2023, arXiv:2303.12001), asked of a small network.
+"""Ablations of ViC-MAE with a small network (Hernandez et al. 2023, arXiv:2303.12001).
 
-The paper's numbers are known to us at second hand: linear probes of a ViT-B/16 on ImageNet-1k, in percent.
+We know the paper's numbers at second hand: linear probes of a ViT-B/16 on ImageNet-1k, in percent.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ _SOURCE = "the paper's ablation of {}, as a third party reports it"
 
 
 def vicmae() -> Study:
-    """The gap between frames, pooling, negatives, augmentation by kind, and what images are good for."""
+    """Returns questions about the gap between frames, pooling, negatives, augmentation, images and the two losses."""
     return Study(
         name="vicmae",
         about="ViC-MAE (Hernandez et al. 2023): frame gap, pooling, negatives, augmentation by kind",
@@ -24,7 +24,7 @@ def vicmae() -> Study:
 
 
 def _gap() -> Question:
-    def apart(low: int | float, unit: str) -> dict[str, object]:
+    def fix_gap(low: int | float, unit: str) -> dict[str, object]:
         names = ("gap_min", "gap_max")
         return {**{f"data.sampling.{name}": low for name in names}, "data.sampling.unit": unit}
 
@@ -32,8 +32,8 @@ def _gap() -> Question:
         name="gap",
         asks="How far apart are the two frames?",
         arms=(
-            Arm(name="one frame twice", changes=apart(0, "frames"), published=63.25),
-            Arm(name="consecutive, 4 frames", changes=apart(4, "frames"), published=65.25),
+            Arm(name="one frame twice", changes=fix_gap(0, "frames"), published=63.25),
+            Arm(name="consecutive, 4 frames", changes=fix_gap(4, "frames"), published=65.25),
             Arm(name="distant, 1.06 s", published=67.66),
         ),
         source=_SOURCE.format("the gap"),
@@ -45,7 +45,7 @@ def _pooling() -> Question:
     published = {"mean": 67.66, "max": 67.01, "gem": 66.92, "class": None, "attention": None}
     return Question(
         name="pooling",
-        asks="How do the tokens of a view become one vector?",
+        asks="How are the tokens of a view pooled into one vector?",
         arms=tuple(
             Arm(name=kind, changes={"method.pooling": kind}, published=number) for kind, number in published.items()
         ),
@@ -65,7 +65,7 @@ def _negatives() -> Question:
             Arm(name="SimSiam", changes={"method.loss": "simsiam", "method.target": "stopped", **heads}),
         ),
         order=(("InfoNCE",), ("VICReg", "SimSiam")),
-        source="the paper finds negatives better than none; its numbers are in no source we have",
+        source="the paper finds negatives better than none; we do not have its numbers",
     )
 
 
@@ -83,7 +83,7 @@ def _augmentation() -> Question:
     }
     return Question(
         name="augmentation",
-        asks="What changes the views: colors of images, crops, or both?",
+        asks="Which augmentation makes the views: colors of images, crops, or both?",
         arms=(
             Arm(name="colors alone", changes=no_crops, published=65.40),
             Arm(name="crops alone", changes=no_colors, published=66.03),
@@ -105,7 +105,7 @@ def _images() -> Question:
     }
     return Question(
         name="images",
-        asks="Are images learned from beside videos, and how?",
+        asks="Are images used in addition to videos, and how?",
         arms=(
             Arm(name="videos and images"),
             Arm(name="videos alone", changes={"data.image_share": 0.0}),
@@ -113,15 +113,15 @@ def _images() -> Question:
             Arm(name="images as still videos", changes=still),
         ),
         order=(("videos and images",), ("videos alone",)),
-        source="the paper learns from both; of repeated images it says that they are worse, but an encoder of clips "
-        "differs in more than that; its cells are in no source we have",
+        source="the paper learns from both and finds repeated images worse, but an encoder of clips differs in "
+        "more than that; we do not have its cells",
     )
 
 
 def _objectives() -> Question:
     return Question(
         name="objectives",
-        asks="What does each of the two losses give?",
+        asks="What does each of the two losses contribute?",
         arms=(
             Arm(name="untrained", is_trained=False),
             Arm(name="both losses"),

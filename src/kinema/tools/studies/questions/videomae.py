@@ -1,21 +1,21 @@
-"""What VideoMAE's paper varies (Tong et al. 2022, arXiv:2203.12602, section 4.2), with ViT-B after 800 epochs there.
+"""Ablations of VideoMAE (Tong et al. 2022, arXiv:2203.12602, section 4.2: ViT-B, 800 epochs).
 
-Published numbers are the paper's as we remember its tables; they are marked so wherever they are printed.
+Published numbers are recalled from the paper's tables; the printed source says so.
 """
 
 from kinema.tools.studies.study import Arm, Question, Study
 
 _SOURCE = "the paper's ablation of it, ViT-B, 800 epochs, from memory of its tables"
 _SIXTEEN = {"method.encoder.num_frames": 16, "data.sampling.num_frames": 16, "data.sampling.stride": 2}
-"""The recipe's 8 frames make 4 times, too few to tell frame masks apart."""
+"""Settings for clips of 16 frames. The recipe's 8 frames are 4 tubelets long, too few to compare frame masks."""
 _SSV2 = "top-1 on Something-Something V2"
 
 
 def videomae() -> Study:
-    """Masking, target, loss, decoder depth, size, number and domain of clips of VideoMAE."""
+    """Returns questions about masking, target, loss, decoder depth, size, and the number and domain of clips."""
     return Study(
         name="videomae",
-        about="VideoMAE (Tong et al. 2022): what makes nine tenths of a clip hidden a good lesson",
+        about="VideoMAE (Tong et al. 2022): why hiding nine tenths of a clip is a good training task",
         recipe="videomae_demo",
         questions=(_masking(), _target(), _loss(), _depth(), _size(), _data("steps"), _data("epochs"), _domain()),
     )
@@ -35,7 +35,7 @@ def _masking() -> Question:
             for kind in ("tube", "random", "frame")
             for ratio in ((0.75, 0.9) if kind == "frame" else (0.75, 0.9, 0.95))
         ),
-        source=f"{_SOURCE}; of 8 times a frame mask of 90 % hides 7, as the paper's of 87.5 %, and one of 95 % as many",
+        source=f"{_SOURCE}; of 8 time steps, frame masks of 90 and 95 % hide 7, as the paper's of 87.5 %",
         measure=_SSV2,
     )
 
@@ -43,7 +43,7 @@ def _masking() -> Question:
 def _target() -> Question:
     return Question(
         name="target",
-        asks="What is predicted of a hidden tubelet?",
+        asks="Which pixels of a hidden tubelet are predicted?",
         arms=(
             Arm(name="all frames, normalized", published=69.6),
             Arm(name="every other frame", changes={"method.target_frames": "half"}),
@@ -58,7 +58,7 @@ def _target() -> Question:
 def _loss() -> Question:
     return Question(
         name="loss",
-        asks="By what error?",
+        asks="Which loss compares prediction and target?",
         arms=(
             Arm(name="squared", published=69.6),
             Arm(name="absolute", changes={"method.loss": "l1"}, published=69.1),
@@ -73,7 +73,7 @@ def _depth() -> Question:
     published = {1: 68.5, 2: 69.2, 4: 69.6, 8: 69.3}
     return Question(
         name="decoder",
-        asks="How many blocks has the decoder?",
+        asks="How many blocks does the decoder have?",
         arms=tuple(
             Arm(name=f"{depth} blocks", changes={"method.decoder.depth": depth}, published=number)
             for depth, number in published.items()
@@ -93,7 +93,7 @@ def _size() -> Question:
             for name, (width, heads) in sizes.items()
         ),
         order=(("wide as ViT-B",), ("wide as ViT-S",)),
-        source="the paper's Kinetics-400 results: 81.5 of ViT-B, 79.0 of ViT-S; here all have the recipe's depth",
+        source="the paper's Kinetics-400 results: 81.5 for ViT-B, 79.0 for ViT-S; here all have the recipe's depth",
         measure="top-1 on Kinetics-400",
     )
 
@@ -108,20 +108,20 @@ def _data(equal: str) -> Question:
             for share in shares
         ),
         order=tuple((f"{share * 100:g} % of the clips",) for share in shares),
-        source="more clips are better in every table of the paper, though it finds few of the same kind to go far",
+        source="more clips are better in every table of the paper, but few clips of the target domain already help",
     )
 
 
 def _domain() -> Question:
     return Question(
         name="domain",
-        asks="Pre-trained on the clips of the set that is evaluated, or on others?",
+        asks="Is pre-training better on clips of the target data set or on others?",
         arms=(
             Arm(name="the set's own clips", files="target", published=91.3),
             Arm(name="as many others", files="as many others"),
             Arm(name="all others", files="others", published=96.1),
         ),
-        source="the paper's UCF101 results: 9,500 clips of its own, 240,000 of Kinetics-400; on Something-Something "
-        "V2 its own 169,000 are better than these (69.6 and 68.5); from memory of its tables",
+        source="the paper's UCF101 results: 9,500 clips of its own against 240,000 of Kinetics-400; on "
+        "Something-Something V2 its own 169,000 are better (69.6 and 68.5); from memory of its tables",
         measure="top-1 on UCF101",
     )

@@ -1,4 +1,4 @@
-"""Which runs a study asks for, of which length, on which files."""
+"""Runs of a study have the right length and training files."""
 
 import json
 import shutil
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import ConfigError, DatasetError
-from kinema.tools.studies.pace import PACES, paced
-from kinema.tools.studies.request import answerable
 from kinema.tools.studies.study import Arm, Question
+from kinema.tools.studies.study_request import drop_unanswerable
+from kinema.tools.studies.study_run import PACES, measure_paces
 from tests.tools.studies.toy import STUDY, question_of, request
 
 
@@ -27,7 +27,7 @@ def test_shares_of_the_files_are_trained_on(davis: Path, tmp_path: Path) -> None
     assert len(wanted.items()) == -(-len(asked.items("all")) // 2)
 
 
-def test_networks_are_told_apart_by_what_files_hold_and_not_by_where_they_lie(davis: Path, tmp_path: Path) -> None:
+def test_networks_depend_on_file_contents_and_not_on_paths(davis: Path, tmp_path: Path) -> None:
     asked = request(davis, tmp_path / "out")
     _, run = next(asked.runs(asked.study.questions[0]))
     shutil.copytree(davis / "JPEGImages", tmp_path / "moved")
@@ -57,7 +57,7 @@ def test_photographs_count_where_an_arm_learns_from_them(davis: Path, tmp_path: 
     assert len(more.training(runs["all"]).items()) == 4
 
 
-def test_target_and_others_are_told_apart(davis: Path, tmp_path: Path) -> None:
+def test_files_of_the_target_and_others(davis: Path, tmp_path: Path) -> None:
     clips = sorted((davis / "JPEGImages").glob("*/*"))
     copies = []
     for number in range(6):
@@ -69,21 +69,21 @@ def test_target_and_others_are_told_apart(davis: Path, tmp_path: Path) -> None:
     assert names["others"] == {str(copy) for copy in copies}
     assert len(names["as many others"]) == len(clips) == 4
     assert names["as many others"] < names["others"]
-    with pytest.raises(DatasetError, match="4 other files beside 4 of the target"):
+    with pytest.raises(DatasetError, match="4 other files for 4 of the target"):
         replace(asked, sources=(davis / "JPEGImages", *copies[:4])).items("as many others")
     run = asked.run(Arm(name="own", files="target"), seed=0)
     assert {item.name for item in asked.training(run).items()} == names["target"]
     assert run.name != asked.run(Arm(name="all"), seed=0).name
 
 
-def test_questions_that_lack_their_files_are_named_and_the_rest_is_asked() -> None:
+def test_questions_without_files_are_reported_and_left_out() -> None:
     domain = replace(question_of(Arm(name="own", files="target")), name="domain")
-    study, lines = answerable(replace(STUDY, questions=(*STUDY.questions, domain)), has_target=False)
+    study, lines = drop_unanswerable(replace(STUDY, questions=(*STUDY.questions, domain)), has_target=False)
     assert [question.name for question in study.questions] == ["masking", "training"]
     assert lines == ["not asked: domain, which needs the target's own clips (--target)"]
-    assert answerable(replace(STUDY, questions=(domain,)), has_target=True)[1] == []
+    assert drop_unanswerable(replace(STUDY, questions=(domain,)), has_target=True)[1] == []
     with pytest.raises(ConfigError, match="--target"):
-        answerable(replace(STUDY, questions=(domain,)), has_target=False)
+        drop_unanswerable(replace(STUDY, questions=(domain,)), has_target=False)
 
 
 def test_minutes_become_steps_by_a_pace_that_is_measured_once(
@@ -91,14 +91,14 @@ def test_minutes_become_steps_by_a_pace_that_is_measured_once(
 ) -> None:
     asked = request(davis, tmp_path, study=STUDY.only(["training"]), steps=None, minutes=0.01, seeds=(0, 1))
     said: list[str] = []
-    ready = paced(asked, said.append)
+    ready = measure_paces(asked, said.append)
     (name,) = ready.paces
     pace_s = json.loads((tmp_path / PACES).read_text())[name]
     assert len(said) == 1
     trained = [run for _, run in ready.runs(ready.study.questions[0]) if run.is_trained]
     assert [run.steps for run in trained] == [max(int(0.6 / pace_s), 1)] * 2
-    monkeypatch.setattr("kinema.tools.studies.pace.pretrain", lambda _: pytest.fail("measured again"))
-    assert paced(asked, said.append).paces == ready.paces
+    monkeypatch.setattr("kinema.tools.studies.study_run.pretrain", lambda _: pytest.fail("measured again"))
+    assert measure_paces(asked, said.append).paces == ready.paces
     with pytest.raises(ConfigError, match="--minutes"):
         replace(asked, steps=3)
 

@@ -5,8 +5,14 @@ import pytest
 from kinema.datasets.scan import MediaItem
 from kinema.errors import ConfigError
 from kinema.tools.packing.pack_config import PackSettings
-from kinema.tools.packing.plan import estimate, free_bytes, sampled_numbers, shard_starts, shard_units
-from kinema.tools.packing.probe import Extent
+from kinema.tools.packing.pack_plan import (
+    Extent,
+    build_shard_units,
+    choose_sampled_numbers,
+    choose_shard_starts,
+    estimate,
+    measure_free_bytes,
+)
 from kinema.tools.packing.sources import Entry
 
 SETTINGS = PackSettings(shard_mb=100)
@@ -21,10 +27,10 @@ def entries_of(count: int) -> list[Entry]:
     ]
 
 
-def test_shards_hold_every_entry_once_and_about_what_was_asked() -> None:
+def test_shards_hold_every_entry_once_at_the_requested_size() -> None:
     entries = entries_of(3000)
     extents = [Extent(num_frames=30 * (number % 20), pixels=256 * 340) for number in range(3000)]
-    units = shard_units(entries, shard_starts(entries, extents, SETTINGS))
+    units = build_shard_units(entries, choose_shard_starts(entries, extents, SETTINGS))
     assert [entry.number for unit in units for entry in unit.entries] == list(range(3000))
     sizes = [
         estimate(unit.entries, [extents[entry.number] for entry in unit.entries], SETTINGS).bytes for unit in units
@@ -34,15 +40,15 @@ def test_shards_hold_every_entry_once_and_about_what_was_asked() -> None:
     assert [unit.name for unit in units[:2]] == ["shard-000000.tar", "shard-000001.tar"]
 
 
-def test_a_small_collection_is_cut_for_all_workers_and_a_large_video_stands_alone() -> None:
+def test_a_small_collection_is_cut_for_all_workers_and_a_large_video_has_its_own_shard() -> None:
     entries = entries_of(40)
     small = [Extent(num_frames=300, pixels=256 * 340)] * 40
-    assert len(shard_starts(entries, small, PackSettings())) > 10
+    assert len(choose_shard_starts(entries, small, PackSettings())) > 10
     one = [Extent(num_frames=10**6, pixels=256 * 340) if number == 20 else Extent() for number in range(40)]
-    assert shard_starts(entries, one, SETTINGS) == [0, 20, 21]
+    assert choose_shard_starts(entries, one, SETTINGS) == [0, 20, 21]
 
 
-def test_the_estimate_weighs_samples_by_how_much_they_stand_for() -> None:
+def test_the_estimate_weights_samples_by_size() -> None:
     extents = [
         Extent(num_frames=900, pixels=1000, sampled_bytes=100, sampled_pixels=1000),
         Extent(num_frames=100, pixels=1000, sampled_bytes=900, sampled_pixels=1000),
@@ -53,15 +59,15 @@ def test_the_estimate_weighs_samples_by_how_much_they_stand_for() -> None:
     assert about.bytes == pytest.approx(1500 * 1000 * (0.9 * 0.1 + 0.1 * 0.9), rel=0.1)
 
 
-def test_samples_are_spread() -> None:
-    assert sampled_numbers(entries_of(3)) == {0, 1, 2}
-    chosen = sorted(sampled_numbers(entries_of(1000)))
+def test_samples_are_evenly_spaced() -> None:
+    assert choose_sampled_numbers(entries_of(3)) == {0, 1, 2}
+    chosen = sorted(choose_sampled_numbers(entries_of(1000)))
     assert chosen[0] < 50
     assert chosen[-1] > 950
 
 
-def test_the_room_of_a_folder_that_is_to_be(tmp_path: Path) -> None:
-    assert free_bytes(tmp_path / "not" / "there") > 0
+def test_free_space_of_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
+    assert measure_free_bytes(tmp_path / "not" / "there") > 0
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,6 @@ def test_sizes(settings: PackSettings, size: tuple[int, int], wanted: tuple[int,
         {"gop": 0},
     ],
 )
-def test_settings_that_cannot_work(wrong: dict) -> None:
+def test_invalid_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError):
         PackSettings(**wrong)

@@ -1,4 +1,4 @@
-"""The parts of a self-contained web page: nothing is loaded from anywhere, nothing runs, everything is in one file."""
+"""Parts of a self-contained web page, as HTML. The page is one file, loads nothing and runs nothing."""
 
 import base64
 import io
@@ -11,27 +11,27 @@ from pathlib import Path
 from PIL import Image
 
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
-"""What a browser may load for the page: what is in it."""
+"""Content policy: a browser may use only what the page itself contains."""
 _MOST_PIXELS_WIDE = 1440
 _QUALITY = 82
 _BROAD = 800
-"""Pixels from which a picture on a phone is moved under the finger rather than shrunk until its words are gone."""
+"""Width in pixels above which a phone scrolls a picture, because captions of a shrunk one could not be read."""
 _STEPS = 6
-"""Pictures of one place side by side in time, at most: page.css has a rule for each."""
+"""Steps that a reader can switch between, at most; page.css has a rule for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """A number or a word at the top of a page."""
+    """A number or word at the top of a page, with its name."""
 
     name: str
     value: str
     more: str = ""
-    """In small letters under it."""
+    """A note in small letters under it."""
 
 
-def page(title: str, lead: str, body: Iterable[str], *, foot: str) -> str:
-    """The whole page; `lead`, `foot` and the title are text, the parts of the body markup."""
+def render_page(title: str, lead: str, body: Iterable[str], *, foot: str) -> str:
+    """Returns the whole page. The parts of `body` are markup; all other arguments are text."""
     style = (files("kinema.tools.report") / "page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -44,14 +44,14 @@ def page(title: str, lead: str, body: Iterable[str], *, foot: str) -> str:
     )
 
 
-def section(title: str, *parts: str) -> str:
-    """Parts under a heading; nothing where all of them are empty."""
+def render_section(title: str, *parts: str) -> str:
+    """Puts parts under a heading. Returns "" if all parts are empty."""
     inside = "".join(parts)
     return f"<section><h2>{escape(title)}</h2>{inside}</section>" if inside else ""
 
 
-def facts(given: Iterable[Fact]) -> str:
-    """Numbers beside each other."""
+def render_facts(given: Iterable[Fact]) -> str:
+    """Puts facts next to each other."""
     items = "".join(
         f"<div><dt>{escape(fact.name)}</dt><dd>{escape(fact.value)}"
         f"{f'<small>{escape(fact.more)}</small>' if fact.more else ''}</dd></div>"
@@ -60,92 +60,92 @@ def facts(given: Iterable[Fact]) -> str:
     return f'<dl class="facts">{items}</dl>' if items else ""
 
 
-def charts(drawn: Iterable[str]) -> str:
-    """Charts beside each other, as many as there is room for."""
+def render_charts(drawn: Iterable[str]) -> str:
+    """Puts charts next to each other, as many as fit into a row."""
     inside = "".join(drawn)
     return f'<div class="charts">{inside}</div>' if inside else ""
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
-    """Rows of text. numbers: columns that are set to the right; nothing where there are no rows."""
+def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
+    """Returns a table of text, or "" if there are no rows. numbers: indices of the right-aligned columns."""
     if not rows:
         return ""
 
-    def cells(row: Sequence[str], tag: str) -> str:
+    def render_cells(row: Sequence[str], tag: str) -> str:
         kinds = ['class="number"' if place in numbers else "" for place in range(len(row))]
         return "".join(
-            f"<{tag}{' ' + kind if kind else ''}>{_breakable(text)}</{tag}>"
+            f"<{tag}{' ' + kind if kind else ''}>{_allow_breaks(text)}</{tag}>"
             for text, kind in zip(row, kinds, strict=True)
         )
 
-    head = f"<thead><tr>{cells(header, 'th')}</tr></thead>" if any(header) else ""
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    head = f"<thead><tr>{render_cells(header, 'th')}</tr></thead>" if any(header) else ""
+    body = "".join(f"<tr>{render_cells(row, 'td')}</tr>" for row in rows)
     return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
-def paragraph(text: str) -> str:
-    """A sentence in a quiet color."""
+def render_paragraph(text: str) -> str:
+    """Returns a note in a muted color."""
     return f'<p class="note">{escape(text)}</p>' if text else ""
 
 
-def command(text: str) -> str:
-    """Something that was typed."""
+def render_command(text: str) -> str:
+    """Returns a command line."""
     return f"<pre>{escape(text)}</pre>"
 
 
-def folded(title: str, *parts: str) -> str:
-    """Parts that open when the title is touched; nothing where all are empty."""
+def render_details(title: str, *parts: str) -> str:
+    """Folds parts under a title that opens them. Returns "" if all parts are empty."""
     inside = "".join(parts)
     return f'<details><summary>{escape(title)}</summary><div class="inside">{inside}</div></details>' if inside else ""
 
 
-def picture(path: Path, caption: str) -> str:
-    """A picture of a file, reduced to what a screen shows; words in its place where it is damaged."""
+def render_picture(path: Path, caption: str) -> str:
+    """Embeds a picture, reduced to the size of a screen, or a sentence in its place if the file is damaged."""
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return _figure(f"{escape(path.name)} cannot be read as a picture.", caption)
+        return _render_figure(f"{escape(path.name)} cannot be read as a picture.", caption)
     if image.width > _MOST_PIXELS_WIDE:
         image = image.resize((_MOST_PIXELS_WIDE, max(round(image.height * _MOST_PIXELS_WIDE / image.width), 1)))
     content = io.BytesIO()
     image.save(content, "WEBP", quality=_QUALITY, method=2)
     kind = ' class="broad"' if image.width > _BROAD else ""
-    return _figure(
+    return _render_figure(
         f'<img{kind} width="{image.width}" height="{image.height}" alt="{escape(caption, quote=True)}" '
         f'src="data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}">',
         caption,
     )
 
 
-def film(path: Path, caption: str) -> str:
-    """An MP4 file that plays in the page."""
+def render_film(path: Path, caption: str) -> str:
+    """Embeds an MP4 file that plays in the page."""
     encoded = base64.b64encode(path.read_bytes()).decode()
-    return _figure(
+    return _render_figure(
         f'<video controls loop muted playsinline preload="metadata" aria-label="{escape(caption, quote=True)}" '
         f'src="data:video/mp4;base64,{encoded}"></video>',
         caption,
     )
 
 
-def spread(named: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
-    """As many of the files as `steps` shows: of more than six the first, the last, and some between."""
+def choose_steps(named: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """Returns the files that `render_steps` shows: at most six, evenly spaced, with the first and the last."""
     count = min(len(named), _STEPS)
     return [named[round(number * (len(named) - 1) / max(count - 1, 1))] for number in range(count)]
 
 
-def steps(
+def render_steps(
     named: Sequence[tuple[str, Path]],
     caption: str,
     *,
     group: str = "step",
-    show: Callable[[Path, str], str] = picture,
+    show: Callable[[Path, str], str] = render_picture,
 ) -> str:
-    """Files of one thing at several times, of which one is seen and touching a name shows another; the last first.
+    """Shows one of several files with buttons to switch between them; the last one is shown first.
 
-    group: a word that no other such part of the page has. show: what makes markup of a file and its caption.
+    named: button text and file. group: a word that is unique in the page. show: makes markup of a file and its caption.
     """
-    chosen = spread(named)
+    chosen = choose_steps(named)
     if not chosen:
         return ""
     if len(chosen) == 1:
@@ -159,8 +159,8 @@ def steps(
     return f'<div class="steps">{inputs}{shown}</div>'
 
 
-def duration_text(seconds: int | float) -> str:
-    """Hours and minutes, or minutes, or under ten of them minutes and seconds."""
+def format_duration(seconds: int | float) -> str:
+    """Formats a duration as hours and minutes, as minutes or, below ten minutes, as minutes and seconds."""
     whole = round(seconds)
     if whole < 600:
         return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
@@ -168,12 +168,12 @@ def duration_text(seconds: int | float) -> str:
     return f"{minutes // 60:,} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _breakable(text: str) -> str:
-    """Escaped text that a browser may break inside paths and names."""
+def _allow_breaks(text: str) -> str:
+    """Escapes text and lets a browser break lines inside paths and names."""
     return escape(text).replace("/", "/<wbr>").replace("_", "_<wbr>")
 
 
-def _figure(inside: str, caption: str) -> str:
+def _render_figure(inside: str, caption: str) -> str:
     return (
         f'<figure class="picture"><div class="frame">{inside}</div><figcaption>{escape(caption)}</figcaption></figure>'
     )

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kinema.tools.studies.page import make_study_page
-from kinema.tools.studies.result import ArmResult, QuestionResult, RunResult, StudyResult
 from kinema.tools.studies.study import Arm, Question, Study
-from tests.tools.report.test_run_report_in_browser import DESKTOP, PHONE, browser, laid_out
+from kinema.tools.studies.study_page import build_study_page
+from kinema.tools.studies.study_result import ArmResult, QuestionResult, RunResult, StudyResult
+from tests.tools.report.test_run_report_in_browser import DESKTOP, PHONE, browser, lay_out
 
 __all__ = ["browser"]
 
@@ -39,17 +39,17 @@ def result() -> StudyResult:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(PHONE, False), (DESKTOP, True)])
-def test_a_page_as_it_is_laid_out(browser: str, tmp_path: Path, width: int, dark: bool) -> None:
+def test_layout(browser: str, tmp_path: Path, width: int, dark: bool) -> None:
     page = tmp_path / "siammae.html"
-    page.write_text(make_study_page(result(), tmp_path))
-    facts = laid_out(browser, page, tmp_path, width=width, dark=dark)
+    page.write_text(build_study_page(result(), tmp_path))
+    facts = lay_out(browser, page, tmp_path, width=width, dark=dark)
     assert facts["wide"] <= 0
     assert facts["cut"] == 0
     assert facts["columns"] == (1 if width == PHONE else 2)
     assert min(facts["labels"]) > 8
 
 
-def test_what_the_page_tells(tmp_path: Path) -> None:
-    page = make_study_page(result(), tmp_path)
+def test_words_of_the_page(tmp_path: Path) -> None:
+    page = build_study_page(result(), tmp_path)
     for words in ("12 of them trained", "20 min", "not measured: x", "No published order", *ARMS):
         assert words in page

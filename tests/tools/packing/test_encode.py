@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from kinema.tools.packing.h264 import encode_h264
+from kinema.tools.packing.encode import encode_h264
 from kinema.tools.packing.pack_config import PackSettings
 from tests.tools.packing.sources import same_pictures
 from tests.video.encode import moving_frames
@@ -18,7 +18,7 @@ SETTINGS = PackSettings(form="h264", short_side=32)
 
 
 def stamps(path: Path) -> list[tuple[int, bool, str]]:
-    """(time in milliseconds, is it a keyframe, what kind of picture) of each decoded frame."""
+    """Returns (time in milliseconds, whether it is a keyframe, picture type) of each decoded frame."""
     with av.open(str(path)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
         return [
@@ -27,7 +27,7 @@ def stamps(path: Path) -> list[tuple[int, bool, str]]:
         ]
 
 
-def test_keyframes_come_every_few_frames_and_none_waits_for_a_later_one(tmp_path: Path) -> None:
+def test_keyframes_every_few_frames_and_no_b_frames(tmp_path: Path) -> None:
     frames = moving_frames(30, 32, 48)
     written = encode_h264(tmp_path / "a.mp4", frames, replace(SETTINGS, gop=7), fps=25.0)
     assert written == (30, 32, 48)
@@ -41,7 +41,7 @@ def test_keyframes_come_every_few_frames_and_none_waits_for_a_later_one(tmp_path
     assert same_pictures(decoded, frames)
 
 
-def test_times_that_are_uneven_or_the_same_are_kept(tmp_path: Path) -> None:
+def test_uneven_and_equal_times_are_kept(tmp_path: Path) -> None:
     times_s = np.array([0.0, 0.04, 0.04, 0.5, 3.25])
     encode_h264(tmp_path / "a.mp4", moving_frames(5, 32, 32), SETTINGS, fps=1.5, times_s=times_s)
     assert [time_ms for time_ms, _, _ in stamps(tmp_path / "a.mp4")] == [0, 40, 40, 500, 3250]
@@ -63,7 +63,7 @@ def test_no_frames_give_no_video() -> None:
 
 _SAME_WHATEVER_MEMORY_HOLDS = """
 import ctypes, hashlib, io, sys
-from kinema.tools.packing.h264 import encode_h264
+from kinema.tools.packing.encode import encode_h264
 from kinema.tools.packing.pack_config import PackSettings
 from tests.video.encode import moving_frames
 mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -1,20 +1,19 @@
-"""Networks by factor: measured on the sets, and told against the easy one."""
+"""Results by factor of difficulty, compared with the easy set; tables and plots of a study."""
 
 import functools
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from kinema.errors import ConfigError
-from kinema.tools.studies import dials
-from kinema.tools.studies.dials import EASY_MEASURE, FACTOR_MEASURES, change_sentence
-from kinema.tools.studies.evaluate import evaluations
-from kinema.tools.studies.plot import _share_scale, draw_study
-from kinema.tools.studies.result import ArmResult, QuestionResult, RunResult
+from kinema.tools.studies import propagation_measures
+from kinema.tools.studies.evaluate import build_evaluations
+from kinema.tools.studies.propagation_measures import EASY_MEASURE, FACTOR_MEASURES
 from kinema.tools.studies.study import Arm, Question
 from kinema.tools.studies.study_config import Evaluations
+from kinema.tools.studies.study_page import choose_scales, draw_study
+from kinema.tools.studies.study_result import ArmResult, QuestionResult, RunResult, describe_change
 from kinema.tools.synthetic.write import DialSets
 from kinema.weights.load import load
 
@@ -38,11 +37,11 @@ def question(values: dict[str, list[dict[str, float]]], measures: list[str], *, 
 
 
 def test_every_set_is_rendered_when_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dials, "DialSets", functools.partial(DialSets, height=48, width=80))
+    monkeypatch.setattr(propagation_measures, "DialSets", functools.partial(DialSets, height=48, width=80))
     settings = Evaluations(
         dials=tmp_path / "dials", dial_clips=1, dial_frames=4, short_side=48, precision="fp32", sequences=("of others",)
     )
-    measured, missing = evaluations(settings)
+    measured, missing = build_evaluations(settings)
     assert ([each.measure for each in measured], missing) == ([EASY_MEASURE, *FACTOR_MEASURES], [])
     assert not (tmp_path / "dials").exists()
     extractor, told = load("pixels:8"), []
@@ -50,12 +49,12 @@ def test_every_set_is_rendered_when_it_is_measured(tmp_path: Path, monkeypatch: 
     assert ("rendering blur", 1, 1) in told
     assert len(set(values)) == len(values) == 7
     monkeypatch.setattr(
-        "kinema.tools.studies.propagation.run_benchmark", lambda *_, **__: pytest.fail("measured again")
+        "kinema.tools.studies.propagation_measures.run_benchmark", lambda *_, **__: pytest.fail("measured again")
     )
     assert [each.of(extractor, tmp_path / "results", lambda *_: None) for each in measured] == values
-    assert measured[0].described()["set"]["config"]["num_frames"] == 4
+    assert measured[0].describe()["set"]["config"]["num_frames"] == 4
     with pytest.raises(ConfigError, match=r"another synthetic set is there: .*not 5.*easy"):
-        evaluations(Evaluations(dials=tmp_path / "dials", dial_clips=1, dial_frames=5))
+        build_evaluations(Evaluations(dials=tmp_path / "dials", dial_clips=1, dial_frames=5))
 
 
 def test_a_change_is_that_of_one_network() -> None:
@@ -66,15 +65,15 @@ def test_a_change_is_that_of_one_network() -> None:
 
 
 def test_the_least_and_the_most_change_are_named() -> None:
-    sentence = change_sentence(BLUR, {"a": [-5.0, -7.0], "b": [-2.0, -4.0], "c": [1.0, 1.0], "d": []}, unit="points")
+    sentence = describe_change(BLUR, {"a": [-5.0, -7.0], "b": [-2.0, -4.0], "c": [1.0, 1.0], "d": []}, unit="points")
     assert sentence == (
         "J&F blur less J&F easy: at best +1.0 points (c), at worst -6.0 (a); seeds of one arm spread by 1.2."
     )
-    assert change_sentence(BLUR, {"a": [-5.0]}, unit="points").endswith("at best -5.0 points (a); one seed.")
-    assert "no arm" in change_sentence(BLUR, {"a": []}, unit="points")
+    assert describe_change(BLUR, {"a": [-5.0]}, unit="points").endswith("at best -5.0 points (a); one seed.")
+    assert "no arm" in describe_change(BLUR, {"a": []}, unit="points")
 
 
-def test_a_factor_is_told_against_the_easy_set_in_place_of_an_order_that_there_is_not() -> None:
+def test_without_a_published_order_a_factor_is_compared_with_the_easy_set() -> None:
     values = {"a": [{EASY_MEASURE: 40.0, BLUR: 30.0}], "b": [{EASY_MEASURE: 50.0, BLUR: 45.0}]}
     text = question(values, [EASY_MEASURE, BLUR]).text()
     assert f"{EASY_MEASURE}: No published order" in text
@@ -87,7 +86,7 @@ def test_a_factor_is_told_against_the_easy_set_in_place_of_an_order_that_there_i
     assert f"{BLUR}: No published order" in alone
 
 
-def test_the_columns_of_a_table_stand_in_line() -> None:
+def test_the_columns_of_a_table_are_aligned() -> None:
     values = {"a": [{EASY_MEASURE: 4.0, BLUR: 30.0}], "a long name": [{EASY_MEASURE: 50.0, BLUR: 45.0}]}
     lines = question(values, [EASY_MEASURE, BLUR]).table().splitlines()
     assert len({tuple(place for place, sign in enumerate(line) if sign == "|") for line in lines}) == 1
@@ -100,7 +99,8 @@ def test_many_panels_are_narrow_and_those_of_dials_have_one_scale(tmp_path: Path
     draw_study([asked], tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as picture:
         assert picture.width < 2500
-    panels = Figure().subplots(1, len(measures))
-    _share_scale(panels, asked)
-    panels[1].set_xlim(20, 70)
-    assert [panel.get_xlim() == (20, 70) for panel in panels] == [False, *[True] * 7]
+    scales = choose_scales(
+        question({"a": [{**dict.fromkeys(measures, 30.0), "J&F": 5.0, EASY_MEASURE: 70.0}]}, measures)
+    )
+    assert [scales[measure] == scales[EASY_MEASURE] for measure in measures] == [False, *[True] * 7]
+    assert (scales[EASY_MEASURE][0], scales[EASY_MEASURE][-1]) == (30, 70)

@@ -1,5 +1,4 @@
-"""Which runs a study needs: one for each arm and seed, and one folder for all arms, questions and studies that need
-the same."""
+"""The runs that a study needs, one for each arm and seed. Arms, questions and studies with equal needs share a run."""
 
 import json
 import math
@@ -12,60 +11,61 @@ from kinema import draws
 from kinema.errors import ConfigError
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.registry import get_recipe
-from kinema.tools.studies.study import Arm, Files, Study, with_changes
+from kinema.tools.studies.study import Arm, Files, Study, apply_changes
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """A network to train, or only to begin with."""
+    """A network to train, or to use untrained or as it is."""
 
     recipe_name: str
     recipe: Recipe
-    """With the arm's changes, the study's length, and the seed."""
+    """Recipe with the arm's changes, the study's length and the seed."""
     share: float
-    """Of the training files."""
+    """Share of the training files."""
     files: Files
-    """Which they are."""
+    """Which training files."""
     is_trained: bool
     weights: str | None
-    """A network that is there already, of which neither recipe nor seed matters."""
+    """Name of an existing network, for which neither recipe nor seed matters."""
     part: str | None = None
-    """Folder, in that of the run, of the network to measure."""
+    """Subfolder of the run with the network to measure."""
     layer: int | None = None
-    """Block that is read."""
+    """Block to read."""
 
     @property
     def name(self) -> str:
-        """Name of the run: the same for the same run, whichever arm asks for it, whatever the files are."""
+        """Name of the run. It is the same in every arm that needs the run and does not depend on the files' content."""
         if self.weights is not None:
-            return f"weights-{_digest(self.weights)}"
-        if not self.is_trained:  # nothing but the network and its seed matters
+            return f"weights-{_hash(self.weights)}"
+        if not self.is_trained:  # only the network and its seed matter
             settings = json.dumps(asdict(self.recipe)["method"], sort_keys=True)
-            return f"{self.recipe_name}-untrained-{_digest(settings)}-seed{self.recipe.train.seed}"
+            return f"{self.recipe_name}-untrained-{_hash(settings)}-seed{self.recipe.train.seed}"
         which = "" if self.files == "all" else self.files
         settings = json.dumps(asdict(self.recipe), sort_keys=True)
-        return f"{self.recipe_name}-{_digest(f'{settings}{self.share}{which}')}-seed{self.recipe.train.seed}"
+        return f"{self.recipe_name}-{_hash(f'{settings}{self.share}{which}')}-seed{self.recipe.train.seed}"
 
     @property
     def steps(self) -> int:
-        """Optimizer steps it takes; 0 where nothing is trained."""
+        """Number of optimizer steps; 0 if nothing is trained."""
         return (self.recipe.train.steps or 0) if self.is_trained else 0
 
     @property
     def pace_name(self) -> str:
-        """The same for runs of which a step takes as long: of any length and seed."""
+        """Name of the run without its length and seed, which do not change how long a step takes."""
         train = replace(self.recipe.train, seed=0, steps=1, warmup_steps=0)
-        return f"{self.recipe_name}-{_digest(json.dumps(asdict(replace(self.recipe, train=train)), sort_keys=True))}"
+        return f"{self.recipe_name}-{_hash(json.dumps(asdict(replace(self.recipe, train=train)), sort_keys=True))}"
 
 
-def _digest(text: str) -> str:
+def _hash(text: str) -> str:
     return blake2b(text.encode(), digest_size=5).hexdigest()
 
 
-def planned_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe: str | None = None) -> PlannedRun:
-    """The run of one arm. steps: of a whole run, in place of the recipe's. recipe: in place of the study's.
+def plan_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe: str | None = None) -> PlannedRun:
+    """Returns the run of one arm and seed.
 
-    ConfigError where the arm's changes do not fit the recipe, or it counts epochs and no steps are given.
+    steps: length of a whole run, instead of the recipe's. recipe: name of a recipe to use instead of the study's.
+    Raises ConfigError if the arm's changes do not fit the recipe, or if it counts epochs and no steps are given.
     """
     name = arm.recipe or recipe or study.recipe
     base = get_recipe(name)
@@ -82,7 +82,7 @@ def planned_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe:
     train = replace(base.train, steps=own, epochs=None, warmup_steps=warmup, warmup_epochs=None)
     train = replace(train, seed=seed, pictures_every_steps=None, export_every_steps=None)
     try:
-        changed = with_changes(replace(base, train=train), arm.changes)
+        changed = apply_changes(replace(base, train=train), arm.changes)
     except ConfigError as error:
         where = f"study {study.name}, {arm.name}, recipe {name}: {error.where}"
         raise ConfigError(error.what, where=where, fix=error.fix) from error
@@ -98,12 +98,12 @@ def planned_run(study: Study, arm: Arm, *, seed: int, steps: int | None, recipe:
     )
 
 
-def items_of_share(items: Sequence[Any], share: float) -> list[Any]:
-    """A share of the items, at least one."""
-    return some_items(items, max(math.ceil(share * len(items)), 1))
+def choose_share(items: Sequence[Any], share: float) -> list[Any]:
+    """Returns a share of the items, at least one."""
+    return choose_items(items, max(math.ceil(share * len(items)), 1))
 
 
-def some_items(items: Sequence[Any], count: int) -> list[Any]:
-    """So many of the items, drawn once for all: fewer are among more."""
+def choose_items(items: Sequence[Any], count: int) -> list[Any]:
+    """Returns `count` of the items, from a fixed random order, so that a smaller choice is a subset of a larger one."""
     order = draws.generator(0, "share").permutation(len(items))
     return [items[index] for index in sorted(order[:count].tolist())]

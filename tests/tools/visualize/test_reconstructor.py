@@ -1,4 +1,4 @@
-"""Which frames of a video a masked method is shown, and what is drawn of its predictions."""
+"""A masked method is given the right frames of a video, and its predictions are drawn."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,8 @@ from kinema.methods.method import Method, Reconstruction
 from kinema.models.vit_config import DecoderConfig, MaskedDecoderConfig, ViTConfig
 from kinema.recipes.registry import RECIPES
 from kinema.runs.build import build_method
-from kinema.tools.visualize.picture_size import Tile
-from kinema.tools.visualize.reconstruct import Reconstructor, Windows
-from kinema.tools.visualize.sheets import Sheets, Stretch
+from kinema.tools.visualize.reconstructor import Reconstructor, Windows
+from kinema.tools.visualize.sheets import CaptionedPicture, FrameRange, Sheets
 from kinema.types import ClipBatch
 from kinema.video.reader import ArrayReader, open_video
 
@@ -42,8 +41,8 @@ def clips(num_frames: int) -> VideoMAEConfig:
     )
 
 
-class Recorded:
-    """A method and the clips that it was shown, by the brightness of their frames."""
+class Recorder:
+    """Records which clips a method is given, by the brightness of their frames."""
 
     def __init__(self, config: MethodConfig, monkeypatch: pytest.MonkeyPatch) -> None:
         self.method = build_method(config, seed=0)
@@ -52,7 +51,7 @@ class Recorded:
         inner = self.method.reconstruct
 
         def reconstruct(batch: ClipBatch) -> Reconstruction | None:
-            if batch.frames.max() == 255:  # the question which frames are predicted
+            if batch.frames.max() == 255:  # the probe for the predicted frames
                 return inner(batch)
             self.shown += batch.frames.float().mean(dim=(2, 3, 4)).round().int().tolist()
             self.seeds += batch.seeds.tolist()
@@ -69,11 +68,11 @@ def counted(num_frames: int) -> ArrayReader:
 
 def draw(method: Method, video: ArrayReader, out: Path, *, masks_only: bool = False, **options: int):
     painter = Reconstructor(method, Windows(**options), masks_only=masks_only, device=CPU)
-    return painter.draw(video, out, "look", stretch=Stretch(), film=True)
+    return painter.draw(video, out, "look", stretch=FrameRange(), film=True)
 
 
-def test_pairs_have_the_first_frame_as_past_and_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = Recorded(PAIRS, monkeypatch)
+def test_pairs_share_the_first_frame_of_a_window_as_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Recorder(PAIRS, monkeypatch)
     drawn = draw(seen.method, counted(12), tmp_path, gap=2, frames=4, seed=5)
     first, second = [[0, future] for future in range(1, 7)], [[6, future] for future in range(7, 12)]
     assert seen.shown == first + second
@@ -86,25 +85,25 @@ def test_pairs_have_the_first_frame_as_past_and_go_on(tmp_path: Path, monkeypatc
 
 
 def test_clips_follow_each_other_and_the_last_is_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = Recorded(clips(4), monkeypatch)
+    seen = Recorder(clips(4), monkeypatch)
     drawn = draw(seen.method, counted(15), tmp_path, gap=2, frames=3)
     assert seen.shown == [[0, 2, 4, 6], [8, 10, 12, 14]]
     assert drawn.frames == 8
     with open_video(tmp_path / "look.mp4") as film:
         assert (film.num_frames, film.fps) == (8, 6)
     seen.shown.clear()
-    assert draw(seen.method, counted(11), tmp_path / "other", gap=2, frames=3).frames == 6  # the filling is not shown
+    assert draw(seen.method, counted(11), tmp_path / "other", gap=2, frames=3).frames == 6
     assert seen.shown == [[0, 2, 4, 6], [8, 10, 10, 10]]
 
 
-def test_single_frames_stand_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = Recorded(clips(1), monkeypatch)
+def test_methods_of_single_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Recorder(clips(1), monkeypatch)
     assert draw(seen.method, counted(5), tmp_path, gap=2, frames=3).frames == 5
     assert seen.shown == [[0], [1], [2], [3], [4]]
 
 
 @pytest.mark.parametrize(("target", "shown"), [("half", [0, 4, 8, 12]), ("center", [4, 12])])
-def test_only_the_frames_that_are_predicted_are_drawn(
+def test_only_predicted_frames_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Literal["half", "center"], shown: list[int]
 ) -> None:
     method = build_method(replace(clips(4), target_frames=target), seed=0)
@@ -113,18 +112,18 @@ def test_only_the_frames_that_are_predicted_are_drawn(
     monkeypatch.setattr(
         Sheets, "of", lambda self, tiles: drawn.append(tiles[0].caption) or np.zeros((8, 8, 3), np.uint8)
     )
-    painter.draw(counted(16), tmp_path, "look", stretch=Stretch(), film=True)
+    painter.draw(counted(16), tmp_path, "look", stretch=FrameRange(), film=True)
     with open_video(tmp_path / "look.mp4") as film:
         assert film.fps == 12 * len(shown) / 16  # as fast as the video
     if target == "center":
         with pytest.raises(DatasetError, match="predicts none"):
-            painter.draw(counted(3), tmp_path / "short", "look", stretch=Stretch(), film=True)
+            painter.draw(counted(3), tmp_path / "short", "look", stretch=FrameRange(), film=True)
     assert drawn[: len(shown)] == [f"frame {number}" for number in shown]
 
 
-def test_a_method_of_two_views_is_shown_each_frame_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_of_two_views_sees_single_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = RECIPES["vicmae_smoke"]().method
-    seen = Recorded(config, monkeypatch)
+    seen = Recorder(config, monkeypatch)
     drawn = draw(seen.method, counted(5), tmp_path, gap=2, frames=3)
     assert seen.shown == [[number, number] for number in range(5)]
     assert drawn.frames == 5
@@ -133,7 +132,7 @@ def test_a_method_of_two_views_is_shown_each_frame_by_itself(tmp_path: Path, mon
 
 
 def test_masks_of_a_method_that_predicts_no_pixels(tmp_path: Path) -> None:
-    """INO: the tokens that the student does not see, the same in all frames of the clip; nothing else is changed."""
+    """INO hides the tokens that the student does not see, the same ones in all frames; other pixels stay."""
     config = RECIPES["ino_smoke"]().method
     assert isinstance(config, INOConfig)
     config = replace(config, mask_probability=1.0, mask_ratio=(0.5, 0.5))
@@ -141,11 +140,11 @@ def test_masks_of_a_method_that_predicts_no_pixels(tmp_path: Path) -> None:
     painter = Reconstructor(method, Windows(gap=1, seed=3), masks_only=True, device=CPU)
     side = config.crop_size
     frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, side, side), dtype=np.uint8))
-    shown = painter._of_window([0, 1, 2, 3], frames, 0)
+    shown = painter._draw_window([0, 1, 2, 3], frames, 0)
     tokens = method.hidden(torch.tensor([3]))[0].unflatten(1, config.crop_grid).numpy()  # pyright: ignore
     assert 0 < tokens.mean() < 1
-    for each, hidden in zip(shown, tokens, strict=True):
-        frame, seen = each.tiles
+    for frame_tiles, hidden in zip(shown, tokens, strict=True):
+        frame, seen = frame_tiles.tiles
         pixels = np.kron(hidden, np.ones((config.encoder.patch_size,) * 2, bool)).astype(bool)
         assert np.array_equal(seen.picture[~pixels], frame.picture[~pixels])
         assert (seen.picture[pixels] == 128).all()
@@ -158,14 +157,14 @@ def test_masks_of_a_method_that_predicts_no_pixels(tmp_path: Path) -> None:
         draw(build_method(sees_all, seed=0), counted(8), tmp_path / "out", masks_only=True)
 
 
-def tiles_of(config: MethodConfig, *, masks_only: bool) -> list[Tile]:
+def draw_tiles(config: MethodConfig, *, masks_only: bool) -> list[CaptionedPicture]:
     painter = Reconstructor(build_method(config, seed=0), Windows(), masks_only=masks_only, device=CPU)
     frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=np.uint8))
-    return list(painter._of_window([0, 4], frames, 0)[0].tiles)
+    return list(painter._draw_window([0, 4], frames, 0)[0].tiles)
 
 
-def test_what_is_drawn_of_a_future() -> None:
-    past, future, seen, honest, informed = tiles_of(PAIRS, masks_only=False)
+def test_tiles_of_a_future_frame() -> None:
+    past, future, seen, honest, informed = draw_tiles(PAIRS, masks_only=False)
     assert [tile.caption for tile in (past, future, seen)] == ["past", "frame 4", "seen, 75 % hidden"]
     assert (honest.caption, informed.caption) == ("prediction", "true mean, contrast")
     hidden = (seen.picture == 128).all(axis=2)
@@ -173,11 +172,11 @@ def test_what_is_drawn_of_a_future() -> None:
     for picture in (seen.picture, honest.picture, informed.picture):
         assert np.abs(picture[~hidden].astype(int) - future.picture[~hidden]).max() <= 1
     assert np.abs(honest.picture[hidden].astype(int) - informed.picture[hidden]).mean() > 1
-    assert np.array_equal(tiles_of(PAIRS, masks_only=True)[2].picture, seen.picture)
-    assert len(tiles_of(PAIRS, masks_only=True)) == 3
+    assert np.array_equal(draw_tiles(PAIRS, masks_only=True)[2].picture, seen.picture)
+    assert len(draw_tiles(PAIRS, masks_only=True)) == 3
 
 
-def test_the_region_that_is_shown() -> None:
+def test_region() -> None:
     assert (Windows().crop(40, 64).left, Windows().crop(40, 64).height) == (12, 40)
     crop = Windows(region=(8, 30, 32)).crop(40, 64)
     assert (crop.top, crop.left, crop.height, crop.width) == (8, 30, 32, 32)
@@ -186,7 +185,7 @@ def test_the_region_that_is_shown() -> None:
             Windows(region=region).crop(40, 64)
 
 
-def test_what_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_methods_and_options_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method = build_method(PAIRS, seed=0)
     with pytest.raises(DatasetError, match="a pair needs 2"):
         draw(method, counted(1), tmp_path / "out")
