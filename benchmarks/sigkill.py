@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinema.train.checkpoint import finished_steps
+from kinema.train.checkpoint_files import finished_steps
 
 COMPARED = (
     "encoder.safetensors",

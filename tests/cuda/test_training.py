@@ -11,7 +11,7 @@ from PIL import Image
 from kinema.errors import TrainingError
 from kinema.recipes.registry import get_recipe
 from kinema.runs.pretrain_run import PretrainRequest, pretrain
-from kinema.train.checkpoint import find_newest_checkpoint
+from kinema.train.checkpoint_files import find_newest_checkpoint
 from kinema.train.parallel import Ranks, StopRequest
 from kinema.weights.load import load
 from tests.train.tiny import TinyMethod, assert_same_weights, metrics, tiny_batches, tiny_fit

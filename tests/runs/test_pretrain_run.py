@@ -24,7 +24,7 @@ from kinema.runs.estimate import estimate
 from kinema.runs.pretrain_run import PretrainRequest, pretrain
 from kinema.tools.visualize.picture_size import at_size
 from kinema.train import checkpoint
-from kinema.train.checkpoint import finished_steps
+from kinema.train.checkpoint_files import finished_steps
 from kinema.train.loop import FitResult, Hook
 from kinema.train.parallel import StopRequest
 from kinema.video.images import read_image
@@ -247,7 +247,7 @@ def test_davis_is_measured_in_full_precision(
         seen.append(torch.get_float32_matmul_precision())
         return {"J&F-Mean": 0.0, "J-Mean": 0.0, "F-Mean": 0.0}
 
-    monkeypatch.setattr(hooks_module, "davis_scores", scores)
+    monkeypatch.setattr(hooks_module, "compute_davis_scores", scores)
     former = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:

@@ -106,7 +106,7 @@ def test_going_on_in_another_precision_is_said(tmp_path: Path, caplog: pytest.Lo
     _open(tmp_path / "run")
     assert caplog.messages == []
     _open(tmp_path / "run", device="cuda:0", precision="bf16")
-    assert caplog.messages == ["the run began in fp32 on cpu and goes on in bf16 on cuda:0"]
+    assert caplog.messages == ["the run started in fp32 on cpu and continues in bf16 on cuda:0"]
 
 
 def test_fresh_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
@@ -125,13 +125,24 @@ def test_a_run_killed_while_it_wrote_its_first_file_can_begin_again(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
 
 
-@pytest.mark.parametrize("content", [None, "no JSON", "[1, 2]"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "not empty and holds no run"),
+        ("[1, 2]", "not empty and holds no run"),
+        ('{"settings": [1]}', "not empty and holds no run"),
+        ("no JSON", r"the recipe\.json of the run there is damaged"),
+        ("[" * 100_000, r"the recipe\.json of the run there is damaged"),
+        ("\udcff", r"the recipe\.json of the run there is damaged"),
+    ],
+    ids=["absent", "a list", "no settings", "no JSON", "nested without end", "not UTF-8"],
+)
 @pytest.mark.parametrize("fresh", [False, True])
-def test_a_folder_of_something_else(tmp_path: Path, content: str | None, fresh: bool) -> None:
+def test_a_folder_of_something_else(tmp_path: Path, content: str | None, said: str, fresh: bool) -> None:
     (tmp_path / "thesis.doc").write_text("years of work")
     if content is not None:
-        (tmp_path / "recipe.json").write_text(content)
-    with pytest.raises(ConfigError, match="not empty and holds no run"):
+        (tmp_path / "recipe.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError, match=said):
         _open(tmp_path, fresh=fresh)
     assert (tmp_path / "thesis.doc").exists()
 

@@ -14,9 +14,10 @@ from kinema.methods.configs import SiamMAEConfig, VideoMAEConfig
 from kinema.models.vit_config import DecoderConfig, MaskedDecoderConfig, ViTConfig, video_vit
 from kinema.recipes.registry import FINETUNE_RECIPES, RECIPES
 from kinema.runs.build import build_method
-from kinema.runs.trained import chosen_method, load_method
+from kinema.runs.trained import load_method, select_method
 from kinema.settings import rebuilt
-from kinema.train.checkpoint import TrainState, save_checkpoint
+from kinema.train.checkpoint import save_checkpoint
+from kinema.train.checkpoint_files import TrainState
 from kinema.types import ClipBatch
 from kinema.weights.formats.huggingface_writing import write_huggingface
 from kinema.weights.network import NetworkWeights
@@ -59,13 +60,13 @@ def test_pairs_are_shown_with_nine_tenths_hidden_unless_told(tmp_path: Path) -> 
     run = write_run(tmp_path / "run")
     assert load_method(run).method.config.mask_ratio == 0.9  # pyright: ignore
     assert load_method(run, mask_ratio=0.5).method.config.mask_ratio == 0.5  # pyright: ignore
-    assert chosen_method(None, "videomae_smoke", mask_ratio=None).method.config.mask_ratio == 0.75  # pyright: ignore
-    shares = chosen_method(None, "ino_smoke", mask_ratio=0.4).method.config.mask_ratio  # pyright: ignore
+    assert select_method(None, "videomae_smoke", mask_ratio=None).method.config.mask_ratio == 0.75  # pyright: ignore
+    shares = select_method(None, "ino_smoke", mask_ratio=0.4).method.config.mask_ratio  # pyright: ignore
     assert shares == (0.4, 0.4)
     with pytest.raises(ConfigError, match=r"mask ratio 1\.5"):
         load_method(run, mask_ratio=1.5)
-    with pytest.raises(ConfigError, match="not exactly one"):
-        chosen_method(run, "siammae_smoke", mask_ratio=None)
+    with pytest.raises(ConfigError, match="either weights or a recipe"):
+        select_method(run, "siammae_smoke", mask_ratio=None)
 
 
 def test_what_is_no_such_run_is_refused(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_what_is_no_such_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no recipe\.json there"):
         load_method(run)
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(WeightsError, match="no checkpoint there, so no decoder"):
+    with pytest.raises(WeightsError, match="has no checkpoint, so there is no decoder"):
         load_method(run)
 
 

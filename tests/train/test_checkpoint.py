@@ -1,21 +1,25 @@
 import json
 import os
+import subprocess
 
 import pytest
 import torch
 
-from kinema.errors import WeightsError
+from kinema.errors import ConfigError, WeightsError
 from kinema.train import checkpoint
-from kinema.train.checkpoint import (
+from kinema.train.checkpoint import load_checkpoint, save_checkpoint
+from kinema.train.checkpoint_files import (
     TrainState,
+    check_checkpoint,
     find_newest_checkpoint,
     finished_steps,
-    load_checkpoint,
     read_state,
-    save_checkpoint,
+    step_back,
 )
 from kinema.train.optim import build_optimizer
 from tests.train.tiny import TinyMethod, tiny_batch, tiny_config
+
+CHECKPOINT = ("method.safetensors", "optimizer.pt", "state.json", "SHA256SUMS")
 
 
 def _trained(steps=3):
@@ -85,23 +89,109 @@ def test_everything_is_on_the_disk_before_the_name_appears(tmp_path, monkeypatch
     save_checkpoint(tmp_path, *_trained(), _state(10), keep=1)
     root = tmp_path.resolve() / "checkpoints"
     beside = root / ".beside-step-00000010"
-    written = [str(beside / name) for name in ("method.safetensors", "optimizer.pt", "state.json")]
+    written = [str(beside / name) for name in CHECKPOINT]
     assert events == [*written, str(beside), "rename", str(root), str(root)]
 
 
-@pytest.mark.parametrize("name", ["method.safetensors", "optimizer.pt", "state.json"])
-@pytest.mark.parametrize("harm", ["cut", "absent", "noise"])
-def test_a_damaged_checkpoint_says_what_to_do(tmp_path, name, harm):
+def _flip_bit(file, position):
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", CHECKPOINT[:3])
+@pytest.mark.parametrize("harm", ["cut", "absent", "noise", "flipped bit"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_offered(tmp_path, name, harm):
     method, optimizer = _trained()
-    folder = save_checkpoint(tmp_path, method, optimizer, _state(10), keep=2)
+    save_checkpoint(tmp_path, method, optimizer, _state(10), keep=2)
+    folder = save_checkpoint(tmp_path, method, optimizer, _state(20), keep=2)
     content = (folder / name).read_bytes()
     if harm == "absent":
         (folder / name).unlink()
+    elif harm == "flipped bit":
+        _flip_bit(folder / name, len(content) // 2)
     else:
         (folder / name).write_bytes(content[: len(content) // 2] if harm == "cut" else b"\x80\x02noise" * 40)
-    with pytest.raises(WeightsError, match="remove this folder to resume from the previous one") as caught:
+    with pytest.raises(WeightsError, match="run the same command with --resume-from step-00000010") as caught:
         load_checkpoint(folder, method, optimizer, fingerprint="same")
     assert caught.value.exit_code == 4
+    assert caught.value.where == str(folder)
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
+    method, optimizer = _trained()
+    folder = save_checkpoint(tmp_path, method, optimizer, _state(10), keep=2)
+    check_checkpoint(folder)
+    for name in CHECKPOINT:
+        size = (folder / name).stat().st_size
+        for position in {0, size // 7, size // 3, size // 2, size - 2, size - 1}:
+            _flip_bit(folder / name, position)
+            with pytest.raises(WeightsError, match="over with --fresh"):
+                check_checkpoint(folder)
+            _flip_bit(folder / name, position)
+    check_checkpoint(folder)
+
+
+def test_checksums_are_those_of_the_common_tool(tmp_path):
+    folder = save_checkpoint(tmp_path, *_trained(), _state(10), keep=2)
+    assert subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=False).returncode == 0
+
+
+def test_a_checkpoint_from_before_checksums_is_read(tmp_path):
+    method, optimizer = _trained()
+    folder = save_checkpoint(tmp_path, method, optimizer, _state(10), keep=2)
+    (folder / "SHA256SUMS").unlink()
+    assert load_checkpoint(folder, method, optimizer, fingerprint="same").step == 10
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": 9999},
+        {"step": -1},
+        {"step": "10"},
+        {"step": 10.0},
+        {"step": True},
+        {"clips_seen": None},
+        {"cpu_s": "long"},
+        {"skipped": "a.mp4"},
+        {"skipped": ["a.mp4"]},
+        {"speed": 3},
+        "[]",
+        "[" * 100_000,
+        "10",
+    ],
+    ids=lambda changes: str(changes)[:20],
+)
+def test_a_state_that_cannot_be_is_refused(tmp_path, changes):
+    folder = save_checkpoint(tmp_path, *_trained(), _state(10), keep=2)
+    values = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(changes if isinstance(changes, str) else json.dumps(values | changes))
+    with pytest.raises(WeightsError, match=r"cannot read the checkpoint: .*step-00000010"):
+        read_state(folder)
+    with pytest.raises(WeightsError):
+        finished_steps(tmp_path)
+
+
+def test_a_run_steps_back_to_a_named_checkpoint_or_to_the_newest_intact_one(tmp_path, caplog):
+    step_back(tmp_path)  # a run without checkpoints simply starts
+    method, optimizer = _trained()
+    folders = [save_checkpoint(tmp_path, method, optimizer, _state(step), keep=4) for step in (10, 20, 30, 40)]
+    step_back(tmp_path, to="step-00000030")
+    assert finished_steps(tmp_path) == 30
+    assert (tmp_path / "checkpoints" / "set-aside-step-00000040" / "method.safetensors").exists()
+    for folder in folders[1:3]:
+        _flip_bit(folder / "method.safetensors", 400)
+    step_back(tmp_path)
+    assert finished_steps(tmp_path) == 10
+    assert sum("differs from its checksum" in message for message in caplog.messages) == 2
+    step_back(tmp_path)  # an intact checkpoint stays
+    assert finished_steps(tmp_path) == 10
+    with pytest.raises(ConfigError, match="no checkpoint step-00000020"):
+        step_back(tmp_path, to="step-00000020")
+    _flip_bit(folders[0] / "optimizer.pt", 400)
+    with pytest.raises(ConfigError, match="no checkpoint there is intact"):
+        step_back(tmp_path)
 
 
 def test_an_optimizer_file_with_code_in_it_is_refused(tmp_path):

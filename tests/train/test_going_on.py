@@ -14,7 +14,7 @@ import torch
 
 from kinema.errors import ConfigError, DatasetError, TrainingError
 from kinema.train import checkpoint
-from kinema.train.checkpoint import finished_steps
+from kinema.train.checkpoint_files import finished_steps
 from kinema.train.parallel import StopRequest
 from kinema.train.skips import SkippedFiles
 from tests.train.tiny import (

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kinema.errors import DatasetError, TrainingError
-from kinema.train.checkpoint import find_newest_checkpoint, finished_steps
+from kinema.train.checkpoint_files import find_newest_checkpoint, finished_steps
 from kinema.train.loop import Hook
 from kinema.train.optim import FiniteWatch
 from kinema.train.skips import SkippedFiles

@@ -195,8 +195,8 @@ def no_width(tensors: dict, config: dict) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (drop_bias, "1 tensors missing"),
-        (add_classifier, r"1 not expected \['classifier.weight'\]"),
+        (drop_bias, "1 tensor missing"),
+        (add_classifier, r"1 not expected \(classifier.weight\)"),
         (widen, "its configuration says"),
         (spoil, "not finite"),
         (other_kind, "a model of type 'bert'"),

@@ -289,5 +289,5 @@ def test_dinov3_positions_of_another_base_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_pos_is_no_dino(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"nearest is plain ViT.*1 tensors missing \['pos_embed'\]"):
+    with pytest.raises(WeightsError, match=r"nearest is plain ViT.*1 tensor missing \(pos_embed\)"):
         read_weights(saved(tmp_path, without_pos(state())))

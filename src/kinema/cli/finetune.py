@@ -65,6 +65,10 @@ class Arguments(Labeled):
     """The same as --train.seed."""
     fresh: bool = False
     """Start over: remove the run that is in the folder."""
+    resume_from: str | None = None
+    """Continue from this checkpoint of the run, for example step-00000020, and set newer ones aside."""
+    resume_older: bool = False
+    """If the newest checkpoint is damaged, set it aside and continue from the newest intact one."""
     dry_run: bool = False
     """Print the resolved recipe, steps, memory and time, and stop."""
 
@@ -118,7 +122,6 @@ def _test_as_told(arguments: Sequence[str]) -> int:
 def _finetune(name: str, given: Arguments) -> int:
     from kinema.benchmark.recognition import LabeledData
     from kinema.runs.finetune_run import FineTuneRequest, finetune
-    from kinema.train.checkpoint import finished_steps
     from kinema.train.parallel import is_first_process
 
     train = given.train if given.seed is None else replace(given.train, seed=given.seed)
@@ -139,14 +142,15 @@ def _finetune(name: str, given: Arguments) -> int:
         weights=given.weights,
         out=given.out,
         fresh=given.fresh,
+        resume_from=given.resume_from,
+        resume_older=given.resume_older,
         device=given.device,
     )
     if given.dry_run:
         return show_estimate(request, as_json=given.json)
-    before = 0 if given.fresh else finished_steps(given.out)
     result, tested = finetune(request, reporting=lambda: show_progress("testing"))
     if is_first_process():
-        values, text = ending(given.out, step=result.state.step, before=before, interrupted=result.interrupted)
+        values, text = ending(given.out, result)
         if tested is not None:
             values, text = {**values, "result": tested.as_json()}, f"{_table(tested)}\n{text}"
         answer(values, text, as_json=given.json)

@@ -1,4 +1,4 @@
-"""`kinema COMMAND ...`: finds the command's module and hands it the rest. Nothing heavy is imported for that."""
+"""`kinema COMMAND ...`: finds the command's module and passes it the other arguments. Imports nothing heavy."""
 
 import importlib
 import os
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from kinema import __version__
+from kinema.cli.streams import secure_streams
 from kinema.errors import nearest
 
 COMMANDS = {
@@ -32,26 +33,34 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; gives its exit code, 130 where SIGINT or SIGTERM ended it."""
+    """Runs one command and returns its exit code, which is 130 if SIGINT or SIGTERM ended it.
+
+    arguments: None means those of the process, whose standard streams are then made to stop no command.
+    """
+    if arguments is None:
+        secure_streams()
     try:
         with _signals_interrupt():
             return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         print("kinema: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader has seen enough, as `head` does; Python would complain once more at exit
+    except BrokenPipeError:  # a reader such as `head` has seen enough; Python would complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+    except OSError as error:  # help and versions are printed here; commands explain their own errors
+        print(f"kinema: error: {error.strerror} ({error.filename or 'standard output'})", file=sys.stderr)
+        return 2
 
 
 class _Interrupted(KeyboardInterrupt):
-    """A class of its own: where KeyboardInterrupt itself passes through an `exec`, as imports use it, Python notes it
-    as unhandled and ends by SIGINT even though it was caught."""
+    """Replaces KeyboardInterrupt, because Python ends by SIGINT if that passes through an `exec`, as imports use it,
+    even if it is caught later."""
 
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """A context in which SIGTERM is what Ctrl-C is, so that unfinished files are removed; main thread only."""
+    """A context in which SIGTERM acts like Ctrl-C, so that unfinished files are removed. Main thread only."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise _Interrupted

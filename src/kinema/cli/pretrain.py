@@ -40,6 +40,10 @@ class Arguments(Common):
     """Start from these weights, a run folder or any format in docs/weights.md: the encoder, and a decoder that fits."""
     fresh: bool = False
     """Start over: remove the run that is in the folder."""
+    resume_from: str | None = None
+    """Continue from this checkpoint of the run, for example step-00000020, and set newer ones aside."""
+    resume_older: bool = False
+    """If the newest checkpoint is damaged, set it aside and continue from the newest intact one."""
     dry_run: bool = False
     """Print the resolved recipe, steps, memory and time, and stop."""
     device: Device = "auto"
@@ -62,7 +66,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def _pretrain(name: str, given: Arguments) -> int:
     from kinema.runs.pretrain_run import PretrainRequest, pretrain
-    from kinema.train.checkpoint import finished_steps
     from kinema.train.parallel import is_first_process
 
     recipe = Recipe(method=given.method, data=given.data, train=given.train)
@@ -76,14 +79,15 @@ def _pretrain(name: str, given: Arguments) -> int:
         davis=given.davis,
         init_from=given.init_from,
         fresh=given.fresh,
+        resume_from=given.resume_from,
+        resume_older=given.resume_older,
         device=given.device,
     )
     if given.dry_run:
         request.check()
         return show_estimate(request, as_json=given.json)
-    before = 0 if given.fresh else finished_steps(given.out)
     result = pretrain(request)
     if is_first_process():
-        values, text = ending(given.out, step=result.state.step, before=before, interrupted=result.interrupted)
+        values, text = ending(given.out, result)
         answer(values, text, as_json=given.json)
     return INTERRUPTED if result.interrupted else 0

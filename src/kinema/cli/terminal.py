@@ -66,7 +66,14 @@ def say(text: str) -> None:
 
 def answer(result: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Prints the command's result on standard output, as one JSON object or as text."""
-    print(json.dumps(result) if as_json else text, flush=True)
+    try:
+        print(json.dumps(result) if as_json else text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ConfigError(
+            f"the result cannot be printed: {error.strerror}", where="standard output", fix="check where it is written"
+        ) from error
 
 
 def run(command: Callable[[], int | None], *, debug: bool) -> int:

@@ -14,6 +14,7 @@ from kinema.train.train_config import TrainConfig
 if TYPE_CHECKING:
     from kinema.runs.finetune_run import FineTuneRequest
     from kinema.runs.pretrain_run import PretrainRequest
+    from kinema.train.loop import FitResult
 
 
 def in_typed_units(train: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
@@ -69,10 +70,10 @@ def show_estimate(request: "PretrainRequest | FineTuneRequest", *, as_json: bool
     return 0
 
 
-def ending(out: Path, *, step: int, before: int, interrupted: bool) -> tuple[dict[str, Any], str]:
-    """Describes the end of a run that started after `before` steps, as JSON values and as text."""
-    done_before = step == before
-    values = {"out": str(out), "steps": step, "interrupted": interrupted, "done_before": done_before}
-    if interrupted:
+def ending(out: Path, result: "FitResult") -> tuple[dict[str, Any], str]:
+    """Describes the end of a run, as JSON values and as text."""
+    step, done_before = result.state.step, result.state.step == result.start_step
+    values = {"out": str(out), "steps": step, "interrupted": result.interrupted, "done_before": done_before}
+    if result.interrupted:
         return values, f"{out}: stopped; run the same command again to continue"
     return values, f"{out}: {'already finished; ' if done_before else ''}use it with --weights {out}"

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 from kinema.errors import ConfigError, KinemaError, nearest
 
+events: Any
 try:
     from tyro import _errors as events
 except ImportError:  # a later version of tyro

@@ -196,13 +196,13 @@ def _draw_features(
 
 def _masked(given: Reconstruct | Masks, what: Literal["reconstruct", "masks"]) -> None:
     from kinema.ops.precision import resolve_device
-    from kinema.runs.trained import chosen_method
+    from kinema.runs.trained import select_method
     from kinema.tools.visualize.reconstruct import Reconstructor, Windows
     from kinema.video.reader import open_video
 
     windows = Windows(gap=given.gap, frames=given.pictures, region=given.region, seed=given.seed)
     device = resolve_device(given.device)
-    method = chosen_method(given.weights, getattr(given, "recipe", None), mask_ratio=given.mask_ratio)
+    method = select_method(given.weights, getattr(given, "recipe", None), mask_ratio=given.mask_ratio)
     with open_video(given.video) as video, show_progress("drawing") as report:
         painter = Reconstructor(method.method, windows, masks_only=what == "masks", device=device)
         drawn = painter.draw(video, given.out, what, stretch=_stretch(given), film=given.film, report=report)

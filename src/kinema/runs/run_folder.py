@@ -1,4 +1,4 @@
-"""A run's own folder: what was asked of it is written first, and a second run must ask for the same."""
+"""A run's own folder: its description is written first, and only a run of the same description may continue there."""
 
 import json
 import logging
@@ -42,7 +42,8 @@ _CHANGES_NOTHING = (
 )
 
 _LONGEST_WAIT_S = 15.0
-"""For processes of a killed run: PyTorch's loaders look every five seconds whether they still have a parent."""
+"""How long to wait for the lock of a killed run: PyTorch's loader workers check every five seconds whether their
+parent is alive, and hold the lock until then."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +55,9 @@ def describe_run(
     sources: Sequence[Path | str],
     init_from: str | None,
 ) -> dict[str, Any]:
-    """Everything that shapes the weights, in plain values: what two runs must share for one to go on from the other.
+    """Returns everything that shapes the weights, in plain values: what two runs must share to resume one another.
 
-    Of the files their order, their classes and their paths below `sources` count, so that the data may be moved.
+    The order of the files, their classes and their paths relative to `sources` count, so the data may be moved.
     """
     return {
         "recipe": name,
@@ -67,50 +68,50 @@ def describe_run(
 
 
 def hash_files(items: Sequence[MediaItem], sources: Sequence[Path | str]) -> str:
-    """A short hash of the files' order, classes, and paths below `sources`."""
-    roots = [_root(source) for source in sources]
-    listing = "\n".join(_below(item.name, roots) + _class_of(item) for item in items)
+    """Returns a short hash of the files' order, their classes, and their paths relative to `sources`."""
+    roots = [_find_root(source) for source in sources]
+    listing = "\n".join(_make_relative(item.name, roots) + _format_class(item) for item in items)
     return blake2b(listing.encode(), digest_size=8).hexdigest()
 
 
-def _class_of(item: MediaItem) -> str:
+def _format_class(item: MediaItem) -> str:
     return "" if item.label is None else f"\t{item.label}"
 
 
-def _root(source: Path | str) -> str:
+def _find_root(source: Path | str) -> str:
     if isinstance(source, str) and "://" in source:
         return source.partition("#")[0]
     path = Path(source)
-    if not path.exists():  # a pack and, after #, a list in it
+    if not path.exists():  # the path of a pack, followed by # and the name of a list in it
         path = Path(str(source).rpartition("#")[0])
     return str(path if path.is_dir() else path.parent)
 
 
-def _below(name: str, roots: Sequence[str]) -> str:
+def _make_relative(name: str, roots: Sequence[str]) -> str:
     root = next((root for root in roots if name.startswith((f"{root}/", f"{root}#"))), None)
     return name if root is None else name.removeprefix(root).lstrip("/")
 
 
 def compute_fingerprint(description: dict[str, Any]) -> str:
-    """A short hash of a description, without the settings that change no weight."""
+    """Returns a short hash of a description, without the settings that change no weight."""
     kept = {name: value for name, value in flat(description).items() if name not in _CHANGES_NOTHING}
     return blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def check_run_folder(out: Path, description: dict[str, Any]) -> None:
-    """Raises the ConfigError that `open_run_folder` would raise for what is there; nothing is written."""
+    """Raises the ConfigError that `open_run_folder` would raise for the present content; writes nothing."""
     if out.exists() and not out.is_dir():
-        raise _in_the_way(out)
+        raise _make_file_error(out)
     if _holds_anything(out):
         _require_same(_read(out), description, out)
 
 
 @contextmanager
 def lock_run_folder(out: Path) -> Iterator[None]:
-    """A context in which no other run writes into the folder; it must be there, and ends where the process is killed.
+    """A context in which no other run writes into the folder, which must exist. The lock ends with the process.
 
-    Loaders of one that was killed hold on for some seconds, and are waited for. ConfigError where another run is at
-    work; where a file system has no locks, none is known of.
+    Waits some seconds for loader workers of a killed run. Raises ConfigError if another run is active. On file systems
+    without locks, other runs are not noticed.
     """
     fix = "wait for it, or name another folder"
     taken = ConfigError("another run is writing there", where=f"--out {out}", fix=fix)
@@ -125,7 +126,7 @@ def lock_run_folder(out: Path) -> Iterator[None]:
                 if time.monotonic() > until_s:
                     raise
                 time.sleep(0.2)
-            except OSError:  # e.g. some network file systems
+            except OSError:  # some network file systems have no locks
                 break
         yield
     finally:
@@ -133,20 +134,23 @@ def lock_run_folder(out: Path) -> Iterator[None]:
 
 
 def _holds_anything(out: Path) -> bool:
-    """Whether something is there; a run that was killed as it wrote its first file had not begun."""
+    """Tells whether the folder holds files of a run or others.
+
+    A run that was killed while it wrote its first file had not started, so that file does not count.
+    """
     return out.is_dir() and any(path.name != _PARTIAL for path in out.iterdir())
 
 
-def _in_the_way(out: Path) -> ConfigError:
+def _make_file_error(out: Path) -> ConfigError:
     return ConfigError("a file is in the way of the run folder", where=f"--out {out}", fix="name another")
 
 
 def open_run_folder(out: Path, description: dict[str, Any], *, runs_on: dict[str, str], fresh: bool) -> None:
-    """Makes the folder and writes `recipe.json`; or leaves it as it is where a run of the same description began there.
+    """Creates the folder and writes `recipe.json`, or leaves it alone if a run of the same description started there.
 
-    runs_on: the resolved `device` and `precision`; a run may go on with others, but is then not the same bit for bit.
-    fresh: remove what an earlier run wrote there. Raises ConfigError where the folder cannot be made, holds something
-    else, or a run of another description; TrainingError where the disk is full.
+    runs_on: the resolved `device` and `precision`. A run may resume with others, but is then not the same bit for bit.
+    fresh: remove what an earlier run wrote there. Raises ConfigError if the folder cannot be created, holds something
+    else or a run of another description, and TrainingError if the disk is full.
     """
     if _holds_anything(out):
         earlier = _read(out)
@@ -160,7 +164,7 @@ def open_run_folder(out: Path, description: dict[str, Any], *, runs_on: dict[str
             out.mkdir(parents=True, exist_ok=True)
             _write(out, {**description, "runs_on": runs_on})
     except (FileExistsError, NotADirectoryError) as error:
-        raise _in_the_way(out) from error
+        raise _make_file_error(out) from error
     except OSError as error:
         raise ConfigError(
             f"cannot write the run folder: {error.strerror}", where=f"--out {out}", fix="name another"
@@ -181,16 +185,22 @@ def _write(out: Path, description: dict[str, Any]) -> None:
 def _read(out: Path) -> dict[str, Any]:
     fault = ConfigError("the folder is not empty and holds no run", where=f"--out {out}", fix="name another folder")
     try:
-        earlier = json.loads((out / RECIPE).read_text())
-    except (OSError, ValueError) as error:
+        earlier = json.loads((out / RECIPE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
         raise fault from error
-    if not isinstance(earlier, dict):
+    except PermissionError as error:
+        what = f"{RECIPE} cannot be read: {error.strerror}"
+        raise ConfigError(what, where=f"--out {out}", fix="name another folder, or allow it to be read") from error
+    except (OSError, ValueError, RecursionError) as error:  # RecursionError: JSON that is nested without end
+        what = f"the {RECIPE} of the run there is damaged"
+        raise ConfigError(what, where=f"--out {out}", fix="restore it, or name another folder") from error
+    if not isinstance(earlier, dict) or not isinstance(earlier.get("settings", {}), dict):
         raise fault
     return earlier
 
 
 def _require_same(earlier: dict[str, Any], description: dict[str, Any], out: Path) -> None:
-    if earlier.get("recipe") != description["recipe"]:  # everything else differs as well, and says nothing more
+    if earlier.get("recipe") != description["recipe"]:  # all other settings differ as well, and would say nothing more
         what = f"a run of another recipe is there: {earlier.get('recipe')}, not {description['recipe']}"
         raise ConfigError(what, where=f"--out {out}", fix="name another folder, or start over with --fresh")
     before, now = flat({name: earlier.get(name) for name in description}), flat(description)
@@ -216,7 +226,7 @@ def _compare_precision(earlier: dict[str, Any], runs_on: dict[str, str]) -> None
     before = earlier.get("runs_on")
     if isinstance(before, dict) and before.get("precision") != runs_on["precision"]:
         _log.warning(
-            "the run began in %s on %s and goes on in %s on %s",
+            "the run started in %s on %s and continues in %s on %s",
             *(before.get("precision"), before.get("device"), runs_on["precision"], runs_on["device"]),
         )
 

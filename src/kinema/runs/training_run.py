@@ -10,15 +10,15 @@ from typing import Any
 from kinema.datasets.loader import Loader, clips_per_epoch
 from kinema.datasets.media import MediaDataset
 from kinema.datasets.scan import MediaItem
-from kinema.errors import TrainingError
+from kinema.errors import ConfigError, TrainingError
 from kinema.methods.method import Method
 from kinema.ops.collectives import failing_together
 from kinema.ops.precision import resolve_precision
 from kinema.recipes.recipe import FineTuneRecipe, Recipe
 from kinema.runs.hooks import make_report_hook, update_report
-from kinema.runs.run_folder import compute_fingerprint, lock_run_folder, open_run_folder
+from kinema.runs.run_folder import check_run_folder, compute_fingerprint, lock_run_folder, open_run_folder
 from kinema.runs.waiting import describe_waiting
-from kinema.train.checkpoint import finished_steps
+from kinema.train.checkpoint_files import finished_steps, step_back
 from kinema.train.loop import FitResult, Hook, TrainingRun, fit
 from kinema.train.parallel import Ranks, StopRequest, compute_rank_batch_size
 from kinema.train.skips import SkippedFiles
@@ -35,6 +35,10 @@ class TrainingRequest(ABC):
     out: Path
     fresh: bool = False
     """Remove an earlier run in `out` instead of resuming it."""
+    resume_from: str | None = None
+    """Name of the checkpoint to continue from; newer ones are set aside."""
+    resume_older: bool = False
+    """Set a damaged newest checkpoint aside and continue from the newest intact one."""
     device: str = "auto"
 
     @abstractmethod
@@ -43,7 +47,7 @@ class TrainingRequest(ABC):
 
     @abstractmethod
     def describe(self, items: Sequence[MediaItem]) -> dict[str, Any]:
-        """Returns what two runs must share so that one may resume the other (`run_folder.described`)."""
+        """Returns what two runs must share so that one may resume the other (`run_folder.describe_run`)."""
 
     @abstractmethod
     def new_method(self) -> Method:
@@ -71,6 +75,9 @@ class TrainingRequest(ABC):
                 # that a run that fails to start leaves nothing behind.
                 if existed := ranks.is_first and self.out.is_dir():
                     folder_lock.enter_context(lock_run_folder(self.out))
+                if ranks.is_first:
+                    self._step_back(description)
+            with failing_together():
                 start_step = 0 if self.fresh else finished_steps(self.out)
                 method = self.build_starting_method(start_step)
                 method.check_batch(config.batch_size // config.accumulate)
@@ -99,6 +106,16 @@ class TrainingRequest(ABC):
                 if ranks.is_first:
                     update_report(self.out, result.state.step)  # `fit` writes the last skipped files after its hooks
         return result
+
+    def _step_back(self, description: dict[str, Any]) -> None:
+        """Sets newer checkpoints aside if that was requested and the folder holds this run."""
+        if self.resume_from is None and not self.resume_older:
+            return
+        if self.fresh:
+            what = "--fresh starts over, so there is no checkpoint to continue from"
+            raise ConfigError(what, where="--resume-from, --resume-older", fix="leave one of them out")
+        check_run_folder(self.out, description)
+        step_back(self.out, to=self.resume_from)
 
     def _build_loader(self, dataset: MediaDataset, ranks: Ranks, start_step: int) -> Loader:
         return Loader(

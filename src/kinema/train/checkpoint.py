@@ -1,75 +1,42 @@
 """Checkpoints that are complete or absent, from which training resumes bit for bit.
 
-`checkpoints/step-00000100/` holds `method.safetensors`, `optimizer.pt` and `state.json`. It is written under a
-temporary name, synced to the disk and then renamed, so a folder named after a step is always complete. The state of
-random generators is not saved, because the loop seeds them at every step from the seed, the step and the rank.
+`checkpoints/step-00000100/` holds `method.safetensors`, `optimizer.pt`, `state.json` and their checksums. It is
+written under a temporary name, synced to the disk and then renamed, so a folder named after a step is always complete.
+The state of random generators is not saved, because the loop seeds them at every step.
 """
 
 import errno
 import io
-import json
 import os
-import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from kinema.errors import ConfigError, TrainingError, WeightsError
+from kinema.errors import ConfigError, TrainingError
 from kinema.files import sync_to_disk
 from kinema.methods.method import Method
 from kinema.ops.collectives import gather_objects
-
-_BESIDE = ".beside-"
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    RuntimeError,
-    EOFError,
-    pickle.UnpicklingError,
-    SafetensorError,
+from kinema.train.checkpoint_files import (
+    METHOD,
+    OPTIMIZER,
+    STATE,
+    SUMS,
+    TrainState,
+    check_checkpoint,
+    encode_checksums,
+    encode_state,
+    explain_unreadable,
+    find_newest_checkpoint,
+    list_checkpoints,
+    name_checkpoint,
+    read_state,
 )
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainState:
-    """The state of a run that a checkpoint stores next to its tensors."""
-
-    step: int
-    """Number of finished optimizer steps."""
-    fingerprint: str
-    """Hash of the configuration that the run was started with."""
-    clips_seen: int
-    cpu_s: float
-    """Processor seconds used so far by all ranks and their loader workers."""
-    skipped: list[dict[str, Any]] = field(default_factory=list)
-    """Unreadable files so far: path, reason and count of each."""
-
-
-def find_newest_checkpoint(run_folder: Path) -> Path | None:
-    """Returns the folder of the newest complete checkpoint of a run, or None if there is none."""
-    folders = _list_complete(run_folder / "checkpoints")
-    return folders[-1] if folders else None
-
-
-def finished_steps(run_folder: Path) -> int:
-    """Returns the number of steps in the newest checkpoint of a run, or 0 if there is none."""
-    newest = find_newest_checkpoint(run_folder)
-    return read_state(newest).step if newest is not None else 0
-
-
-def read_state(folder: Path) -> TrainState:
-    """Reads the state stored in a checkpoint; raises WeightsError if it cannot be read."""
-    with _explain_unreadable(folder):
-        return TrainState(**json.loads((folder / "state.json").read_text()))
+_BESIDE = ".beside-"
 
 
 def save_checkpoint(
@@ -80,8 +47,8 @@ def save_checkpoint(
     Raises TrainingError if the disk is full; then nothing is left half-written and older checkpoints are intact.
     """
     root = run_folder / "checkpoints"
-    final = root / f"step-{state.step:08d}"
-    if final in _list_complete(root):
+    final = root / name_checkpoint(state.step)
+    if final in list_checkpoints(run_folder):
         return final
     beside = root / f"{_BESIDE}{final.name}"
     with stop_on_full_disk(state.step, run_folder):
@@ -89,9 +56,13 @@ def save_checkpoint(
             root.mkdir(parents=True, exist_ok=True)
             remove_unfinished(run_folder)
             beside.mkdir()
-            _write(beside / "method.safetensors", save(_collect_tensors(method)))
-            _write(beside / "optimizer.pt", _pickle(optimizer.state_dict()))
-            _write(beside / "state.json", json.dumps(asdict(state)).encode())
+            contents = {
+                METHOD: save(_collect_tensors(method)),
+                OPTIMIZER: _pickle(optimizer.state_dict()),
+                STATE: encode_state(state),
+            }
+            for name, content in (*contents.items(), (SUMS, encode_checksums(contents))):
+                _write(beside / name, content)
             # The order matters after a power failure: contents, then the names of the files, then the folder's name.
             sync_to_disk(beside)
             os.rename(beside, final)
@@ -100,7 +71,7 @@ def save_checkpoint(
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
             raise
-    for old in _list_complete(root)[:-keep]:
+    for old in list_checkpoints(run_folder)[:-keep]:
         _remove(old)
     return final
 
@@ -108,7 +79,7 @@ def save_checkpoint(
 def load_checkpoint(folder: Path, method: Method, optimizer: torch.optim.Optimizer, *, fingerprint: str) -> TrainState:
     """Loads a checkpoint into the method and the optimizer, and returns its state. Loading never runs code from it.
 
-    Raises ConfigError if it belongs to another configuration, and WeightsError if it cannot be read.
+    Raises ConfigError if it belongs to another configuration, and WeightsError if it is damaged.
     """
     state = read_state(folder)
     if state.fingerprint != fingerprint:
@@ -117,9 +88,10 @@ def load_checkpoint(folder: Path, method: Method, optimizer: torch.optim.Optimiz
             where=str(folder),
             fix="resume with the configuration the run was started with, or choose another --out",
         )
-    with _explain_unreadable(folder):
-        method.load_state_dict(load_file(folder / "method.safetensors"))
-        optimizer.load_state_dict(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
+    check_checkpoint(folder)
+    with explain_unreadable(folder):
+        method.load_state_dict(load_file(folder / METHOD))
+        optimizer.load_state_dict(torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True))
     return state
 
 
@@ -162,10 +134,6 @@ def stop_on_full_disk(step: int, run_folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _list_complete(root: Path) -> list[Path]:
-    return sorted(folder for folder in root.glob("step-*") if folder.name.removeprefix("step-").isdecimal())
-
-
 def _collect_tensors(method: Method) -> dict[str, torch.Tensor]:
     return {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
 
@@ -196,15 +164,3 @@ def _remove(folder: Path) -> None:
     doomed = folder.with_name(f"{_BESIDE}{folder.name}")
     os.rename(folder, doomed)
     shutil.rmtree(doomed)
-
-
-@contextmanager
-def _explain_unreadable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except _UNREADABLE as error:
-        raise WeightsError(
-            f"cannot read the checkpoint: {error}",
-            where=str(folder),
-            fix="remove this folder to resume from the previous one, or start over with --fresh",
-        ) from error

@@ -33,7 +33,9 @@ class RunLog:
     ) -> None:
         self.writes = writes
         self._metrics = run_folder / "metrics.jsonl"
-        self._steps, self._start_step, self._last_step = steps, start_step, start_step
+        self._steps, self._start_step = steps, start_step
+        self.last_step = start_step
+        """The last finished step."""
         self._started_s = time.monotonic()
         self._cpu_before_s = cpu_before_s - measure_cpu_s()
         self._cpu_others_s = 0.0
@@ -60,12 +62,12 @@ class RunLog:
             return
         if self._console.is_terminal:
             self._bar.stop()
-        with stop_on_full_disk(self._last_step, self._metrics.parent):
+        with stop_on_full_disk(self.last_step, self._metrics.parent):
             self._board.close()
 
     def advance(self, step: int) -> None:
         """Moves the progress bar to finished step `step`."""
-        self._last_step = step
+        self.last_step = step
         if self.writes:
             self._bar.update(self._task, completed=step)
 

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from kinema.draws import seed_of
-from kinema.errors import TrainingError, counted
+from kinema.errors import ConfigError, TrainingError, counted
 from kinema.methods.method import Method, MethodOutput
 from kinema.ops.collectives import alone, any_over_ranks, gather_objects, mean_over_ranks
 from kinema.ops.precision import allow_tf32, autocast, resolve_precision
-from kinema.train.checkpoint import TrainState, resume, save_checkpoint, stop_on_full_disk
+from kinema.train.checkpoint import resume, save_checkpoint, stop_on_full_disk
+from kinema.train.checkpoint_files import TrainState
 from kinema.train.clock import Pace, StepClock
 from kinema.train.log import Alarms, RunLog
+from kinema.train.lost_ranks import explain_lost_ranks
 from kinema.train.optim import (
     FiniteWatch,
     build_optimizer,
@@ -58,6 +60,8 @@ class FitResult:
     """State in its last checkpoint."""
     interrupted: bool
     """Whether a request stopped it before its last step."""
+    start_step: int
+    """Number of steps that were finished before it started."""
     stop_requested: bool = False
     """Whether a stop was requested at all, even after the last step; then no further work should start."""
 
@@ -86,7 +90,7 @@ def fit(
 ) -> FitResult:
     """Trains the method to its last step, starting from the newest checkpoint of the run folder if there is one.
 
-    batches: the batches of this rank, beginning with the step after that checkpoint (`checkpoint.finished_steps`).
+    batches: the batches of this rank, beginning with the step after that checkpoint.
     hooks: given to the first rank only. describe_pace: words for the measured pace, which is reported once.
     Raises TrainingError if the loss is not finite, the disk is full or memory runs out; DatasetError if too many files
     are unreadable; ConfigError or WeightsError if a checkpoint does not fit or cannot be read. Older checkpoints stay
@@ -95,8 +99,14 @@ def fit(
     stepper = Stepper(run.method, run.config, run.schedule, run.ranks)
     num_steps, writes = run.schedule.steps, run.ranks.is_first
     state = resume(run.folder, run.method, stepper.optimizer, fingerprint=run.fingerprint)
+    if state.step > num_steps:
+        what = f"the newest checkpoint is of step {state.step}, and the run ends at step {num_steps}"
+        raise ConfigError(what, where=str(run.folder), fix="name another folder, or start over with --fresh")
     cpu_before_s = state.cpu_s if writes else 0.0
-    with RunLog(run.folder, steps=num_steps, start_step=state.step, cpu_before_s=cpu_before_s, writes=writes) as log:
+    with (
+        RunLog(run.folder, steps=num_steps, start_step=state.step, cpu_before_s=cpu_before_s, writes=writes) as log,
+        explain_lost_ranks(run.ranks, lambda: log.last_step, folder=run.folder),
+    ):
         loop = _Loop(run, stepper, log, state, hooks)
         for step in range(state.step + 1, num_steps + 1):
             last = step == num_steps
@@ -113,7 +123,7 @@ def fit(
             if stopping:
                 break
     log.say(f"{loop.state.step} of {counted(num_steps, 'step')} done in {log.elapsed}; {run.skips}")
-    return FitResult(state=loop.state, interrupted=loop.state.step < num_steps)
+    return FitResult(state=loop.state, interrupted=loop.state.step < num_steps, start_step=state.step)
 
 
 class Stepper:

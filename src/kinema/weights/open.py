@@ -7,9 +7,10 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -19,6 +20,8 @@ from kinema.errors import WeightsError
 
 _DTYPES = {"F64", "F32", "F16", "BF16"}
 _INDICES = ("num_batches_tracked", "relative_position_index")
+_NUMPY_HOMES = ("numpy.core.multiarray", "numpy._core.multiarray")
+"""Home of NumPy's functions before and since version 2."""
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pyth", ".tar")
 SUFFIXES = (".safetensors", *_PICKLES)
 
@@ -31,13 +34,28 @@ def open_tensors(file: Path) -> dict[str, Any]:
     """
     if not file.is_file():
         raise WeightsError("no such file", where=str(file), fix="check the path")
-    if file.suffix == ".safetensors":
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        suffix = _guess_suffix(file)
+    if suffix == ".safetensors":
         check_safetensors(file)
         return dict(load_file(file))
-    if file.suffix not in _PICKLES:
-        what = f"{file.suffix or 'a file without a suffix'} is not a format that can be read"
-        raise WeightsError(what, where=str(file), fix=f"give a run folder, or one of {', '.join(SUFFIXES)}")
     return _open_pickled(file)
+
+
+def _guess_suffix(file: Path) -> str:
+    """Returns the suffix that a file's first bytes stand for; raises WeightsError if they are of no known kind."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(9)
+    except OSError as error:
+        raise WeightsError(f"cannot be read: {error.strerror}", where=str(file), fix="check permissions") from error
+    if start.startswith((b"PK\x03\x04", b"\x80\x02")):  # a zip, or the bare pickle of PyTorch's oldest files
+        return ".pth"
+    if len(start) == 9 and start[8:] == b"{" and struct.unpack("<Q", start[:8])[0] < file.stat().st_size:
+        return ".safetensors"
+    what = f"{file.suffix or 'a file without a suffix'} is not a format that can be read"
+    raise WeightsError(what, where=str(file), fix=f"give a run folder, or one of {', '.join(SUFFIXES)}")
 
 
 def check_safetensors(file: Path) -> dict[str, torch.Size]:
@@ -48,7 +66,8 @@ def check_safetensors(file: Path) -> dict[str, torch.Size]:
             for name in header.keys():  # noqa: SIM118
                 tensor = header.get_slice(name)
                 shapes[name] = torch.Size(tensor.get_shape())
-                if tensor.get_dtype() not in _DTYPES and not name.endswith(_INDICES):
+                is_counter = not tensor.get_shape()
+                if tensor.get_dtype() not in _DTYPES and not is_counter and not name.endswith(_INDICES):
                     what = f"tensor {name} holds {tensor.get_dtype()}, not floating-point numbers"
                     raise WeightsError(what, where=str(file), fix="export the weights again")
     except (SafetensorError, OSError) as error:
@@ -59,8 +78,7 @@ def check_safetensors(file: Path) -> dict[str, torch.Size]:
 def _open_pickled(file: Path) -> dict[str, Any]:
     _check_archive(file)
     try:
-        # Most research files also store their command line as a Namespace, a plain container that runs no code.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_list_plain_values()):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _build_refusal(file, str(error)) from error
@@ -71,8 +89,47 @@ def _open_pickled(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         what = f"a PyTorch file of a {type(content).__name__}, not of named tensors"
         raise WeightsError(what, where=str(file), fix="save the state_dict alone")
+    content = _convert_arrays(content)
     _check_storage(content, file)
     return content
+
+
+def _list_plain_values() -> list[Any]:
+    """Returns the classes besides tensors that a file may contain: plain containers, which run no code.
+
+    Research files store their command line as a Namespace, often with paths, and their best score as a NumPy number.
+    """
+    functions = {"_reconstruct": np.zeros(1).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
+    numpy = [
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdU"},
+        *((function, f"{home}.{name}") for name, function in functions.items() for home in _NUMPY_HOMES),
+    ]
+    paths = [
+        (kind, f"{module}.{name}")
+        for kind, name in (
+            (PurePosixPath, "PosixPath"),
+            (PurePosixPath, "PurePosixPath"),
+            (PureWindowsPath, "WindowsPath"),
+            (PureWindowsPath, "PureWindowsPath"),
+        )
+        for module in ("pathlib", "pathlib._local")  # its home since Python 3.13
+    ]
+    return [argparse.Namespace, *numpy, *paths]
+
+
+def _convert_arrays(content: dict[Any, Any], depth: int = 2) -> dict[Any, Any]:
+    """Returns the content with NumPy arrays of numbers as tensors."""
+    converted = {}
+    for name, value in content.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind in "bifu":
+            converted[name] = torch.from_numpy(value)
+        elif isinstance(value, dict) and depth:
+            converted[name] = _convert_arrays(value, depth - 1)
+        else:
+            converted[name] = value
+    return converted
 
 
 def _build_refusal(file: Path, message: str) -> WeightsError:
@@ -126,13 +183,13 @@ def _check_storage(content: Mapping[Any, Any], file: Path, depth: int = 3) -> No
 
 
 def open_sharded(index: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
-    """Opens the safetensors files that an index lists; raises WeightsError if it lists files outside the folder."""
+    """Opens the files that an index lists; raises WeightsError if it lists files outside the folder."""
     shards = index.get("weight_map")
     if not isinstance(shards, dict):
         raise WeightsError("an index without a weight_map", where=str(folder), fix="download it again")
     tensors: dict[str, Tensor] = {}
     for name in sorted({*map(str, shards.values())}):
-        if Path(name).name != name or not name.endswith(".safetensors"):
+        if Path(name).name != name or not name.endswith((".safetensors", ".bin")):
             what = f"refused, because its index names {name!r}, which is no file of this folder"
             raise WeightsError(what, where=str(folder), fix="do not use it")
         tensors |= open_tensors(folder / name)

@@ -1,8 +1,7 @@
 """Reads weights from any source and in any format: recognizes the format, checks it, and uses our names."""
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,20 @@ from kinema.weights.decoders import has_decoder, load_decoder, read_decoder_conf
 from kinema.weights.files import CONFIG, TENSORS, is_kinema_format, read_kinema_format
 from kinema.weights.formats.distilled import DISTILLED
 from kinema.weights.formats.huggingface import from_huggingface, read_preprocessor_pixels
-from kinema.weights.formats.infer import parse_known_facts
+from kinema.weights.formats.huggingface_names import LAYOUTS
+from kinema.weights.formats.infer import KnownFacts, parse_known_facts
 from kinema.weights.formats.layout import recognize_format
 from kinema.weights.formats.research import RESEARCH
 from kinema.weights.formats.resnets import ConvolutionalWeights, is_resnet, read_resnet
 from kinema.weights.formats.timm import is_timm, read_timm, read_timm_facts
 from kinema.weights.network import NetworkWeights
 from kinema.weights.open import SUFFIXES, open_sharded, open_tensors
-from kinema.weights.source import BRANCHES, Source, download_source, is_on_hub, parse_source
+from kinema.weights.source import Source, download_source, is_on_hub, parse_source
+from kinema.weights.state_dicts import choose_state_dict, find_prefixes, strip_prefix
 
-MODEL, INDEX = "model.safetensors", "model.safetensors.index.json"
-_FILES = (MODEL, INDEX, "pytorch_model.bin")
-_PREFIXED = re.compile(r"(?:module\.)?(base_encoder|momentum_encoder|student|teacher)\.(.+)")
+MODEL = "model.safetensors"
+_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_FILES = (MODEL, _INDICES[0], "pytorch_model.bin", _INDICES[1])
 
 
 def read_weights(source: str | Path, *, with_decoder: bool = False) -> tuple[NetworkWeights, str | None]:
@@ -66,7 +67,7 @@ def read_backbone(source: str | Path) -> tuple[NetworkWeights | ConvolutionalWei
             raise WeightsError(what, where=named.written, fix="leave out the # and what follows")
         return read_kinema_format(path)
     file = path if path.is_file() else _find_file(path)
-    if file.name == INDEX:
+    if file.name in _INDICES:
         content: Mapping[str, Any] = open_sharded(_read_json(file), file.parent)
     else:
         content = open_tensors(file)
@@ -95,7 +96,10 @@ def _find_file(folder: Path) -> Path:
     for name in _FILES:
         if (folder / name).is_file():
             return folder / name
-    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    if (folder / ".metadata").is_file() and any(folder.glob("*.distcp")):
+        fix = "convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pth"
+        raise WeightsError("a distributed checkpoint of PyTorch, which is read in parts", where=str(folder), fix=fix)
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
     if len(files) == 1:
         return files[0]
     what = f"the folder has no {TENSORS}"
@@ -108,63 +112,45 @@ def _read_content(content: Mapping[str, Any], file: Path, named: Source) -> Netw
     where, known = named.written, parse_known_facts(named.options)
     config_file = file.parent / CONFIG
     config = _read_json(config_file) if file.name in _FILES and config_file.is_file() else {}
-    tensors = _choose_branch(content, named)
+    tensors = choose_state_dict(content, named)
     if is_resnet(tensors):
         return read_resnet(tensors, named.options, where=where)
-    if "model_type" in config:
+    if config.get("model_type") in LAYOUTS:
         return from_huggingface(tensors, config, where=where, pixels=read_preprocessor_pixels(file.parent))
     if is_timm(config):
         known = known.fill_from(read_timm_facts(config))
-    return recognize_format(tensors, (*RESEARCH, *DISTILLED), known, where=where)
+    try:
+        return recognize_format(tensors, (*RESEARCH, *DISTILLED), known, where=where)
+    except WeightsError as error:
+        prefixes = find_prefixes(tensors)
+        if not any(prefixes):
+            raise _name_model_type(error, config) from error
+    return _read_below_prefix(tensors, prefixes, known, named)
 
 
-def _choose_branch(content: Mapping[str, Any], named: Source) -> dict[str, Tensor]:
-    """Chooses the network that the source names, or the first in the order of `BRANCHES`."""
-    branches = _find_branches(content)
-    for name, tensors in list(branches.items()):
-        branches |= _split_by_prefix(tensors) if name not in ("teacher", "student") else {}
-    if named.branch is not None:
-        if named.branch not in branches:
-            known = ", ".join(name for name in branches if name) or "no parts"
-            raise WeightsError(f"no {named.branch} in it", where=named.written, fix=f"it has {known}")
-        return branches[named.branch]
-    names = [name for name in BRANCHES if name in branches]
-    # A file that nests both networks in `model` has `model` as a branch too, which is no network by itself.
-    split = [name for name in names if name in ("teacher", "student", "base_encoder", "momentum_encoder")]
-    if chosen := (split or names):
-        return branches[chosen[0]]
-    if "" in branches:
-        return branches[""]
-    what = f"no network in it: it holds {', '.join(map(str, list(content)[:4])) or 'nothing'}"
-    raise WeightsError(what, where=named.written, fix="give a state_dict, or a training file with one")
+def _read_below_prefix(
+    tensors: Mapping[str, Tensor], prefixes: Sequence[str], known: KnownFacts, named: Source
+) -> NetworkWeights | ConvolutionalWeights:
+    """Reads a network inside another module, as Lightning and OpenMMLab save it: `model.`, `backbone.`, `vit.`."""
+    if len(prefixes) > 1:
+        what = f"several networks in it, under {', '.join(prefix or 'no prefix' for prefix in prefixes)}"
+        fix = f"choose one, for example {named.written}#prefix={prefixes[-1].rstrip('.')}"
+        raise WeightsError(what, where=named.written, fix=fix)
+    (prefix,) = prefixes
+    below = strip_prefix(tensors, prefix)
+    if is_resnet(below):
+        return read_resnet(below, named.options, where=named.written)
+    weights = recognize_format(below, (*RESEARCH, *DISTILLED), known, where=named.written)
+    others = tuple(name for name in tensors if not name.startswith(prefix))
+    return replace(weights, aside={**weights.aside, f"not under {prefix}": others}) if others else weights
 
 
-def _find_branches(content: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-    """Finds the dictionaries of tensors in a training file; a bare state_dict is the branch ''."""
-    if content and all(isinstance(value, Tensor) for value in content.values()):
-        return {"": dict(content)}
-    branches = {}
-    for name, value in content.items():
-        if name in BRANCHES and isinstance(value, dict):
-            tensors = {key: tensor for key, tensor in value.items() if isinstance(tensor, Tensor)}
-            if tensors and len(tensors) == len(value):
-                branches[name] = tensors
-    return branches
-
-
-def _split_by_prefix(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Splits a dictionary of two networks under prefixes: MoCo's two encoders, DINOv2's teacher and student."""
-    networks: dict[str, dict[str, Tensor]] = {}
-    num_others = 0
-    for name, tensor in tensors.items():
-        match = _PREFIXED.fullmatch(name)
-        if match is None:
-            num_others += 1
-        else:
-            networks.setdefault(match[1], {})[match[2]] = tensor
-    # MoCo v3 stores its predictor next to the two encoders, without a prefix of its own kind.
-    is_moco = networks.keys() == {"base_encoder", "momentum_encoder"}
-    return networks if is_moco or (networks and not num_others) else {}
+def _name_model_type(error: WeightsError, config: Mapping[str, Any]) -> WeightsError:
+    """Returns the error with the type of model that an unfamiliar configuration states, if there is one."""
+    if "model_type" not in config:
+        return error
+    what = f"a model of type {config['model_type']!r}, and {error.what}"
+    return WeightsError(what, where=error.where, fix=f"give a file of one format, or one of {', '.join(LAYOUTS)}")
 
 
 def _read_json(file: Path) -> dict[str, Any]:

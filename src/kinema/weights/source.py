@@ -8,18 +8,28 @@ from typing import Any
 from kinema.errors import WeightsError, nearest
 
 _NUMBERS = {"heads": int, "decoder-heads": int, "size": int, "frames": int, "eps": float, "dilate": int}
-_WORDS = ("file", "stage")
+_WORDS = ("file", "stage", "prefix")
 BRANCHES = (
     "model",
     "module",
     "state_dict",
     "model_state",
+    "model_state_dict",
+    "net",
+    "network",
+    "weights",
+    "params",
     "teacher",
     "student",
     "target_encoder",
     "encoder",
     "base_encoder",
     "momentum_encoder",
+    "model_ema",
+    "state_dict_ema",
+    "ema",
+    "ema_model",
+    "ema_state_dict",
 )
 """Networks that a training file may contain, in the order of preference when the source names none."""
 _HUB_FILES = ("*.json", "*.safetensors")
@@ -28,7 +38,7 @@ _PATTERN = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A parse_source source of weights."""
+    """A parsed source of weights."""
 
     written: str
     """The source as the user wrote it."""
@@ -38,7 +48,7 @@ class Source:
     """Which network of a training file to read."""
     options: dict[str, Any] = field(default_factory=dict)
     """Facts that a file does not state: `heads`, `decoder-heads`, `size`, `frames`, `eps`; `file` chooses a file of a
-    folder; `stage` and `dilate` apply to ResNets."""
+    folder, `prefix` the network below a prefix of names; `stage` and `dilate` apply to ResNets."""
 
 
 def parse_source(source: str | Path) -> Source:
@@ -60,7 +70,7 @@ def parse_source(source: str | Path) -> Source:
         elif has_value and key in _NUMBERS:
             options[key] = _parse_number(key, value, written)
         else:
-            known = [*BRANCHES, *(f"{option}=N" for option in _NUMBERS), "file=NAME", "stage=res3"]
+            known = [*BRANCHES, *(f"{option}=N" for option in _NUMBERS), "file=NAME", "prefix=NAME", "stage=res3"]
             fix = f"{nearest(word, known)}known options are {', '.join(known)}"
             raise WeightsError(f"unknown option {word!r}", where=written, fix=fix)
     return Source(written=written, name=name, branch=branch, options=options)

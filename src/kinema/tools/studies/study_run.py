@@ -17,7 +17,7 @@ from kinema.tools.studies.plan import PlannedRun
 from kinema.tools.studies.request import StudyRequest, alone
 from kinema.tools.studies.result import ArmResult, QuestionResult, RunResult, StudyResult
 from kinema.tools.studies.study import Question
-from kinema.train.checkpoint import finished_steps
+from kinema.train.checkpoint_files import finished_steps
 from kinema.weights.files import TENSORS, save_encoder
 from kinema.weights.load import load
 

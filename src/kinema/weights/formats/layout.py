@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from kinema.errors import ConfigError, WeightsError
+from kinema.errors import ConfigError, WeightsError, counted
 from kinema.models.vit import ViT
 from kinema.weights.formats.infer import (
     DecoderKind,
@@ -22,7 +22,6 @@ from kinema.weights.network import NetworkWeights, Pixels
 
 _NUM_LISTED = 3
 _INTEGERS = ("num_batches_tracked", "relative_position_index", "bias_mask")
-_WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,16 +150,12 @@ def _sort_tensors(tensors: Mapping[str, Tensor], layout: Layout) -> _Parts:
 
 
 def _prepare(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Undoes what training frameworks do to names and tensors, whatever the format."""
+    """Undoes what code bases do to names and tensors, whatever the format."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() and not name.endswith(_INTEGERS):
             what = f"tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers"
             raise WeightsError(what, where=where, fix="give weights that are not quantized")
-    prepared = dict(tensors)
-    # DistributedDataParallel and torch.compile put a prefix before every name; they can be nested.
-    while wrapper := next((w for w in _WRAPPERS if prepared and all(name.startswith(w) for name in prepared)), None):
-        prepared = {name.removeprefix(wrapper): tensor for name, tensor in prepared.items()}
-    prepared = {_drop_chunk_number(name): tensor for name, tensor in prepared.items()}
+    prepared = {_drop_chunk_number(name): tensor for name, tensor in tensors.items()}
     # DINOv3 zeroes the bias of keys by a mask at every forward pass; here the zeros are stored.
     for name in [name for name in prepared if name.endswith("attn.qkv.bias_mask")]:
         bias = name.removesuffix("_mask")
@@ -189,9 +184,17 @@ def _check_rotary_periods(tensors: Mapping[str, Tensor], where: str) -> None:
 def _build_refusal(error: MismatchError, layout: Layout, where: str) -> WeightsError:
     parts = [f"not of a known format; nearest is {layout.title}"]
     if error.missing:
-        parts.append(f"{len(error.missing)} tensors missing {error.missing[:_NUM_LISTED]}")
+        names = ", ".join(map(_show_pattern, error.missing[:_NUM_LISTED]))
+        parts.append(f"{counted(len(error.missing), 'tensor')} missing ({names})")
     if error.unexpected:
-        parts.append(f"{len(error.unexpected)} not expected {error.unexpected[:_NUM_LISTED]}")
+        names = ", ".join(error.unexpected[:_NUM_LISTED])
+        parts.append(f"{len(error.unexpected)} not expected ({names})")
     if error.what:
         parts.append(error.what)
     return WeightsError(", ".join(parts), where=where, fix="give a file of one format, see docs/weights.md")
+
+
+def _show_pattern(pattern: str) -> str:
+    """Returns one name that a pattern of names matches, for a message; plain names are returned as they are."""
+    first = re.sub(r"\(([^()|]*)[^()]*\)", r"\1", pattern).split("|")[0]
+    return first.replace(r"\d+", "0").replace(r"\.", ".").replace(".*", ".weight")
