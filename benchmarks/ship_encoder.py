@@ -1,6 +1,6 @@
 """Makes a run's encoder the built-in one: half precision, what it is in numbers, and its model card.
 
-    python benchmarks/ship_encoder.py runs/a vitt16 --card docs/builtin/vitt16.md --about about.json
+    python benchmarks/ship_encoder.py runs/a vitt8 --card card.md --about about.json
 
 about.json holds `network`, `license`, `trained_on` and `note`, which `kinema models` prints. The card is copied next to
 the weights as it is: write it first, with every source and license of the data.

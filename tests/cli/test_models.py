@@ -11,10 +11,10 @@ from tests.cli.conftest import SMALL, Command
 def test_models_are_listed(kinema: Command) -> None:
     done = kinema("models")
     assert done.code == 0, done.err
-    assert "builtin:vitt16" in done.out
+    assert "builtin:vitt8" in done.out
     assert "hf:facebook/dinov2-small" in done.out
     first = kinema("models", "--json").answer["models"][0]
-    assert (first["name"], first["license"]) == ("builtin:vitt16", "Apache-2.0")
+    assert (first["name"], first["license"]) == ("builtin:vitt8", "Apache-2.0")
 
 
 def test_a_mask_is_carried_without_naming_weights(kinema: Command, inputs: Path, tmp_path: Path) -> None:
@@ -32,5 +32,5 @@ def test_a_benchmark_without_weights_names_the_built_in_encoder(kinema: Command,
     given = ("davis", "--root", inputs / "davis", "--out", tmp_path / "out", *SMALL, "--json")
     done = kinema("benchmark", *given)
     assert done.code == 0, done.err
-    assert done.answer["weights"]["source"] == "builtin:vitt16"
+    assert done.answer["weights"]["source"] == "builtin:vitt8"
     kinema("benchmark", *given, "--weights", "pixels:16", "--compare", "pixels:8").require_error(2, "both --weights")

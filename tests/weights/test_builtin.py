@@ -19,7 +19,7 @@ def test_a_built_in_encoder_is_complete_and_fits_into_a_wheel(name):
     for word in ("license: apache-2.0", "CC BY", "CC0", "untrained", "dino_480p", "kinema_1", "kinema pretrain"):
         assert word in card
     weights, sha256 = read_weights(SCHEME + name)
-    assert weights.encoder.patch_size == 16
+    assert weights.encoder.patch_size == 8
     assert sha256 == json.loads((folder / "config.json").read_text(encoding="utf-8"))["sha256"]
 
 
@@ -32,16 +32,17 @@ def test_the_default_is_the_built_in_encoder_and_its_features_follow_the_picture
     dense = extractor.dense(picture[None])[0]
     dense = dense - dense.mean((0, 1))
     dense = (dense / dense.norm(dim=-1, keepdim=True)).numpy()
-    center = dense[8, 8]
-    elsewhere = np.delete(dense @ center, range(4, 13), axis=0)  # Without the object itself.
-    row, column = np.unravel_index(elsewhere.argmax(), elsewhere.shape)
-    assert 15 <= row + 9 <= 22
-    assert 20 <= column <= 27
+    rows, columns, _ = dense.shape
+    similarity = dense @ dense[140 * rows // 480, 140 * columns // 480]  # to the middle of the first object
+    similarity[: 220 * rows // 480] = -1  # look below it
+    row, column = np.unravel_index(similarity.argmax(), similarity.shape)
+    assert 240 <= (row + 0.5) * 480 / rows <= 360
+    assert 320 <= (column + 0.5) * 480 / columns <= 440
 
 
 def test_an_unknown_built_in_encoder_is_answered_with_the_nearest():
-    with pytest.raises(WeightsError, match=r"did you mean 'vitt16'"):
-        kinema.load("builtin:vit16")
+    with pytest.raises(WeightsError, match=r"did you mean 'vitt8'"):
+        kinema.load("builtin:vit8")
 
 
 def test_a_bare_hub_name_is_answered_with_its_prefix(tmp_path, monkeypatch):

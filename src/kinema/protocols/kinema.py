@@ -1,7 +1,7 @@
 """Kinema's own protocol, for labeling videos in reasonable time on a laptop. Does not import torch.
 
-It was tuned only on the train list of DAVIS-7 and on generated clips. Numbers that are compared with published ones use
-published protocols instead. docs/protocols.md says what each choice gained.
+It was tuned only on training sequences of DAVIS and on generated clips. Numbers that are compared with published ones
+use published protocols instead. docs/protocols.md says what each choice gained.
 """
 
 from dataclasses import replace
@@ -12,17 +12,18 @@ from kinema.settings import FeatureSettings, InputSize
 
 _KINEMA_1 = Protocol(
     name="kinema_1",
-    version=1,
-    source="Kinema, tuned for its built-in encoder: 720 pixels, because objects then cover more tokens; the middle "
-    "block, which propagates better than the last one at half the cost; attention in shifted windows of about the "
-    "training size, which is faster and no worse. The rest is as in DINO's lineage.",
+    version=2,
+    source="Kinema, tuned for its built-in ViT-Ti/8: 480 pixels, which are 60 tokens; the middle block, which "
+    "propagates better than the last one at half the cost; attention in shifted windows of the training size, which "
+    "is faster and no worse. The rest is as in DINO's lineage. Networks with patches of 16 pixels need 720 pixels and "
+    "a radius of 18.",
     features=FeatureSettings(
-        size=InputSize(short_side=720, multiple=16), layer=0, attention_window=8, positions="interpolated_offset"
+        size=InputSize(short_side=480, multiple=16), layer=0, attention_window=8, positions="interpolated_offset"
     ),
     propagation=PropagationConfig(
         context=7,
         window="square",
-        radius=18,
+        radius=24,
         window_covers_first=True,
         top_k=5,
         temperature=0.1,

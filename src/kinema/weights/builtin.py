@@ -14,7 +14,7 @@ from pathlib import Path
 from kinema.errors import WeightsError, nearest
 
 SCHEME = "builtin:"
-DEFAULT_WEIGHTS = "builtin:vitt16"
+DEFAULT_WEIGHTS = "builtin:vitt8"
 """What every command reads features with unless told otherwise."""
 _HUB_NAME = re.compile(r"[A-Za-z][\w.-]*/[\w.-]+")
 
@@ -32,7 +32,7 @@ class KnownModel:
     note: str = ""
 
 
-BUILTIN = ("vitt16",)
+BUILTIN = ("vitt8",)
 WELL_KNOWN = (
     KnownModel(
         name="hf:facebook/dinov2-small",
