@@ -6,7 +6,8 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -124,6 +125,11 @@ class FeatureExtractor:
         if settings.affinity == "decoder":
             self._load_decoder()  # a missing decoder must fail here, not hours later at the first frame
 
+    @cached_property
+    def _precision(self) -> Literal["fp32", "bf16"]:
+        # Resolved once, because `auto` asks the processor and a cache file.
+        return resolve_precision(self.settings.precision, self.device, "features", self.backbone)
+
     def with_settings(self, settings: FeatureSettings) -> "FeatureExtractor":
         """Returns an extractor with other settings that shares the network."""
         return FeatureExtractor(self.backbone, settings, source=self.source, device=self.device, decoder=self.decoder)
@@ -177,7 +183,7 @@ class FeatureExtractor:
     def _compute_queries_and_keys(self, pixels: Float[Tensor, "1 3 H W"]) -> QueriesAndKeys:
         settings, (encoder, decoder) = self.settings, self._load_decoder()
         grid = (pixels.shape[2] // encoder.patch_size, pixels.shape[3] // encoder.patch_size)
-        with autocast(resolve_precision(settings.precision, self.device, "features", self.backbone), self.device):
+        with autocast(self._precision, self.device):
             tokens = encoder.tokens(pixels[:, None], positions=settings.positions)
             both = decoder.queries_and_keys(tokens, grid, block=settings.decoder_block, positions=settings.positions)
         return QueriesAndKeys(*(vectors[0].float() for vectors in both))
@@ -199,7 +205,7 @@ class FeatureExtractor:
         repeated. Raises ConfigError if a longer clip is not a whole number of tubelets.
         """
         clips, backbone = self._make_clips(frames), self.backbone
-        with autocast(resolve_precision(self.settings.precision, self.device, "features", self.backbone), self.device):
+        with autocast(self._precision, self.device):
             if not isinstance(backbone, ViT):
                 return backbone.dense(clips[:, 0], **self._dense_options).float()
             return backbone.dense_clips(clips, **self._dense_options).flatten(0, 1).float()
@@ -218,7 +224,7 @@ class FeatureExtractor:
             raise ConfigError("no class token to read", where=f"pooling {pooling}", fix="use pooling mean")
         last = backbone.find_block(settings.layer)
         layers = range(max(last - 3, 1), last + 1) if pooling == "last4_class" else [last]
-        with autocast(resolve_precision(settings.precision, self.device, "features", self.backbone), self.device):
+        with autocast(self._precision, self.device):
             outputs = [backbone.tokens(clips, layer=layer, positions=settings.positions).float() for layer in layers]
         parts = [tokens[:, 0] for tokens in outputs]
         if pooling == "class_mean":
@@ -260,7 +266,7 @@ class FeatureExtractor:
     def _compute_last_features(self, clip: deque[Tensor]) -> Float[Tensor, "h w D"]:
         """Returns the features of a clip's last frame: of that frame alone, or of the tubelet that ends with it."""
         backbone = self.backbone
-        with autocast(resolve_precision(self.settings.precision, self.device, "features", self.backbone), self.device):
+        with autocast(self._precision, self.device):
             if len(clip) > 1 and isinstance(backbone, ViT):
                 features = backbone.dense_clips(torch.stack(list(clip), dim=1), **self._dense_options).squeeze(1)
             else:

@@ -95,12 +95,13 @@ def _each_score(
 ) -> list[np.ndarray | str]:
     """The class probabilities of each item, or why it cannot be read."""
     device = next(classifier.parameters()).device
+    precision = resolve_precision(reading.precision, device, "features", classifier)
     rows: list[np.ndarray | str] = []
     for number, views in enumerate(load_views(items, reading, num_workers=num_workers), start=1):
         if isinstance(views, str):
             rows.append(views)
         else:
-            with autocast(resolve_precision(reading.precision, device, "features", classifier), device):
+            with autocast(precision, device):
                 scores = _each_view(classifier, views.to(device), reading).float().cpu().numpy()
                 rows.append(merge_views(scores, np.zeros(len(scores), np.int64))[0])
         report(Path(items[number - 1].path).name, number, len(items))

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kinema.files import write_json
+
 Work = Literal["training", "features"]
 """What the processor will do: forward and backward passes, or forward passes alone."""
 REQUIRED_GAIN = 1.25
@@ -64,7 +66,7 @@ def calibrate(work: Work, width: int) -> Timing:
         return Timing(fp32_ms=float(known[key]["fp32_ms"]), bf16_ms=float(known[key]["bf16_ms"]))
     except (KeyError, TypeError, ValueError):  # not measured yet, or written by another version
         measured = measure(work, width)
-    _write(file, {**_read(file), key: asdict(measured)})
+    _write(file, {**_read(file), key: asdict(measured)})  # read again: another process may have written meanwhile
     return measured
 
 
@@ -121,7 +123,7 @@ def find_cache() -> Path:
 
 
 def describe_machine(work: Work, width: int) -> str:
-    """Returns what a timing depends on, as one word: the processor, PyTorch, the threads, the work and the width."""
+    """Returns what a timing depends on, as one line: the processor, PyTorch, the threads, the work and the width."""
     machine = hashlib.blake2b("\n".join(_list_facts()).encode(), digest_size=6).hexdigest()
     return f"{machine} torch-{torch.__version__} {torch.get_num_threads()} threads {work} {width}"
 
@@ -141,11 +143,6 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _write(file: Path, content: dict[str, Any]) -> None:
     """Keeps the timings if the folder can be written; without a cache they are measured by each process."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        write_json(file, content)

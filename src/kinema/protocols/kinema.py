@@ -6,11 +6,12 @@ use published protocols instead. docs/protocols.md says what each choice gained.
 
 from dataclasses import replace
 
-from kinema.propagation.propagation_config import PropagationConfig
-from kinema.protocols.protocol import Protocol
+from kinema.protocols.dino import DINO_480P
 from kinema.settings import FeatureSettings, InputSize
 
-_KINEMA_1 = Protocol(
+(_DINO,) = DINO_480P
+_KINEMA_1 = replace(
+    _DINO,
     name="kinema_1",
     version=2,
     source="Kinema, tuned for its built-in ViT-Ti/8: 480 pixels, which are 60 tokens; the middle block, which "
@@ -20,19 +21,9 @@ _KINEMA_1 = Protocol(
     features=FeatureSettings(
         size=InputSize(short_side=480, multiple=16), layer=0, attention_window=8, positions="interpolated_offset"
     ),
-    propagation=PropagationConfig(
-        context=7,
-        window="square",
-        radius=24,
-        window_covers_first=True,
-        top_k=5,
-        temperature=0.1,
-        normalization="exp_divide",
-    ),
+    propagation=replace(_DINO.propagation, radius=24),
     first_labels="bilinear",
     keep_small=True,
-    min_max=True,
-    to_native="center",
 )
 _AS_DAVIS = "tuned for DAVIS; everything is the same here"
 KINEMA_1 = (
